@@ -1,0 +1,1 @@
+"""Frozen, versioned shapes that cross a zone border."""

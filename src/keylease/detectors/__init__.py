@@ -1,0 +1,1 @@
+"""What a secret looks like: patterns, checksums, entropy, context. Pure functions, no I/O."""

@@ -1,0 +1,407 @@
+"""Every error the product raises on purpose.
+
+    KeyleaseError                     code, safe message, advice
+    |-- ConfigurationError            bad configuration stops the start (exit status 64)
+    |   |-- SettingsInvalid             flags, environment, settings file
+    |   |-- PolicyFileInvalid           keylease.toml; carries every mistake found
+    |   |-- GatewayFileInvalid          gateway.toml; carries every mistake found
+    |   `-- ReferenceInvalid            a reference that is no URI we know
+    |-- RequestRefused                what a caller of the gateway did wrong (4xx)
+    |   |-- RequestMalformed            400: not HTTP, not JSON, ambiguous
+    |   |-- RequestTooLarge             413
+    |   |-- LeaseRefused                401: LeaseMissing, LeaseMalformed, LeaseExpired,
+    |   |                                    LeaseNotYetValid, LeaseForeign, LeaseRevoked,
+    |   |                                    SenderNotProven
+    |   |-- AccessDenied                403: ModelNotAllowed, PurposeNotAllowed,
+    |   |                                    ObjectNotAllowed, BindingMissing
+    |   |-- PathNotFound                404
+    |   |-- MethodNotAllowed            405
+    |   `-- LimitReached                429, with a time to wait
+    |-- TokenExchangeRefused          /oauth/token says no (RFC 6749 error codes)
+    |-- StoreError                    a secret store did not give a secret (503)
+    |   |-- StoreUnavailable, StoreTimedOut, StoreAccessDenied,
+    |   `-- SecretNotFound, SecretInvalid, StoreUnsupported
+    |-- SealedStoreError              the embedded store: SealedKeyWrong, SealedStoreCorrupt
+    |-- UpstreamError                 the provider (502, 504): UpstreamUnreachable,
+    |                                   UpstreamTimedOut, UpstreamBroken,
+    |                                   UpstreamRefusedCredential
+    |-- EgressRefused                 an address that outbound requests may not reach
+    |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
+    |                                   DataFormatTooNew, DataDirectoryLocked
+    |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning
+    `-- SecretMisused                 somebody tried to print, copy or store a secret
+
+Only ``code``, ``message``, ``advice`` and a request id ever reach a client. Messages are written
+for people and never contain a secret, a token or foreign text that was not cleaned first.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KeyleaseError(Exception):
+    """An error with a stable code, a message that is safe to show, and advice on what to do."""
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}".strip()
+
+
+# --- configuration -------------------------------------------------------------------------
+
+
+class ConfigurationError(KeyleaseError):
+    """Configuration that cannot be used; the process does not start."""
+
+    code = "configuration_invalid"
+    exit_status = 64
+
+
+class SettingsInvalid(ConfigurationError):
+    """A flag, an environment variable or the settings file is wrong."""
+
+    code = "settings_invalid"
+
+
+class PolicyFileInvalid(ConfigurationError):
+    """keylease.toml has mistakes; the message lists each with its line."""
+
+    code = "policy_file_invalid"
+
+
+class GatewayFileInvalid(ConfigurationError):
+    """gateway.toml has mistakes; the message lists each with its line."""
+
+    code = "gateway_file_invalid"
+
+
+class ReferenceInvalid(ConfigurationError):
+    """A reference is no URI of a known secret store."""
+
+    code = "reference_invalid"
+
+
+# --- requests to the gateway ---------------------------------------------------------------
+
+
+class RequestRefused(KeyleaseError):
+    """The caller has to change something before asking again."""
+
+    code = "request_refused"
+    http_status = 400
+
+
+class RequestMalformed(RequestRefused):
+    """The request is not well formed, or could be read in two ways."""
+
+    code = "request_malformed"
+
+
+class RequestTooLarge(RequestRefused):
+    """The request is over a size limit."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class LeaseRefused(RequestRefused):
+    """The lease does not open this gateway."""
+
+    code = "lease_refused"
+    http_status = 401
+
+
+class LeaseMissing(LeaseRefused):
+    """The request carries no lease."""
+
+    code = "lease_missing"
+
+
+class LeaseMalformed(LeaseRefused):
+    """What was sent in the place of a lease is none."""
+
+    code = "lease_malformed"
+
+
+class LeaseExpired(LeaseRefused):
+    """The lease was valid once."""
+
+    code = "lease_expired"
+
+
+class LeaseNotYetValid(LeaseRefused):
+    """The lease was issued in the future: a clock is wrong."""
+
+    code = "lease_not_yet_valid"
+
+
+class LeaseForeign(LeaseRefused):
+    """The lease was issued by or for somebody else."""
+
+    code = "lease_foreign"
+
+
+class LeaseRevoked(LeaseRefused):
+    """The lease, its principal or its credential was revoked."""
+
+    code = "lease_revoked"
+
+
+class SenderNotProven(LeaseRefused):
+    """The lease is bound to a sender key and the request does not prove possession of it."""
+
+    code = "sender_not_proven"
+
+
+class AccessDenied(RequestRefused):
+    """The lease is valid and does not allow this."""
+
+    code = "access_denied"
+    http_status = 403
+
+
+class ModelNotAllowed(AccessDenied):
+    """The lease or the grants do not cover this model, or no route leads to it."""
+
+    code = "model_not_allowed"
+
+
+class PurposeNotAllowed(AccessDenied):
+    """The purpose of the lease and of the credential do not meet."""
+
+    code = "purpose_not_allowed"
+
+
+class ObjectNotAllowed(AccessDenied):
+    """The object was created by another principal."""
+
+    code = "object_not_allowed"
+
+
+class BindingMissing(AccessDenied):
+    """No binding in gateway.toml allows this reference to go to this host for this purpose."""
+
+    code = "binding_missing"
+
+
+class PathNotFound(RequestRefused):
+    """The path is not on the provider's list."""
+
+    code = "path_not_found"
+    http_status = 404
+
+
+class MethodNotAllowed(RequestRefused):
+    """The path is known, the method is not."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class LimitReached(RequestRefused):
+    """A rate limit or a budget is used up."""
+
+    code = "limit_reached"
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after: int, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
+        """Whole seconds after which the same request may succeed."""
+
+
+class TokenExchangeRefused(KeyleaseError):
+    """A token exchange failed; ``oauth_error`` is a code of RFC 6749 section 5.2 or RFC 8693."""
+
+    code = "token_exchange_refused"
+    http_status = 400
+
+    def __init__(
+        self, message: str, *, oauth_error: str = "invalid_request", advice: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.oauth_error = oauth_error
+
+
+# --- secret stores -------------------------------------------------------------------------
+
+
+class StoreError(KeyleaseError):
+    """A secret store did not give the secret."""
+
+    code = "store_error"
+    http_status = 503
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or answers with an error of its own."""
+
+    code = "store_unavailable"
+
+
+class StoreTimedOut(StoreUnavailable):
+    """The store did not answer in time."""
+
+    code = "store_timed_out"
+
+
+class StoreAccessDenied(StoreError):
+    """The store refuses our identity."""
+
+    code = "store_access_denied"
+
+
+class SecretNotFound(StoreError):
+    """The store has nothing at this reference."""
+
+    code = "secret_not_found"
+
+
+class SecretInvalid(StoreError):
+    """The store answered with something that cannot be a secret."""
+
+    code = "secret_invalid"
+
+
+class StoreUnsupported(StoreError):
+    """The store cannot be used on this machine, or not safely."""
+
+    code = "store_unsupported"
+
+
+class SealedStoreError(StoreError):
+    """The sealed file store cannot be used."""
+
+    code = "sealed_store_error"
+
+
+class SealedKeyWrong(SealedStoreError):
+    """The key file or passphrase is not the one that sealed the store."""
+
+    code = "sealed_key_wrong"
+
+
+class SealedStoreCorrupt(SealedStoreError):
+    """The sealed file was damaged or changed by something else."""
+
+    code = "sealed_store_corrupt"
+
+
+# --- the provider --------------------------------------------------------------------------
+
+
+class UpstreamError(KeyleaseError):
+    """The provider did not give a usable answer."""
+
+    code = "upstream_error"
+    http_status = 502
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection could be made; nothing was sent."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamTimedOut(UpstreamError):
+    """The provider took too long."""
+
+    code = "upstream_timed_out"
+    http_status = 504
+
+
+class UpstreamBroken(UpstreamError):
+    """The connection broke or the answer was no HTTP; whether the call was billed is unknown."""
+
+    code = "upstream_broken"
+
+
+class UpstreamRefusedCredential(UpstreamError):
+    """The provider does not accept the credential, also after a fresh fetch."""
+
+    code = "upstream_refused_credential"
+
+
+# --- our own machine -----------------------------------------------------------------------
+
+
+class EgressRefused(KeyleaseError):
+    """An outbound request would reach an address that is not allowed."""
+
+    code = "egress_refused"
+    http_status = 502
+
+
+class StorageError(KeyleaseError):
+    """Our own files cannot be read or written."""
+
+    code = "storage_error"
+    http_status = 503
+
+
+class StorageFull(StorageError):
+    """No space: on the disk, or in a spool with a bound."""
+
+    code = "storage_full"
+
+
+class StorageCorrupt(StorageError):
+    """A file of ours does not have the form it was written in."""
+
+    code = "storage_corrupt"
+
+
+class DataFormatTooNew(StorageError):
+    """The data directory was written by a newer version."""
+
+    code = "data_format_too_new"
+    exit_status = 65
+
+
+class DataDirectoryLocked(StorageError):
+    """Another process uses the data directory."""
+
+    code = "data_directory_locked"
+    exit_status = 75
+
+
+class ProcessError(KeyleaseError):
+    """A process could not be started or reached."""
+
+    code = "process_error"
+
+
+class PortInUse(ProcessError):
+    """Somebody else listens on the address."""
+
+    code = "port_in_use"
+    exit_status = 75
+
+
+class ProcessFailed(ProcessError):
+    """A child process ended when it should not."""
+
+    code = "process_failed"
+    exit_status = 70
+
+
+class GatewayNotRunning(ProcessError):
+    """Nothing answers on the gateway's control socket."""
+
+    code = "gateway_not_running"
+    exit_status = 69
+
+
+class SecretMisused(KeyleaseError):
+    """Code tried to print, format, copy or serialise a secret. Always a defect of ours."""
+
+    code = "secret_misused"

@@ -1,0 +1,1 @@
+"""Small mechanisms that several zones need. No zone's knowledge lives here."""

@@ -1,0 +1,1 @@
+"""The only reader of configuration: flag > KEYLEASE_* > file > default."""

@@ -1,0 +1,1 @@
+"""The only code that may see a provider key."""

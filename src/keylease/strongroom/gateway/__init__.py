@@ -1,0 +1,1 @@
+"""The data plane: one coordinator, and workers that serve connections."""

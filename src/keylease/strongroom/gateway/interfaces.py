@@ -1,0 +1,163 @@
+"""How a worker and its coordinator meet.
+
+A worker serves connections and decides by what it holds in memory. Whatever must be one thing for
+all workers - policy, signing keys, the ledger of limits, the replay cache, the spools, the secret
+stores, the ownership of provider-side objects - lives in the coordinator. A worker asks for it
+through ``CoordinatorLink``: first with a ``try_`` method, which answers at once from what the
+worker already holds or gives ``None``; then by awaiting. The model call's fast path never awaits.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from keylease.contracts.call_records import CallRecord
+from keylease.strongroom.stores.interfaces import FetchedSecret
+
+
+class LimitKind(StrEnum):
+    """What a limit counts."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    MICRO_USD = "micro_usd"
+
+
+class LimitWindow(StrEnum):
+    """When a limit's count starts again. Minutes slide; days and months are UTC calendar ones."""
+
+    MINUTE = "minute"
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+class LimitKey(msgspec.Struct, frozen=True, order=True):
+    """One counter in the ledger, shared by all workers."""
+
+    owner: str
+    """A grant id or a binding id."""
+    kind: LimitKind
+    window: LimitWindow
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """An upper bound of what one call will use of one limit."""
+
+    key: LimitKey
+    capacity: int
+    """The limit itself, in the units of its kind."""
+    amount: int
+
+
+class Hold:
+    """What was set aside for one call. Settle it exactly once."""
+
+    __slots__ = ("demands",)
+
+    def __init__(self, demands: tuple[Demand, ...]) -> None:
+        self.demands = demands
+
+
+class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """Who created a provider-side object (a file, a batch, a stored response), and with what."""
+
+    object_id: str
+    principal: str
+    credential_id: str
+    purpose: str
+    environment: str
+
+
+class HttpAnswer(msgspec.Struct, frozen=True):
+    """A small, whole answer that the coordinator made for a worker to send."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model costs, in pico-USD (1e-12 USD) per token so that integers suffice."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    per_request: int = 0
+    version: str
+    """Of the price table."""
+
+
+class CoordinatorLink(Protocol):
+    """A worker's side of the channel to the coordinator."""
+
+    def try_credential(self, credential_id: str) -> FetchedSecret | None:
+        """The secret, if the worker holds one that is young enough."""
+        ...
+
+    async def credential(self, credential_id: str, *, fetched_after: int = 0) -> FetchedSecret:
+        """The secret, fetched if need be; with ``fetched_after`` (microseconds) never an older one.
+
+        Raises the store's ``StoreError``.
+        """
+        ...
+
+    def try_reserve(self, demands: tuple[Demand, ...]) -> Hold | None:
+        """Set amounts aside from the slices this worker holds; all or nothing."""
+        ...
+
+    async def reserve(self, demands: tuple[Demand, ...]) -> Hold:
+        """Set amounts aside, with a larger slice from the ledger if need be.
+
+        Raises ``LimitReached``, or ``StorageError`` when the ledger cannot be written.
+        """
+        ...
+
+    def settle(self, hold: Hold, used: tuple[int, ...]) -> None:
+        """Charge what was really used, in the order of ``hold.demands``; the rest goes back."""
+        ...
+
+    def record(self, record: CallRecord) -> None:
+        """Hand a call record to the spool: fsynced within 50 ms."""
+        ...
+
+    def accepts_calls(self) -> bool:
+        """False while the spool is full and policy says to refuse then."""
+        ...
+
+    def try_price(self, provider: str, model: str) -> PriceQuote | None:
+        """The price of a model if this worker knows it already; asks for it otherwise.
+
+        A model without a known price stays ``None``: its cost is unknown, not zero.
+        """
+        ...
+
+    async def price(self, provider: str, model: str) -> PriceQuote | None:
+        """The price of a model, or ``None`` when the price table does not have it."""
+        ...
+
+    async def remember_object(self, owned: OwnedObject) -> None:
+        """Store who created an object, durably. Raises ``StorageError``."""
+        ...
+
+    async def find_object(self, object_id: str) -> OwnedObject | None:
+        """Who created an object, or ``None`` when it was not created through this gateway."""
+        ...
+
+    async def exchange_token(
+        self, *, form: bytes, content_type: str, dpop: str, peer: str
+    ) -> HttpAnswer:
+        """Serve ``POST /oauth/token``."""
+        ...
+
+    def jwks(self) -> bytes:
+        """The public lease keys as a JWK set, for ``/.well-known/jwks.json``."""
+        ...
+
+    def credential_echoed(self, credential_id: str, request_id: str) -> None:
+        """Report that an answer contained the credential; becomes an audit entry."""
+        ...

@@ -1,0 +1,1 @@
+"""Leases: issue, verify, trust rules, revocation."""

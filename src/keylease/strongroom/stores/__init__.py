@@ -1,0 +1,1 @@
+"""Where keys live: one file per store."""
