@@ -1,0 +1,217 @@
+"""How code that speaks HTTP/1.1 here is called back.
+
+Everything is callbacks on the event loop's thread, so that a proxied message costs no task and no
+future. A message is parsed and written anew; bytes of a peer's framing never reach the other side.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+"""Field lines in order; names in lower case."""
+
+
+class RequestHead(msgspec.Struct, gc=False):
+    """A request that passed the strict checks, without its body."""
+
+    method: str
+    target: bytes
+    """As received: origin form, ``/path?query``."""
+    path: str
+    """Percent-encoded as received, ASCII, begins with ``/``, has no dot segments."""
+    query: str
+    """Without the ``?``."""
+    headers: Headers
+    """Hop-by-hop fields (RFC 9110 section 7.6.1) are already removed, except ``te: trailers``."""
+    keep_alive: bool
+    content_length: int | None
+    """``None`` when the body is chunked or when there is none; see ``has_body``."""
+    has_body: bool
+
+    def header(self, name: bytes) -> bytes | None:
+        """The only value of a field; ``None`` when absent or when it was sent more than once."""
+        found: bytes | None = None
+        for key, value in self.headers:
+            if key == name:
+                if found is not None:
+                    return None
+                found = value
+        return found
+
+
+class ResponseHead(msgspec.Struct, gc=False):
+    """An answer's head from an upstream. Interim (1xx) answers are not reported."""
+
+    status: int
+    headers: Headers
+    content_length: int | None
+    has_body: bool
+
+
+class Responder(Protocol):
+    """How a handler answers one request. Calls after the client has gone are ignored."""
+
+    peer: str
+    """The client's address, for audit entries."""
+
+    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send a whole answer; framing fields are added. Legal before the request is complete."""
+        ...
+
+    def start(self, status: int, headers: Headers, *, content_length: int | None = None) -> None:
+        """Begin an answer; chunked when no length is given."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body; one chunk on the wire for one call when chunked."""
+        ...
+
+    def finish(self) -> None:
+        """End the body."""
+        ...
+
+    def abort(self) -> None:
+        """Break the connection so that the client cannot take the answer for whole."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Stop taking the request's body from the client."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take the request's body again."""
+        ...
+
+
+class RequestHandler(Protocol):
+    """Handles one request; made by a ``HandlerFactory`` when the head is complete.
+
+    An exception that leaves a method becomes a plain 500 (or an abort, once the answer has begun)
+    and is reported to the server's ``on_error``.
+    """
+
+    def body_received(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        ...
+
+    def request_complete(self) -> None:
+        """The body is whole (called for requests without a body too)."""
+        ...
+
+    def client_gone(self) -> None:
+        """The client left before the answer was finished. Nothing is called after this."""
+        ...
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        ...
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        ...
+
+
+class HandlerFactory(Protocol):
+    """Decides, from the head alone, who handles a request."""
+
+    def __call__(self, head: RequestHead, responder: Responder) -> RequestHandler:
+        """Make the handler; it may already answer through ``responder`` (say, a 404)."""
+        ...
+
+
+class ResponseReceiver(Protocol):
+    """Takes the answer to one request sent upstream."""
+
+    def head_received(self, head: ResponseHead) -> None:
+        """The final answer's head."""
+        ...
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of the answer's body, as the upstream sent it (one call per chunk)."""
+        ...
+
+    def response_complete(self) -> None:
+        """The answer is whole. Nothing is called after this."""
+        ...
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """There will be no (more of the) answer. Nothing is called after this."""
+        ...
+
+    def pause_writing(self) -> None:
+        """The upstream takes the request's body more slowly than we write it."""
+        ...
+
+    def resume_writing(self) -> None:
+        """The upstream caught up."""
+        ...
+
+
+class UpstreamFailure(msgspec.Struct, frozen=True):
+    """Why an answer did not come, or not to its end."""
+
+    kind: str
+    """``connect``, ``tls``, ``address``, ``pool_full``, ``timeout``, ``reset``, ``protocol``."""
+    sent: bool
+    """Whether any byte of the request may have reached the upstream. Only when this is false may
+    a request that is not idempotent be sent again."""
+    detail: str = ""
+    """For our log; never for a client."""
+
+
+class UpstreamRequest(Protocol):
+    """A request on its way upstream."""
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body (only for requests that were begun without a whole body)."""
+        ...
+
+    def finish(self) -> None:
+        """End the body."""
+        ...
+
+    def cancel(self) -> None:
+        """Give the call up: the connection is closed, nothing more is received."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Stop taking the answer from the upstream."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take the answer again."""
+        ...
+
+
+class Pool(Protocol):
+    """Keep-alive connections to one origin.
+
+    The concrete class is ``client.UpstreamPool``. A stale pooled connection that dies before a byte
+    of the request was answered is *not* replayed by the pool: it reports ``failed`` with ``sent``.
+    To make that rare, connections that the peer closed while idle leave the pool at once.
+    """
+
+    def request(
+        self,
+        *,
+        method: str,
+        target: bytes,
+        headers: bytes,
+        receiver: ResponseReceiver,
+        body: bytes | None = b"",
+        content_length: int | None = None,
+    ) -> UpstreamRequest:
+        """Send a request; on a pooled connection its bytes leave before this returns.
+
+        ``headers`` are rendered field lines (each ending in CRLF) without ``Host`` and framing,
+        which the pool adds. ``body=None`` begins a request whose body follows by ``write``:
+        chunked, or with ``content_length``.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close idle connections now and busy ones when they are done."""
+        ...
