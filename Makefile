@@ -1,0 +1,95 @@
+# Everything a developer types. Each environment is built from its own lock file, with hashes.
+
+PYTHON ?= python3
+SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+install_into = .venv-build/bin/python -m pip --python $(1)/bin/python install --quiet --disable-pip-version-check
+WHEEL := build/wheel/.built
+RUN_DEV := KEYLEASE_STRONGROOM_PYTHON=$(CURDIR)/.venv-strongroom/bin/python .venv-dev/bin/python
+UP_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo install test check format lock bench clean docs
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+up: install ## Set everything up and start the product
+	@.venv/bin/keylease up $(UP_OPTIONS)
+
+demo: install ## Show a first call with a simulated provider: no account, no key
+	@.venv/bin/keylease demo
+
+install: .venv/.installed .venv-strongroom/.installed ## Build the product's two environments
+
+test: .venv-dev/.installed .venv-strongroom/.installed .venv/.installed ## Set everything up and run all tests
+	$(RUN_DEV) -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(TEST_OPTIONS)
+
+check: .venv-dev/.installed ## Lint, types, import contracts, documentation
+	.venv-dev/bin/ruff check
+	.venv-dev/bin/ruff format --check
+	.venv-dev/bin/mypy
+	.venv-dev/bin/lint-imports
+	.venv-dev/bin/python -m docs.generate --check
+
+format: .venv-dev/.installed ## Format the code and mend what the linter can
+	.venv-dev/bin/ruff check --fix
+	.venv-dev/bin/ruff format
+
+docs: .venv-dev/.installed ## Write the generated reference pages again
+	.venv-dev/bin/python -m docs.generate
+
+bench: .venv-dev/.installed .venv-strongroom/.installed ## Compare side by side with the peers that are installed
+	$(RUN_DEV) bench/run.py $(BENCH_OPTIONS)
+
+lock: .venv-dev/.installed ## Resolve the dependencies again
+	$(call compile,pyproject.toml --extra aws --extra keyring,base)
+	$(call compile,requirements/strongroom.in,strongroom)
+	$(call compile,requirements/build.in,build)
+	$(call compile,pyproject.toml --extra aws --extra keyring --group dev,dev)
+
+define compile
+.venv-dev/bin/uv pip compile -q --upgrade --universal --generate-hashes --no-header --python-version 3.11 $(1) -o requirements/$(2).lock
+
+endef
+
+clean: ## Remove environments and build files
+	rm -rf .venv .venv-dev .venv-strongroom .venv-build build dist
+
+.venv-build/.installed: requirements/build.lock
+	@echo "Preparing the build environment ..."
+	@$(PYTHON) -m venv --clear .venv-build
+	@.venv-build/bin/python $(PIP_INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(WHEEL): .venv-build/.installed $(SOURCES) README.md LICENSE
+	@rm -rf build/wheel && mkdir -p build/wheel
+	@.venv-build/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w build/wheel .
+	@touch $@
+
+.venv/.dependencies: requirements/base.lock
+	@echo "Installing the product's dependencies ..."
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python $(PIP_INSTALL) --require-hashes -r $<
+	@touch $@
+
+# Without pip, so that nothing but the lock file's distributions and no .pth file lies beside a key.
+.venv-strongroom/.dependencies: requirements/strongroom.lock .venv-build/.installed
+	@echo "Installing the strongroom's own environment ..."
+	@$(PYTHON) -m venv --clear --without-pip .venv-strongroom
+	@$(call install_into,.venv-strongroom) --require-hashes -r $<
+	@touch $@
+
+.venv/.installed .venv-strongroom/.installed: %/.installed: %/.dependencies $(WHEEL)
+	@$(call install_into,$*) --no-deps --force-reinstall build/wheel/keylease-*.whl
+	@touch $@
+
+.venv-dev/.dependencies: requirements/dev.lock
+	@echo "Installing the development environment ..."
+	@$(PYTHON) -m venv --clear .venv-dev
+	@.venv-dev/bin/python $(PIP_INSTALL) --require-hashes -r $<
+	@touch $@
+
+.venv-dev/.installed: .venv-dev/.dependencies pyproject.toml
+	@.venv-dev/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,101 @@
+"""Writes the reference pages that are made from code; with ``--check`` says which are out of date.
+
+python -m docs.generate [--check]
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from keylease import errors
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Made from code by `make docs`; do not edit. -->\n"
+
+
+def errors_page() -> str:
+    """Every error with its code, HTTP status, exit status and meaning."""
+    rows = "\n".join(
+        f"| `{error.code}` | {error.http_status} | {error.exit_status} | {meaning(error)} |"
+        for error in error_tree(errors.KeyleaseError)
+    )
+    return (
+        f"{NOTE}# Errors\n\nCodes are stable. The HTTP status applies where a caller of the gateway "
+        "sees the error, the\nexit status where the command line ends with it.\n\n"
+        f"| code | HTTP | exit | meaning |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def error_tree(root: type[errors.KeyleaseError]) -> Iterator[type[errors.KeyleaseError]]:
+    """The classes of ``keylease.errors`` in the order in which they are written."""
+    for _, member in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(member, root) and "code" in vars(member):
+            yield member
+
+
+def meaning(error: type) -> str:
+    """The first sentence of a class's docstring."""
+    text = inspect.getdoc(error) or ""
+    return " ".join(text.split("\n\n", maxsplit=1)[0].split())
+
+
+def cli_page() -> str:
+    """The help text of every command, as the command itself prints it."""
+    sections = [f"{NOTE}# Command line\n"]
+    pending: list[tuple[str, ...]] = [()]
+    while pending:
+        path = pending.pop(0)
+        text = help_text(path)
+        title = " ".join(("keylease", *path))
+        sections.append(f"## {title}\n\n```text\n{text}```\n")
+        pending[:0] = [(*path, name) for name in subcommands(text)]
+    return "\n".join(sections)
+
+
+def help_text(path: tuple[str, ...]) -> str:
+    """Run ``keylease PATH --help`` in a fixed terminal."""
+    environment = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+    result = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "keylease", *path, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines()) + "\n"
+
+
+def subcommands(text: str) -> list[str]:
+    """The names in the commands section of a help text, plain or in a box."""
+    _, _, section = text.partition("Commands")
+    return re.findall(r"^[│ ] ?([a-z][a-z-]*)  ", section, flags=re.MULTILINE)
+
+
+PAGES: dict[str, Callable[[], str]] = {"errors.md": errors_page, "cli.md": cli_page}
+
+
+def main() -> int:
+    """Write or check every page; the exit status is the number of pages out of date."""
+    check = "--check" in sys.argv[1:]
+    stale = []
+    for name, render in PAGES.items():
+        path, text = REFERENCE / name, render()
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(text)
+    for name in stale:
+        sys.stderr.write(f"{'out of date' if check else 'written'}: docs/reference/{name}\n")
+    if check and stale:
+        sys.stderr.write("Run `make docs`.\n")
+    return len(stale) if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
