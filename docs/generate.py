@@ -25,14 +25,14 @@ def errors_page() -> str:
         for error in error_tree(errors.KeyleaseError)
     )
     return (
-        f"{NOTE}# Errors\n\nCodes are stable. The HTTP status applies where a caller of the gateway "
-        "sees the error, the\nexit status where the command line ends with it.\n\n"
+        f"{NOTE}# Errors\n\nCodes are stable. The HTTP status applies where a caller of the gateway\n"
+        "sees the error, the exit status where the command line ends with it.\n\n"
         f"| code | HTTP | exit | meaning |\n|---|---|---|---|\n{rows}\n"
     )
 
 
 def error_tree(root: type[errors.KeyleaseError]) -> Iterator[type[errors.KeyleaseError]]:
-    """The classes of ``keylease.errors`` in the order in which they are written."""
+    """The classes of ``keylease.errors`` that have a code of their own, by name."""
     for _, member in inspect.getmembers(errors, inspect.isclass):
         if issubclass(member, root) and "code" in vars(member):
             yield member

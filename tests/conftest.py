@@ -1,0 +1,70 @@
+"""Results of the promises, written where the trust report and ``keylease doctor`` look for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROMISE_FILE = re.compile(r"tests/promises/test_p(\d)_")
+
+
+class PromiseResults:
+    """Collects the outcome of each test below tests/promises, on the controller of a run."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, list[str]] = defaultdict(list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        match = PROMISE_FILE.search(report.nodeid)
+        if match and (report.when == "call" or report.outcome != "passed"):
+            self.outcomes[f"P{match[1]}"].append(report.outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        if not self.outcomes:
+            return
+        results = {
+            promise: {
+                "result": "kept" if set(outcomes) == {"passed"} else "not verified",
+                "passed": outcomes.count("passed"),
+                "failed": outcomes.count("failed"),
+                "skipped": outcomes.count("skipped"),
+            }
+            for promise, outcomes in sorted(self.outcomes.items())
+        }
+        target = ROOT / "build" / "promises.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(
+            json.dumps(
+                {
+                    "format": 1,
+                    "commit": commit(),
+                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "promises": results,
+                },
+                indent=2,
+            )
+            + "\n"
+        )
+
+
+def commit() -> str:
+    result = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 - git of the developer
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout.strip() or "unknown"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(PromiseResults(), "promise-results")
