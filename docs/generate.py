@@ -25,8 +25,8 @@ def errors_page() -> str:
         for error in error_tree(errors.KeyleaseError)
     )
     return (
-        f"{NOTE}# Errors\n\nCodes are stable. The HTTP status applies where a caller of the gateway\n"
-        "sees the error, the exit status where the command line ends with it.\n\n"
+        f"{NOTE}# Errors\n\nCodes are stable. The HTTP status applies where a caller of the\n"
+        "gateway sees the error, the exit status where the command line ends with it.\n\n"
         f"| code | HTTP | exit | meaning |\n|---|---|---|---|\n{rows}\n"
     )
 
