@@ -3,8 +3,9 @@
     KeyleaseError                     code, safe message, advice
     |-- ConfigurationError            bad configuration stops the start (exit status 64)
     |   |-- SettingsInvalid             flags, environment, settings file
-    |   |-- PolicyFileInvalid           keylease.toml; carries every mistake found
-    |   |-- GatewayFileInvalid          gateway.toml; carries every mistake found
+    |   |-- FileInvalid                 carries every mistake found, as a Diagnostic each
+    |   |   |-- PolicyFileInvalid         keylease.toml
+    |   |   `-- GatewayFileInvalid        gateway.toml
     |   `-- ReferenceInvalid            a reference that is no URI we know
     |-- RequestRefused                what a caller of the gateway did wrong (4xx)
     |   |-- RequestMalformed            400: not HTTP, not JSON, ambiguous
@@ -37,7 +38,10 @@ for people and never contain a secret, a token or foreign text that was not clea
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
+
+import msgspec
 
 
 class KeyleaseError(Exception):
@@ -72,13 +76,49 @@ class SettingsInvalid(ConfigurationError):
     code = "settings_invalid"
 
 
-class PolicyFileInvalid(ConfigurationError):
+class Severity(StrEnum):
+    """Whether a diagnostic stops the file from being used."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a configuration file. Never contains a secret."""
+
+    path: str
+    line: int = 0
+    """Counts from 1; 0 means the file as a whole."""
+    column: int = 0
+    message: str
+    suggestion: str = ""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        hint = f" ({self.suggestion})" if self.suggestion else ""
+        return f"{place}: {self.severity.value}: {self.message}{hint}"
+
+
+class FileInvalid(ConfigurationError):
+    """A configuration file has mistakes; ``diagnostics`` holds every one that was found."""
+
+    code = "file_invalid"
+
+    def __init__(
+        self, message: str, *, diagnostics: tuple[Diagnostic, ...] = (), advice: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.diagnostics = diagnostics
+
+
+class PolicyFileInvalid(FileInvalid):
     """keylease.toml has mistakes; the message lists each with its line."""
 
     code = "policy_file_invalid"
 
 
-class GatewayFileInvalid(ConfigurationError):
+class GatewayFileInvalid(FileInvalid):
     """gateway.toml has mistakes; the message lists each with its line."""
 
     code = "gateway_file_invalid"

@@ -80,6 +80,17 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class PriceTier(msgspec.Struct, frozen=True, kw_only=True):
+    """Prices that hold for the whole call once its input is over ``above`` tokens."""
+
+    above: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+
+
 class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
     """What a model costs, in pico-USD (1e-12 USD) per token so that integers suffice."""
 
@@ -88,8 +99,15 @@ class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
     cache_read: int
     cache_write: int
     per_request: int = 0
+    """Pico-USD per call."""
     version: str
     """Of the price table."""
+    cache_write_1h: int = 0
+    """Per token written to a cache that is kept for an hour."""
+    reasoning: int | None = None
+    """Per reasoning token, where these have a price of their own; ``output`` otherwise."""
+    tiers: tuple[PriceTier, ...] = ()
+    """In ascending order of ``above``."""
 
 
 class CoordinatorLink(Protocol):
