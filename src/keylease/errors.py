@@ -22,7 +22,8 @@
     |-- StoreError                    a secret store did not give a secret (503)
     |   |-- StoreUnavailable, StoreTimedOut, StoreAccessDenied,
     |   `-- SecretNotFound, SecretInvalid, StoreUnsupported
-    |-- SealedStoreError              the embedded store: SealedKeyWrong, SealedStoreCorrupt
+    |-- SealedStoreError              the embedded store: SealedKeyWrong, SealedKeyMissing,
+    |                                   SealedKeyExposed, SealedStoreCorrupt
     |-- UpstreamError                 the provider (502, 504): UpstreamUnreachable,
     |                                   UpstreamTimedOut, UpstreamBroken,
     |                                   UpstreamRefusedCredential
@@ -328,6 +329,18 @@ class SealedKeyWrong(SealedStoreError):
     """The key file or passphrase is not the one that sealed the store."""
 
     code = "sealed_key_wrong"
+
+
+class SealedKeyMissing(SealedStoreError):
+    """There is a sealed store, and the key file or passphrase that opens it is not there."""
+
+    code = "sealed_key_missing"
+
+
+class SealedKeyExposed(SealedStoreError):
+    """The key file can be read by others, or lies beside what it opens."""
+
+    code = "sealed_key_exposed"
 
 
 class SealedStoreCorrupt(SealedStoreError):

@@ -55,11 +55,14 @@ class Reference(msgspec.Struct, frozen=True, order=True):
             )
         shape, expected = _SHAPES[scheme]
         raw_path, _, field = rest.partition("#")
-        path = unquote(raw_path, errors="strict")
+        try:
+            path = unquote(raw_path, errors="strict")
+        except UnicodeDecodeError:
+            path = ""  # no shape accepts it: percent-encoded bytes that are no UTF-8
         segments = path.split("/")
         if (
             len(text) > MAXIMUM_LENGTH
-            or not text.isprintable()
+            or not (text.isprintable() and path.isprintable())
             or not shape.fullmatch(path)
             or ".." in segments
             or "." in segments
@@ -70,7 +73,10 @@ class Reference(msgspec.Struct, frozen=True, order=True):
                 raise ReferenceInvalid(f"The {scheme} reference names no field: {expected}.")
         elif "#" in rest:
             raise ReferenceInvalid(f"A {scheme} reference takes no field: {expected}.")
-        return cls(scheme=scheme, path=path, field=field)
+        reference = cls(scheme=scheme, path=path, field=field)
+        if len(str(reference)) > MAXIMUM_LENGTH:
+            raise ReferenceInvalid(f"The {scheme} reference is over {MAXIMUM_LENGTH} characters.")
+        return reference
 
     def __str__(self) -> str:
         suffix = f"#{self.field}" if self.field else ""
