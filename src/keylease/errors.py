@@ -28,6 +28,7 @@
     |                                   UpstreamTimedOut, UpstreamBroken,
     |                                   UpstreamRefusedCredential
     |-- EgressRefused                 an address that outbound requests may not reach
+    |-- SignatureInvalid              a signed token is malformed, or not signed by that key
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
     |                                   DataFormatTooNew, DataDirectoryLocked
     |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning
@@ -392,6 +393,13 @@ class EgressRefused(KeyleaseError):
 
     code = "egress_refused"
     http_status = 502
+
+
+class SignatureInvalid(KeyleaseError):
+    """A signed token is malformed, or its signature does not hold; mapped before it is shown."""
+
+    code = "signature_invalid"
+    http_status = 400
 
 
 class StorageError(KeyleaseError):

@@ -14,8 +14,12 @@ from keylease.contracts.purposes import Purpose
 
 LEASE_PREFIX: Final = "kll_"
 GATEWAY_AUDIENCE: Final = "keylease-gateway"
+LEASE_TYPE: Final = "kll+jwt"
+"""The ``typ`` of a lease's header, so that no other token signed by the same key is one."""
 DEFAULT_LIFETIME: Final = 15 * 60
 """Seconds."""
+LONGEST_LIFETIME: Final = 24 * 60 * 60
+"""Seconds; no configuration allows more, so whatever a revocation names is dead after this."""
 
 
 class Confirmation(msgspec.Struct, frozen=True, omit_defaults=True):
