@@ -1,0 +1,169 @@
+"""The console entry: a table of commands, each loaded when it is used.
+
+A command module exports ``app`` (a ``typer.Typer``) or ``command`` (a function that typer can
+read). It raises ``KeyleaseError``, and may return its exit status; this module is the one place
+where errors become messages and exit statuses. The list of commands is printed without importing
+any of them, so that ``keylease --help`` is fast.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import keylease
+from keylease.cli import output
+from keylease.errors import KeyleaseError
+
+
+class CommandEntry(NamedTuple):
+    """Where a command is, and what it is for."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Final = {
+    "up": CommandEntry("keylease.cli.up", "Start the product on this machine and keep it running."),
+    "demo": CommandEntry("keylease.cli.demo", "Show a first call with a simulated provider."),
+    "run": CommandEntry("keylease.cli.run", "Run a program whose provider SDKs get fresh leases."),
+    "lease": CommandEntry("keylease.cli.lease", "Create and revoke leases."),
+    "secret": CommandEntry("keylease.cli.secret", "Keep secrets in the sealed store."),
+    "policy": CommandEntry("keylease.cli.policy", "Check the policy file and reload it."),
+    "calls": CommandEntry("keylease.cli.calls", "List and follow the calls that were made."),
+    "doctor": CommandEntry("keylease.cli.doctor", "Say what protects the keys, and what does not."),
+    "config": CommandEntry("keylease.cli.config", "Show the settings and where they come from."),
+    "gateway": CommandEntry("keylease.cli.gateway", "Run the gateway alone, in the foreground."),
+    "simulator": CommandEntry("keylease.cli.simulator", "Run simulated providers."),
+}
+USAGE_STATUS: Final = 2
+DEFECT_STATUS: Final = 70
+"""EX_SOFTWARE of sysexits.h."""
+INTERRUPTED_STATUS: Final = 128 + signal.SIGINT
+BROKEN_PIPE_STATUS: Final = 128 + signal.SIGPIPE
+
+
+class _UsageWrong(Exception):
+    def __init__(self, message: str, *, advice: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit status."""
+    remaining = list(sys.argv[1:] if arguments is None else arguments)
+    details = False
+    try:
+        while remaining and remaining[0] == "--debug":
+            details = True
+            remaining.pop(0)
+        return _finish(_dispatch(remaining))
+    except KeyleaseError as error:
+        output.show_error(error)
+        return error.exit_status
+    except _UsageWrong as error:
+        output.say(f"error: {error.message}")
+        output.hint(error.advice)
+        return USAGE_STATUS
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        # The reader has gone, which is its right. Python would complain when it flushes stdout at
+        # exit, so stdout is pointed at nothing first (see the documentation of SIGPIPE in signal).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_STATUS
+    except Exception as error:  # noqa: BLE001 - the last handler: a defect becomes one line
+        output.show_defect(error, details=details)
+        return DEFECT_STATUS
+
+
+def help_text() -> str:
+    """What ``keylease --help`` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {entry.help}" for name, entry in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Usage: keylease [--debug] COMMAND [OPTIONS] ...",
+            "",
+            "Provider keys stay in your own secret store; programs get short-lived leases.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "Options:",
+            "  --version  Show the version and exit.",
+            "  --debug    Show the traceback of an unexpected error.",
+            "  --help     Show this list and exit.",
+            "",
+            "`keylease COMMAND --help` says more about a command.",
+        ]
+    )
+
+
+def _finish(status: int) -> int:
+    # Flushed here and not at interpreter exit, so that a closed pipe is handled above.
+    sys.stdout.flush()
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in {"--help", "-h", "help"}:
+        output.emit(help_text())
+        return 0 if arguments else USAGE_STATUS
+    if arguments[0] in {"--version", "-V", "version"}:
+        output.emit(f"keylease {keylease.__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise _UsageWrong(_unknown(name), advice="`keylease --help` lists the commands.")
+    return _run_command(name, COMMANDS[name], rest)
+
+
+def _unknown(name: str) -> str:
+    kind = "option" if name.startswith("-") else "command"
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    suggestion = f" Did you mean `{close[0]}`?" if close and kind == "command" else ""
+    return f"There is no {kind} `{name}`.{suggestion}"
+
+
+def _run_command(name: str, entry: CommandEntry, arguments: list[str]) -> int:
+    import typer  # noqa: PLC0415 - the list of commands is printed without it
+    from typer.main import get_command  # noqa: PLC0415 - as above
+
+    module = importlib.import_module(entry.module)
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False)
+        app.command(help=module.command.__doc__ or entry.help)(module.command)
+    command = get_command(app)
+    _make_plain(command)
+    try:
+        result = command.main(args=arguments, prog_name=f"keylease {name}", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED_STATUS
+    except typer.TyperException as error:
+        help_wanted = type(error).__name__ == "NoArgsIsHelpError"
+        if help_wanted:
+            output.say(error.format_message())
+            return USAGE_STATUS
+        raise _UsageWrong(
+            error.format_message(), advice=f"`keylease {name} --help` shows how it is used."
+        ) from error
+    return result if isinstance(result, int) else 0
+
+
+def _make_plain(command: object) -> None:
+    """Help is plain text: it is fast, readable everywhere and can be compared with the docs."""
+    command.rich_markup_mode = None  # type: ignore[attr-defined]  # typer hides its command types
+    for child in getattr(command, "commands", {}).values():
+        _make_plain(child)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""How the command line talks.
+
+stdout is data: what another program may read. stderr is talk: progress, warnings, errors, hints.
+Everything is readable without colour; colour is added on a terminal unless ``NO_COLOR`` is set.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+import msgspec
+
+from keylease.errors import KeyleaseError
+from keylease.settings import process_environment
+
+_BOLD: Final = "1"
+_RED: Final = "1;31"
+_YELLOW: Final = "1;33"
+_BLUE: Final = "1;34"
+
+
+def emit(text: str = "") -> None:
+    """Write a line of data to stdout."""
+    print(text)
+
+
+def emit_json(value: object, *, indent: int = 2) -> None:
+    """Write a value as JSON to stdout; with ``indent=0`` on one line."""
+    encoded = msgspec.json.encode(value)
+    print((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
+
+
+def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write aligned columns to stdout; with no rows, nothing."""
+    if not rows:
+        return
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [
+        max(len(heading), *(len(row[column]) for row in cells))
+        for column, heading in enumerate(headings)
+    ]
+    print(_paint(_aligned(headings, widths), _BOLD, sys.stdout))
+    for row in cells:
+        print(_aligned(row, widths))
+
+
+def say(text: str = "") -> None:
+    """Write a line of talk to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Say something the reader can act on."""
+    say(f"{_paint('warning:', _YELLOW, sys.stderr)} {text}")
+
+
+def hint(text: str) -> None:
+    """Say what to do next; apart from the error itself."""
+    say(f"{_paint('hint:', _BLUE, sys.stderr)} {text}")
+
+
+def show_error(error: KeyleaseError) -> None:
+    """Show an error that was raised on purpose."""
+    say(f"{_paint('error:', _RED, sys.stderr)} {error.message}")
+    if error.advice:
+        hint(error.advice)
+
+
+def show_defect(error: BaseException, *, details: bool) -> None:
+    """Show an error that nobody foresaw: one line, or the traceback without any local values."""
+    say(f"{_paint('error:', _RED, sys.stderr)} {type(error).__name__} (this is a defect)")
+    if details:
+        # The exception's own text is left out on purpose only of the short form: --debug asks
+        # for it. Local variables are never shown: they could hold a lease.
+        say("".join(traceback.format_exception(error)).rstrip())
+    else:
+        hint("Run it again as `keylease --debug ...` for the details.")
+
+
+def _cell(value: object) -> str:
+    text = "-" if value is None else str(value)
+    # Foreign text (model names, answers of stores) must not move the cursor or colour the screen.
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _paint(text: str, code: str, stream: TextIO) -> str:
+    # https://no-color.org: any value but an empty one turns colour off.
+    wanted = stream.isatty() and not process_environment().get("NO_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text

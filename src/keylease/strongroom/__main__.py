@@ -1,0 +1,147 @@
+"""`python -I -m keylease.strongroom`: every process that may see a key starts here.
+
+The order matters: the process is hardened before anything that can read a secret is imported, and
+confined before it listens. What follows is decided by the first argument; each command is one
+function in the module that owns the work:
+
+    gateway      gateway.coordinator.main(options, configuration=, data_directory=, posture=)
+    worker       gateway.worker.main(options)
+    secret-*     secret_commands.main(command, arguments)
+    policy-check policy_commands.main(arguments)
+    handover     puts the values of env:// references into a descriptor, then becomes the command
+    posture      prints the measures of this process as JSON
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from keylease.errors import KeyleaseError, ProcessError
+
+_DEFECT: Final = 70
+_INTERRUPTED: Final = 130
+SECRET_COMMANDS: Final = (
+    "secret-put",
+    "secret-list",
+    "secret-remove",
+    "secret-check",
+    "secret-rekey",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Harden, then do what the first argument says; gives the exit status."""
+    try:
+        options, rest = _parser().parse_known_args(arguments)
+        _check_isolated(danger_not_isolated=options.danger_not_isolated)
+        run: Callable[[argparse.Namespace, list[str]], int] = options.run
+        return run(options, rest)
+    except KeyleaseError as error:
+        _say(f"error: {error.message}")
+        if error.advice:
+            _say(f"hint: {error.advice}")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last handler: an unknown error must not talk
+        # Neither its text nor the traceback: both could hold what the code was working on.
+        _say(f"error: {type(error).__name__} at {_place(error)} (this is a defect)")
+        return _DEFECT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="keylease.strongroom", allow_abbrev=False)
+    parser.add_argument("--danger-not-isolated", action="store_true", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    gateway = commands.add_parser("gateway", allow_abbrev=False)
+    gateway.add_argument("--gateway-file", type=Path, required=True)
+    gateway.add_argument("--data-dir", type=Path, required=True)
+    gateway.add_argument("--port", type=int)
+    gateway.add_argument("--handover-fd", type=int)
+    gateway.add_argument("--ready-fd", type=int)
+    gateway.set_defaults(run=_gateway)
+
+    worker = commands.add_parser("worker", allow_abbrev=False)
+    worker.add_argument("--channel-fd", type=int, required=True)
+    worker.add_argument("--listen-fd", type=int, action="append", default=[])
+    worker.add_argument("--number", type=int, default=0)
+    worker.add_argument("--readable", action="append", default=[])
+    worker.set_defaults(run=_worker)
+
+    for name in SECRET_COMMANDS:
+        secret = commands.add_parser(name, allow_abbrev=False, add_help=False)
+        secret.set_defaults(run=_secret, name=name)
+    return parser
+
+
+def _gateway(options: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.options import GatewayOptions  # noqa: PLC0415 - as above
+    from keylease.strongroom.startup import run_gateway  # noqa: PLC0415 - after the checks
+
+    _no_more(rest)
+    return run_gateway(
+        GatewayOptions(
+            gateway_file=str(options.gateway_file.absolute()),
+            data_directory=str(options.data_dir.absolute()),
+            port=options.port,
+            handover=options.handover_fd,
+            ready=options.ready_fd,
+        )
+    )
+
+
+def _worker(options: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.options import WorkerOptions  # noqa: PLC0415 - as above
+    from keylease.strongroom.startup import run_worker  # noqa: PLC0415 - after the checks
+
+    _no_more(rest)
+    return run_worker(
+        WorkerOptions(
+            channel=options.channel_fd,
+            listeners=tuple(options.listen_fd),
+            number=options.number,
+            readable=tuple(options.readable),
+        )
+    )
+
+
+def _secret(options: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import run_secret  # noqa: PLC0415 - after the checks
+
+    return run_secret(options.name, rest)
+
+
+def _check_isolated(*, danger_not_isolated: bool) -> None:
+    if not sys.flags.isolated and not danger_not_isolated:
+        raise ProcessError(
+            "A strongroom process must be started with python -I.",
+            advice="Without -I, PYTHON* variables and the current directory could load code"
+            " into it.",
+        )
+
+
+def _no_more(rest: list[str]) -> None:
+    if rest:
+        raise ProcessError(f"A strongroom process does not know the argument {rest[0]!r}.")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""What strongroom processes are started with. Handed in as arguments, never read from settings."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``python -I -m keylease.strongroom gateway``: the coordinator."""
+
+    gateway_file: str
+    """Absolute path of gateway.toml."""
+    data_directory: str
+    port: int | None = None
+    """Replaces the port of the first listening address."""
+    handover: int | None = None
+    """Descriptor with the values that ``env://`` references need; see ``stores.env``."""
+    ready: int | None = None
+    """Descriptor that gets one line of JSON (``ReadyMessage``) and is closed when the gateway
+    takes calls."""
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """``python -I -m keylease.strongroom worker``: started by the coordinator only."""
+
+    channel: int
+    """Descriptor of the worker's end of the socket pair."""
+    listeners: tuple[int, ...]
+    """Descriptors of the listening sockets."""
+    number: int
+    """Counts from 0."""
+    readable: tuple[str, ...] = ()
+    """Files it has to read besides the interpreter: certificates."""
+
+
+class ReadyMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway says when it takes calls."""
+
+    urls: tuple[str, ...]
+    """Base URLs of the listeners, with the ports that were really bound."""
+    metrics_url: str = ""
+    control_socket: str
+    posture: str
+    """The posture in words, on one line."""
