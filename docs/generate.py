@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from keylease import errors
+from keylease import errors, settings
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made from code by `make docs`; do not edit. -->\n"
@@ -29,6 +29,11 @@ def errors_page() -> str:
         "gateway sees the error, the exit status where the command line ends with it.\n\n"
         f"| code | HTTP | exit | meaning |\n|---|---|---|---|\n{rows}\n"
     )
+
+
+def settings_page() -> str:
+    """Every setting with its flag, variable, default and meaning."""
+    return NOTE + settings.reference_page()
 
 
 def error_tree(root: type[errors.KeyleaseError]) -> Iterator[type[errors.KeyleaseError]]:
@@ -76,7 +81,11 @@ def subcommands(text: str) -> list[str]:
     return re.findall(r"^[│ ] ?([a-z][a-z-]*)  ", section, flags=re.MULTILINE)
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors_page, "cli.md": cli_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> int:

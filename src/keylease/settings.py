@@ -1,45 +1,430 @@
-"""The only reader of configuration: flag > KEYLEASE_* > settings file > default."""
+"""The only reader of configuration: flag > KEYLEASE_* > settings file > default.
+
+Only the command line and process entry points import this; everything else is handed what it
+needs. A setting is declared once, as a field of ``Settings`` with its ``Declaration``; the flag,
+the environment variable, the key in the settings file and the reference page follow from that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Final, NamedTuple, get_args, get_type_hints
 
 import msgspec
+
+from keylease.errors import SettingsInvalid
+
+PREFIX: Final = "KEYLEASE_"
+SETTINGS_FILE: Final = "settings.toml"
+MAXIMUM_SOCKET_PATH: Final = 103
+"""Bytes; sun_path of unix(4) holds 104 on macOS and 108 on Linux, with the closing NUL."""
+_MAXIMUM_FILE_BYTES: Final = 64 * 1024
+
+
+class LogLevel(StrEnum):
+    """The least important line that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Color(StrEnum):
+    """When the command line uses colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class OriginKind(StrEnum):
+    """Who decided a setting, in falling order of precedence."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a value came from."""
+
+    kind: OriginKind
+    where: str = ""
+    """The flag, the variable or the file."""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.where}".strip()
+
+
+class _Context(NamedTuple):
+    environment: Mapping[str, str]
+    values: Mapping[str, object]
+    """The settings decided so far, in the order of declaration."""
+    base: Path
+    """What a relative path in the value is relative to."""
+
+
+class Declaration(NamedTuple):
+    """What is said once about a setting."""
+
+    doc: str
+    parse: Callable[[str, _Context], object]
+    default: Callable[[_Context], object]
+    default_doc: str
+    in_file: bool = True
+    """Whether the settings file may hold it."""
+    also: str = ""
+    """A variable without the prefix that is honoured when the prefixed one is not set."""
+    also_value: str = ""
+    """What a non-empty value of that variable means; empty means what it says."""
+
+
+# --- parsers and defaults ------------------------------------------------------------------
+
+
+def _path(text: str, context: _Context) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("a path")
+    if text == "~" or text.startswith("~/"):
+        return _home(context) / text[2:]
+    return Path(os.path.abspath(context.base / text))  # noqa: PTH100 - keeps symlinks, unlike resolve()
+
+
+def _choice(kind: type[StrEnum]) -> Callable[[str, _Context], StrEnum]:
+    def parse(text: str, _: _Context) -> StrEnum:
+        try:
+            return kind(text.lower())
+        except ValueError:
+            raise ValueError("one of " + ", ".join(kind)) from None
+
+    return parse
+
+
+def _home(context: _Context) -> Path:
+    home = context.environment.get("HOME", "")
+    if not home.startswith("/"):
+        raise SettingsInvalid(
+            "HOME is not set to a directory, so there is no default place for files.",
+            advice="Set HOME, or give --data-dir and --config-dir.",
+        )
+    return Path(home)
+
+
+def _default_data_dir(context: _Context) -> Path:
+    return _home(context) / ".keylease"
+
+
+def _default_config_dir(context: _Context) -> Path:
+    base = context.environment.get("XDG_CONFIG_HOME", "")
+    # The XDG base directory specification: a relative path is to be ignored.
+    return (Path(base) if base.startswith("/") else _home(context) / ".config") / "keylease"
+
+
+def _beside(name: str) -> Callable[[_Context], Path]:
+    def default(context: _Context) -> Path:
+        return Path(str(context.values["config_dir"])) / name
+
+    return default
+
+
+def _default_strongroom_python(_: _Context) -> Path:
+    own = Path(f"{sys.prefix}-strongroom") / "bin" / "python"
+    return own if own.exists() else Path(sys.executable)
+
+
+def _constant(value: object) -> Callable[[_Context], object]:
+    return lambda _: value
+
+
+# --- the settings --------------------------------------------------------------------------
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process of the command line starts from."""
 
-    data_dir: Path
-    config_dir: Path
-    gateway_file: Path
-    policy_file: Path
-    strongroom_python: Path
-    log_level: str
-    log_format: str
-    color: str
+    config_dir: Annotated[
+        Path,
+        Declaration(
+            "Directory of gateway.toml, keylease.toml, settings.toml and the key that seals the "
+            "sealed store. Keep it out of the data directory's back-ups.",
+            _path,
+            _default_config_dir,
+            "`$XDG_CONFIG_HOME/keylease`, or `~/.config/keylease`",
+            in_file=False,
+        ),
+    ]
+    data_dir: Annotated[
+        Path,
+        Declaration(
+            "Directory of everything the product writes: call records, audit entries, the ledger "
+            "of limits, the sealed store.",
+            _path,
+            _default_data_dir,
+            "`~/.keylease`",
+        ),
+    ]
+    gateway_file: Annotated[
+        Path,
+        Declaration(
+            "What this gateway may ever do.",
+            _path,
+            _beside("gateway.toml"),
+            "`gateway.toml` in the configuration directory",
+        ),
+    ]
+    policy_file: Annotated[
+        Path,
+        Declaration(
+            "The local policy: credentials, routes, grants, trust rules.",
+            _path,
+            _beside("keylease.toml"),
+            "`keylease.toml` in the configuration directory",
+        ),
+    ]
+    strongroom_python: Annotated[
+        Path,
+        Declaration(
+            "The Python interpreter that runs strongroom processes. It should belong to an "
+            "environment of its own, built from requirements/strongroom.lock.",
+            _path,
+            _default_strongroom_python,
+            "the environment beside this one whose name ends in `-strongroom`; without one, this "
+            "interpreter, and `keylease doctor` says that the environment is shared",
+        ),
+    ]
+    log_level: Annotated[
+        LogLevel,
+        Declaration(
+            "The least important line that is logged: debug, info, warning or error.",
+            _choice(LogLevel),
+            _constant(LogLevel.INFO),
+            "`info`",
+        ),
+    ]
+    log_format: Annotated[
+        LogFormat,
+        Declaration(
+            "How log lines are written: text or json.",
+            _choice(LogFormat),
+            _constant(LogFormat.TEXT),
+            "`text`",
+        ),
+    ]
+    color: Annotated[
+        Color,
+        Declaration(
+            "When the command line uses colour: auto (on a terminal), always or never. "
+            "A non-empty `NO_COLOR` means never.",
+            _choice(Color),
+            _constant(Color.AUTO),
+            "`auto`",
+            also="NO_COLOR",
+            also_value="never",
+        ),
+    ]
 
     @property
     def control_socket(self) -> Path:
-        """Where the gateway's coordinator listens for this machine's people."""
-        return self.data_dir / "strongroom" / "control.sock"
+        """Where the gateway's coordinator listens for the people of this machine.
+
+        Raises ``SettingsInvalid`` when the path is longer than a socket's may be.
+        """
+        path = self.data_dir / "strongroom" / "control.sock"
+        if len(os.fsencode(path)) > MAXIMUM_SOCKET_PATH:
+            raise SettingsInvalid(
+                f"The data directory's path is too long for a socket in it: {self.data_dir}.",
+                advice=f"{path} may have {MAXIMUM_SOCKET_PATH} bytes; choose a shorter --data-dir.",
+            )
+        return path
+
+    @property
+    def strongroom_shares_environment(self) -> bool:
+        """Strongroom processes would run with everything this environment has installed."""
+        return Path(sys.prefix) == self.strongroom_python.parent.parent
 
 
 class LoadedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings and where each of them came from."""
 
     settings: Settings
-    origins: dict[str, str]
+    origins: dict[str, Origin]
+
+
+def declarations() -> dict[str, Declaration]:
+    """Every setting, in the order in which they are decided."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return {name: get_args(hint)[1] for name, hint in hints.items()}
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def flag_of(name: str) -> str:
+    """The command-line flag of a setting."""
+    return "--" + name.replace("_", "-")
 
 
 def load(
     flags: Mapping[str, object], environment: Mapping[str, str] | None = None
 ) -> LoadedSettings:
-    """Read the configuration; raises ``SettingsInvalid``. A flag that is ``None`` was not given."""
-    raise NotImplementedError
+    """Read the configuration; raises ``SettingsInvalid``. A flag that is ``None`` was not given.
+
+    ``environment`` is this process's own when not given. The settings file is read once the
+    configuration directory is known; it need not exist.
+    """
+    if environment is None:
+        environment = dict(os.environ)  # noqa: TID251 - the one place where it is read
+    declared = declarations()
+    _refuse_unknown(flags, declared, "There is no setting {name!r}.")
+    _refuse_unknown_variables(environment, declared)
+
+    values: dict[str, object] = {}
+    origins: dict[str, Origin] = {}
+    in_file: Mapping[str, object] = {}
+    file = Path()
+    for name, declaration in declared.items():
+        found = _find(name, declaration, flags, environment, in_file, file)
+        base = file.parent if found and found.origin.kind is OriginKind.FILE else Path.cwd()
+        context = _Context(environment, values, base)
+        if found is None:
+            values[name] = declaration.default(context)
+            origins[name] = Origin(OriginKind.DEFAULT)
+        else:
+            values[name] = _parsed(name, declaration, found, context)
+            origins[name] = found.origin
+        if name == "config_dir":
+            file = Path(str(values[name])) / SETTINGS_FILE
+            in_file = _read_file(file, declared)
+
+    return LoadedSettings(settings=msgspec.convert(values, Settings), origins=origins)
 
 
-def process_environment() -> dict[str, str]:
-    """Copy this process's environment, for a child process that is meant to have it."""
-    raise NotImplementedError
+class _Found(NamedTuple):
+    text: str
+    origin: Origin
+
+
+def _find(
+    name: str,
+    declaration: Declaration,
+    flags: Mapping[str, object],
+    variables: Mapping[str, str],
+    in_file: Mapping[str, object],
+    file: Path,
+) -> _Found | None:
+    if flags.get(name) is not None:
+        return _Found(str(flags[name]), Origin(OriginKind.FLAG, flag_of(name)))
+    variable = variable_of(name)
+    if variable in variables:
+        return _Found(variables[variable], Origin(OriginKind.ENVIRONMENT, variable))
+    if declaration.also and variables.get(declaration.also):
+        text = declaration.also_value or variables[declaration.also]
+        return _Found(text, Origin(OriginKind.ENVIRONMENT, declaration.also))
+    if name in in_file:
+        return _Found(str(in_file[name]), Origin(OriginKind.FILE, str(file)))
+    return None
+
+
+def _parsed(name: str, declaration: Declaration, found: _Found, context: _Context) -> object:
+    try:
+        return declaration.parse(found.text, context)
+    except ValueError as error:
+        # The value is not repeated: somebody may have put a key where a path belongs.
+        raise SettingsInvalid(
+            f"{found.origin.where}: {name} must be {error}.",
+            advice="docs/reference/settings.md lists every setting.",
+        ) from None
+
+
+def _read_file(file: Path, declared: Mapping[str, Declaration]) -> Mapping[str, object]:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAXIMUM_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsInvalid(
+            f"{file} cannot be read: {error.strerror}.", advice="Correct its permissions."
+        ) from error
+    if len(content) > _MAXIMUM_FILE_BYTES:
+        raise SettingsInvalid(f"{file} is larger than {_MAXIMUM_FILE_BYTES} bytes.")
+    try:
+        document = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        # ValueError covers bad UTF-8, bad TOML and integers of absurd length.
+        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "not valid TOML"
+        raise SettingsInvalid(f"{file} cannot be read: {reason}.") from None
+    allowed = {name: item for name, item in declared.items() if item.in_file}
+    _refuse_unknown(document, allowed, f"{file}: there is no setting {{name!r}}.")
+    for name, value in document.items():
+        if not isinstance(value, str):
+            raise SettingsInvalid(f'{file}: {name} must be text: {name} = "...".')
+    return document
+
+
+def _refuse_unknown(given: Mapping[str, object], known: Mapping[str, object], message: str) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise SettingsInvalid(
+                message.format(name=name[:64]),
+                advice=f"Did you mean {close[0]}?" if close else _known(known),
+            )
+
+
+def _refuse_unknown_variables(
+    variables: Mapping[str, str], declared: Mapping[str, Declaration]
+) -> None:
+    known = {variable_of(name): name for name in declared}
+    unknown = sorted(name for name in variables if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0].removeprefix(PREFIX), map(str.upper, declared))
+        hint = f"Did you mean {PREFIX}{close[0]}?" if close else _known(known)
+        raise SettingsInvalid(
+            f"{unknown[0]} is set in the environment and is no setting.",
+            advice=f"{hint} Otherwise unset it.",
+        )
+
+
+def _known(known: Mapping[str, object]) -> str:
+    return f"Known: {', '.join(known)}."
+
+
+def reference_page() -> str:
+    """docs/reference/settings.md."""
+    rows = [
+        f"| `{name}` | `{flag_of(name)}` | `{variable_of(name)}` | {item.default_doc} | "
+        f"{item.doc}{'' if item.in_file else ' Not in the settings file.'} |"
+        for name, item in declarations().items()
+    ]
+    lines = [
+        "# Settings",
+        "",
+        "A setting is taken from the first place that has it: the command's flag, the environment",
+        f"variable, `{SETTINGS_FILE}` in the configuration directory, the default. `keylease",
+        "config show --origin` prints each with the place it came from. A relative path in the",
+        "settings file is relative to that file. A variable that begins with `KEYLEASE_` and is",
+        "no setting stops the start, so that a slip of the pen is not silently without effect.",
+        "",
+        "| setting | flag | variable | default | meaning |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"
