@@ -1,0 +1,158 @@
+"""What a provider file says about the API it serves.
+
+A surface is a list of what is allowed: a method and a path template lead to an operation, and
+whatever is not on the list does not exist here. Routes that make keys or secrets are on no list.
+
+Protects: against reaching a provider's administrative routes with a credential that could use
+    them, whatever the caller puts into the path.
+Does not protect: against what an allowed operation does at the provider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from keylease.errors import KeyleaseError
+from keylease.strongroom.catalogue import WireFormat
+
+OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What an identifier in a path may look like. No dots, so that no segment is ``..``."""
+MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,255}")
+
+
+class BodyKind(Enum):
+    """How a request's body is handled."""
+
+    NONE = "none"
+    JSON = "json"
+    """Kept until it is whole, checked, and written anew only where something must change."""
+    FORM = "form"
+    """multipart/form-data that names a model; kept until it is whole."""
+    UPLOAD = "upload"
+    """multipart/form-data that streams through and is never held."""
+
+
+class ObjectRole(Enum):
+    """What an operation has to do with objects that the provider keeps."""
+
+    NONE = "none"
+    CREATES = "creates"
+    USES = "uses"
+    LISTS = "lists"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One allowed method and path."""
+
+    name: str
+    """As ``gen_ai.operation.name`` has it, where it has a name."""
+    method: str
+    template: str
+    """Below the API's root, with ``{id}`` for an identifier: what is sent, and what is recorded."""
+    body: BodyKind = BodyKind.NONE
+    role: ObjectRole = ObjectRole.NONE
+    default_model: str = ""
+    """The model the provider takes when the request names none; empty: it must name one."""
+    query: frozenset[str] = frozenset()
+    """Names of query parameters that may be passed on."""
+    stored_by_default: bool = False
+    """The answer is kept by the provider unless the body says ``store: false``."""
+    learns: tuple[str, ...] = ()
+    """Members of the answer that name objects which then belong to the caller."""
+    reports_usage: bool = False
+    """The answer says how many tokens were used."""
+    any_model: bool = False
+    """The request may make the provider run models that it does not name."""
+    batch: bool = False
+    """The body holds many requests, each with a model."""
+    local: bool = False
+    """Answered here; nothing is sent to a provider."""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A path that is on a surface's list."""
+
+    methods: Mapping[str, Operation]
+    object_id: str = ""
+
+
+class Surface:
+    """The allow-list of one wire format."""
+
+    def __init__(
+        self,
+        *,
+        wire_format: WireFormat,
+        operations: tuple[Operation, ...],
+        references: frozenset[str],
+        ask_for_usage: frozenset[str],
+        error_body: Callable[[KeyleaseError, str], bytes],
+    ) -> None:
+        """Index ``operations``.
+
+        Args:
+            wire_format: the format served.
+            operations: everything that is allowed.
+            references: members of a request body, at any depth, that name stored objects.
+            ask_for_usage: names of operations that report a stream's usage only when asked.
+            error_body: renders one of our errors, with the request id, as the provider would.
+        """
+        self.wire_format = wire_format
+        self.operations = operations
+        self.references = references
+        self.ask_for_usage = ask_for_usage
+        self.error_body = error_body
+        self._exact: dict[str, Match] = {}
+        self._templates: list[tuple[list[str], Match]] = []
+        by_template: dict[str, dict[str, Operation]] = {}
+        for operation in operations:
+            by_template.setdefault(operation.template, {})[operation.method] = operation
+        for template, methods in by_template.items():
+            if "{" in template:
+                self._templates.append((template.split("/"), Match(methods)))
+            else:
+                self._exact[template] = Match(methods)
+
+    def exact_paths(self) -> Mapping[str, Match]:
+        """Every template without an identifier."""
+        return self._exact
+
+    def match(self, tail: str) -> Match | None:
+        """Find ``tail``, the path below the API's root as it was received; nothing is decoded."""
+        if (found := self._exact.get(tail)) is not None:
+            return found
+        segments = tail.split("/")
+        for template, match in self._templates:
+            if template[-1] == "{model}":
+                rest = "/".join(segments[len(template) - 1 :])
+                if segments[: len(template) - 1] == template[:-1] and _is_model(rest):
+                    return Match(match.methods, _decoded_model(rest))
+                continue
+            if len(template) != len(segments):
+                continue
+            object_id = ""
+            for expected, got in zip(template, segments, strict=True):
+                if expected == "{id}":
+                    if not OBJECT_ID.fullmatch(got):
+                        break
+                    object_id = got
+                elif expected != got:
+                    break
+            else:
+                return Match(match.methods, object_id)
+        return None
+
+
+def _decoded_model(text: str) -> str:
+    for encoded, plain in (("%2F", "/"), ("%2f", "/"), ("%3A", ":"), ("%3a", ":"), ("%40", "@")):
+        text = text.replace(encoded, plain)
+    return text
+
+
+def _is_model(text: str) -> bool:
+    return MODEL_ID.fullmatch(_decoded_model(text)) is not None
