@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from keylease import errors
+from keylease.strongroom.gateway import messages
+from keylease.strongroom.gateway.channel import (
+    CoordinatorEnd,
+    WorkerEnd,
+    open_coordinator_end,
+    open_worker_end,
+)
+from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow
+
+
+class Pair:
+    def __init__(self) -> None:
+        self.to_worker: list[messages.ToWorker] = []
+        self.to_coordinator: list[messages.ToCoordinator] = []
+        self.blocks: list[bytes] = []
+        self.closed: list[Exception | None] = []
+        self.worker: WorkerEnd
+        self.coordinator: CoordinatorEnd
+        self.raw: socket.socket
+
+    async def open(self) -> None:
+        left, right = socket.socketpair()
+        self.coordinator = await open_coordinator_end(
+            left,
+            on_message=self.to_coordinator.append,
+            on_block=self.blocks.append,
+            on_closed=self.closed.append,
+        )
+        self.raw = right.dup()
+        self.worker = await open_worker_end(
+            right, on_message=self.to_worker.append, on_closed=self.closed.append
+        )
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    pair = Pair()
+    await pair.open()
+    yield pair
+    pair.coordinator.close()
+    pair.worker.close()
+    pair.raw.close()
+    await asyncio.sleep(0.01)
+
+
+async def test_messages_and_blocks_arrive_in_order(pair: Pair) -> None:
+    key = LimitKey("grant", LimitKind.TOKENS, LimitWindow.MINUTE)
+    wanted = messages.SliceWanted(7, (Demand(key, 100, 5),))
+    pair.worker.send(wanted)
+    pair.worker.send_block(b"x" * 300_000)
+    pair.worker.send(messages.Drained())
+    pair.coordinator.send(messages.SliceGranted(7, (50,)))
+    await asyncio.sleep(0.05)
+    assert pair.to_coordinator == [wanted, messages.Drained()]
+    assert pair.blocks == [b"x" * 300_000]
+    assert pair.to_worker == [messages.SliceGranted(7, (50,))]
+
+
+async def test_the_other_side_s_end_is_noticed(pair: Pair) -> None:
+    pair.raw.shutdown(socket.SHUT_RDWR)
+    await asyncio.sleep(0.05)
+    assert len(pair.closed) == 2
+    assert pair.coordinator.closed
+    assert pair.worker.busy
+    pair.coordinator.send(messages.Drain())
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff\xff\xff\xff\x00junk",
+        b"\x00\x00\x00\x00\x00",
+        b"\x00\x00\x00\x02\x07x",
+        b"\x00\x00\x00\x03\x00\xc1\xc1",
+        b"\x00\x00\x00\x09\x00\x91\xa6Foobar",
+    ],
+)
+async def test_a_malformed_frame_closes_the_channel(pair: Pair, frame: bytes) -> None:
+    pair.raw.send(frame)
+    await asyncio.sleep(0.05)
+    assert pair.to_coordinator == []
+    assert pair.coordinator.closed
+    assert pair.closed
+    assert pair.closed[0] is not None
+
+
+def test_secrets_do_not_show_in_messages() -> None:
+    value = f"sk-test-{secrets.token_hex(16)}"
+    given = messages.CredentialGiven(1, value.encode(), "v1", 0, 5.0)
+    exchange = messages.TokenExchangeWanted(1, value.encode(), "", value, "")
+    assert value not in f"{given!r} {exchange!r} {given}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.StoreTimedOut("slow", advice="wait"),
+        errors.LimitReached("enough", retry_after=12, advice="later"),
+        errors.StorageFull("full"),
+        errors.KeyleaseError("plain"),
+    ],
+)
+def test_errors_keep_their_class(error: errors.KeyleaseError) -> None:
+    again = messages.rebuild(messages.describe(3, error))
+    assert type(again) is type(error)
+    assert (again.message, again.advice) == (error.message, error.advice)
+    if isinstance(error, errors.LimitReached):
+        assert isinstance(again, errors.LimitReached)
+        assert again.retry_after == error.retry_after
+
+
+def test_an_unknown_error_stays_an_error() -> None:
+    failed = messages.Failed(1, "code_from_elsewhere", "text")
+    assert isinstance(messages.rebuild(failed), errors.StorageError)
