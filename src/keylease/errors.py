@@ -10,6 +10,11 @@
     |-- RequestRefused                what a caller of the gateway did wrong (4xx)
     |   |-- RequestMalformed            400: not HTTP, not JSON, ambiguous
     |   |-- RequestTooLarge             413
+    |   |-- RequestHeadTooLarge         431
+    |   |-- RequestTimedOut             408
+    |   |-- MethodNotImplemented        501
+    |   |-- ExpectationFailed           417
+    |   |-- ConnectionsExhausted        503
     |   |-- LeaseRefused                401: LeaseMissing, LeaseMalformed, LeaseExpired,
     |   |                                    LeaseNotYetValid, LeaseForeign, LeaseRevoked,
     |   |                                    SenderNotProven
@@ -153,6 +158,41 @@ class RequestTooLarge(RequestRefused):
 
     code = "request_too_large"
     http_status = 413
+
+
+class RequestHeadTooLarge(RequestRefused):
+    """The request line and the fields together are over a limit (RFC 6585 section 5)."""
+
+    code = "request_head_too_large"
+    http_status = 431
+
+
+class RequestTimedOut(RequestRefused):
+    """The request did not arrive in time."""
+
+    code = "request_timed_out"
+    http_status = 408
+
+
+class MethodNotImplemented(RequestRefused):
+    """No server here knows the method, CONNECT included."""
+
+    code = "method_not_implemented"
+    http_status = 501
+
+
+class ExpectationFailed(RequestRefused):
+    """The request expects something other than 100-continue."""
+
+    code = "expectation_failed"
+    http_status = 417
+
+
+class ConnectionsExhausted(RequestRefused):
+    """The server holds as many connections as it may."""
+
+    code = "connections_exhausted"
+    http_status = 503
 
 
 class LeaseRefused(RequestRefused):
