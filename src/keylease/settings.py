@@ -316,6 +316,11 @@ def load(
     return LoadedSettings(settings=msgspec.convert(values, Settings), origins=origins)
 
 
+def process_environment() -> dict[str, str]:
+    """A copy of this process's variables, for a child process that is meant to have them."""
+    return dict(os.environ)  # noqa: TID251 - handed on, not read as configuration
+
+
 class _Found(NamedTuple):
     text: str
     origin: Origin
