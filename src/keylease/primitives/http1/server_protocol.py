@@ -1,0 +1,499 @@
+"""One client connection: requests in, answers out, strictly one after the other.
+
+Protects: a request reaches its handler only when its head passed every check; the next request of
+a pipeline is looked at only when the answer before it is whole (RFC 9112 section 9.3.2), so an
+answer can never be taken for another request's. After anything malformed there is one plain answer
+and the end of the connection.
+Does not protect: a body that breaks its framing half-way was partly delivered by then; the handler
+is told ``client_gone`` and never ``request_complete``.
+Limits: memory per connection is one read (256 KiB), one head or ``pipeline_bytes``, and what the
+transport holds of an answer that the client does not take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import cast
+
+from keylease.errors import (
+    ConnectionsExhausted,
+    KeyleaseError,
+    RequestHeadTooLarge,
+    RequestMalformed,
+    RequestRefused,
+    RequestTimedOut,
+    RequestTooLarge,
+)
+from keylease.primitives.clock import MICROSECONDS, Clock
+from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
+from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Exchange
+from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
+from keylease.primitives.http1.heads import IncomingRequest, parse_request_head
+from keylease.primitives.http1.interfaces import HandlerFactory
+from keylease.primitives.http1.limits import ServerLimits, sweep_interval
+from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
+from keylease.primitives.http1.sweeper import NEVER, Sweeper
+
+DISCARDED_BYTES = 64 * 1024
+"""The rest of an answered request's body is read and dropped up to here, to keep the connection."""
+
+
+class Connections:
+    """What all connections of one server share."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        factory: HandlerFactory,
+        limits: ServerLimits,
+        on_error: Callable[[BaseException], None],
+        clock: Clock,
+    ) -> None:
+        self.factory = factory
+        self.limits = limits
+        self.on_error = on_error
+        self.draining = False
+        self.date = b""
+        self._clock = clock
+        self._empty = asyncio.Event()
+        interval = sweep_interval(
+            limits.header_seconds,
+            limits.body_seconds,
+            limits.idle_seconds,
+            limits.write_seconds,
+            limits.linger_seconds,
+        )
+        self.sweeper = Sweeper(loop, interval, on_error, self._tick)
+
+    def _tick(self) -> None:
+        seconds = self._clock.now() // MICROSECONDS
+        self.date = f"date: {formatdate(seconds, usegmt=True)}\r\n".encode("ascii")
+
+    def __len__(self) -> int:
+        """How many connections are open."""
+        return len(self.sweeper.members)
+
+    def add(self, connection: ServerProtocol) -> bool:
+        """Count a connection; false when there are too many."""
+        full = len(self.sweeper.members) >= self.limits.connections
+        self.sweeper.add(connection)
+        return not full
+
+    def discard(self, connection: ServerProtocol) -> None:
+        """A connection has ended."""
+        self.sweeper.discard(connection)
+        if not self.sweeper.members:
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """See ``Http1Server.drain``."""
+        self.draining = True
+        self._empty.clear()
+        for connection in self._all():
+            connection.close_if_idle()
+        if self.sweeper.members:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in self._all():
+                    connection.cut()
+        self.sweeper.stop()
+
+    def _all(self) -> list[ServerProtocol]:
+        return [cast("ServerProtocol", member) for member in self.sweeper.members]
+
+
+class ServerProtocol(asyncio.Protocol):
+    """Reads requests, calls handlers, writes answers."""
+
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
+        self._limits = shared.limits
+        self._sweeper = shared.sweeper
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until it is made
+        self.peer = ""
+        self.deadline = NEVER
+        self._pending: bytes | bytearray = b""
+        """Received and not yet looked at."""
+        self._scanned = 0
+        self._line_seen = False
+        self._blank_seen = False
+        self._incoming: IncomingRequest | None = None
+        """A chunked request whose first chunk line is still to come."""
+        self._exchange: Exchange | None = None
+        self._body: FixedBody | ChunkedBody | None = None
+        self._body_bytes = 0
+        self._continue_due = False
+        self._last_request = False
+        self._advancing = False
+        self._input_held = False
+        self._read_paused = False
+        self._write_paused = False
+        self._unsent = 0
+        self._lingering = False
+        self._closed = False
+
+    # --- the transport calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected (and TLS is up)."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self.deadline = self._sweeper.now + self._limits.header_seconds
+        if not self._shared.add(self):
+            self._refuse(ConnectionsExhausted("The server holds too many connections."))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._lingering or self._closed:
+            return
+        if self._pending:
+            self._pending += data
+        else:
+            self._pending = data
+        self._advance()
+
+    def eof_received(self) -> None:
+        """The client will send no more; we take that as its end, as it cannot be told apart."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        del exc
+        self._closed = True
+        self._pending = b""
+        self._shared.discard(self)
+        self._give_up()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._write_paused = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self.deadline = self._sweeper.now + self._limits.write_seconds
+        if self._exchange is not None and self._exchange.handler is not None:
+            self._guarded(self._exchange.handler.pause_writing)
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        self._write_paused = False
+        self.deadline = NEVER
+        if self._exchange is not None and self._exchange.handler is not None:
+            self._guarded(self._exchange.handler.resume_writing)
+        self._advance()
+
+    # --- the sweeper calls -------------------------------------------------------------------
+
+    def expired(self) -> None:
+        """The deadline of the present phase has passed."""
+        if self._write_paused and not self._lingering:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent:  # Slow, but not standing still.
+                self._unsent = unsent
+                self.deadline = self._sweeper.now + self._limits.write_seconds
+                return
+            self.cut()
+        elif self._lingering:
+            self.cut()
+        elif self._exchange is None and not self._pending and self._body is None:
+            self._close()
+        else:
+            self._refuse(RequestTimedOut("The request did not arrive in time."))
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Do what can be done with the bytes at hand."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._pending and not self._lingering and not self._closed:
+                if self._body is not None:
+                    self._take_body()
+                elif self._exchange is not None or self._write_paused or not self._take_head():
+                    break
+        except RequestRefused as refusal:
+            self._refuse(refusal)
+        finally:
+            self._advancing = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """Set reading and the deadline by what is waited for."""
+        if self._closed or self._lingering:
+            return
+        if self._pending and isinstance(self._pending, bytes):
+            self._pending = bytearray(self._pending)
+        busy = self._exchange is not None and self._body is None
+        self._pause_transport(
+            (self._input_held and self._body is not None)
+            or ((busy or self._write_paused) and len(self._pending) > self._limits.pipeline_bytes)
+        )
+        if self._write_paused:
+            return
+        if self._body is not None:
+            held = self._input_held
+            self.deadline = NEVER if held else self._sweeper.now + self._limits.body_seconds
+        elif self._exchange is not None:
+            self.deadline = NEVER
+
+    def _pause_transport(self, pause: bool) -> None:  # noqa: FBT001 - one private caller
+        if pause is not self._read_paused and not self._transport.is_closing():
+            self._read_paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _take_head(self) -> bool:
+        """Begin the next request; false when its head is not complete."""
+        pending = self._pending
+        if not self._blank_seen and pending[:2] == b"\r\n":
+            # RFC 9112 section 2.2: one empty line before a request is ignored; never two.
+            self._blank_seen = True
+            pending = self._pending = pending[2:]
+        end = pending.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        size = end + 4 if end >= 0 else len(pending)
+        if size > self._limits.header_bytes:
+            raise RequestHeadTooLarge("The request's head is too large.")
+        if end < 0:
+            if pending:
+                self._check_partial_head(pending)
+            return False
+        raw = bytes(pending[:size])
+        self._pending = bytes(pending[size:])
+        self._scanned = 0
+        self._line_seen = self._blank_seen = False
+        incoming = parse_request_head(raw, self._limits)
+        if incoming.chunked:
+            self._body = ChunkedBody()
+        elif incoming.head.has_body:
+            self._body = FixedBody(incoming.head.content_length or 0)
+        self._body_bytes = 0
+        self._continue_due = incoming.expects_continue and self._body is not None
+        if incoming.chunked and not self._continue_due:
+            self._incoming = incoming
+        else:
+            self._begin(incoming)
+        return True
+
+    def _check_partial_head(self, pending: bytes | bytearray) -> None:
+        """Refuse a head that can not become valid any more, before its time is up."""
+        if self._scanned == 0:
+            self.deadline = self._sweeper.now + self._limits.header_seconds
+        if STRAY_BYTE.search(pending, max(0, self._scanned - 1)):
+            raise RequestMalformed("The request's head is not valid HTTP/1.1.")
+        if not self._line_seen:
+            self._line_seen = b"\r\n" in pending
+            if self._line_seen and not REQUEST_LINE.match(pending):
+                raise RequestMalformed("The request's head is not valid HTTP/1.1.")
+            if not self._line_seen and len(pending) > self._limits.target_bytes + 64:
+                raise RequestMalformed("The request's target is too long.")
+        self._scanned = len(pending)
+
+    def _begin(self, incoming: IncomingRequest) -> None:
+        """Hand a request to its handler."""
+        head = incoming.head
+        self._last_request = not head.keep_alive
+        exchange = Exchange(
+            self, head_only=head.method == "HEAD", version_1_0=incoming.version_1_0
+        )
+        self._exchange = exchange
+        try:
+            handler = self._shared.factory(head, exchange)
+        except Exception as error:  # noqa: BLE001 - a handler's defect must not stop the server
+            self._handler_failed(error)
+            return
+        if exchange.finished:
+            return
+        exchange.handler = handler
+        if self._write_paused:
+            self._guarded(handler.pause_writing)
+        if self._body is None:
+            self._guarded(handler.request_complete)
+        elif self._continue_due and not self._input_held:
+            self._send_continue()
+
+    def _send_continue(self) -> None:
+        """Ask for the body (RFC 9110 section 10.1.1), unless it comes unasked."""
+        self._continue_due = False
+        exchange = self._exchange
+        if not self._pending and exchange is not None and exchange.state == WAITING:
+            self._transport.write(CONTINUE)
+
+    def _take_body(self) -> None:
+        """Give the bytes at hand to the body's reader, and what comes out to the handler."""
+        body = self._body
+        if body is None:
+            return
+        data = bytes(self._pending)
+        self._pending = b""
+        try:
+            pieces = body.feed(data)
+        except FramingInvalid as error:
+            raise RequestMalformed(str(error)) from None
+        if self._incoming is not None and isinstance(body, ChunkedBody) and body.begun:
+            incoming, self._incoming = self._incoming, None
+            self._begin(incoming)
+        for piece in pieces:
+            self._body_bytes += len(piece)
+            if self._body_bytes > self._limits.body_bytes:
+                raise RequestTooLarge("The request's body is too large.")
+            exchange = self._exchange
+            if exchange is not None and exchange.handler is not None:
+                self._guarded(exchange.handler.body_received, piece)
+        if not body.done:
+            return
+        self._body = None
+        self._pending = body.rest
+        self._continue_due = False
+        exchange = self._exchange
+        if exchange is not None and exchange.handler is not None:
+            self._guarded(exchange.handler.request_complete)
+        elif exchange is None:
+            self._await_request()
+
+    # --- the exchange calls ------------------------------------------------------------------
+
+    def put(self, data: bytes) -> None:
+        """Write bytes."""
+        self._transport.write(data)
+
+    def put_pair(self, first: bytes, second: bytes) -> None:
+        """Write bytes, without joining them."""
+        self._transport.writelines((first, second))
+
+    def date(self) -> bytes:
+        """The current ``Date`` field line."""
+        return self._shared.date
+
+    def keeps_alive(self) -> bool:
+        """Whether another request can follow an answer begun now."""
+        return not (self._last_request or self._shared.draining) and (
+            self._body is None or self._discardable()
+        )
+
+    def _discardable(self) -> bool:
+        body = self._body
+        return (
+            isinstance(body, FixedBody) and body.left <= DISCARDED_BYTES and not self._continue_due
+        )
+
+    def answered(self) -> None:
+        """The answer is whole: on to the next request, or to the end."""
+        exchange, self._exchange = self._exchange, None
+        self._input_held = False
+        if exchange is None:
+            return
+        if exchange.closing or self._shared.draining or not self.keeps_alive():
+            self._end()
+        elif self._body is None:
+            self._await_request()
+            self._advance()
+        else:
+            self._settle()
+
+    def broken(self, *, hard: bool) -> None:
+        """The answer will never be whole."""
+        self._exchange = None
+        if hard:
+            self.cut()
+        else:
+            self._close()
+
+    def hold_input(self, *, held: bool) -> None:
+        """Stop or go on taking the request's body."""
+        self._input_held = held
+        if not held and self._continue_due:
+            self._send_continue()
+        if not self._advancing:
+            self._advance()
+
+    # --- ends --------------------------------------------------------------------------------
+
+    def close_if_idle(self) -> None:
+        """Close the connection unless a request is under way."""
+        if self._exchange is None and self._body is None and not self._pending:
+            self._close()
+
+    def cut(self) -> None:
+        """End the connection now, whatever is unsent."""
+        self._closed = True
+        self._transport.abort()
+
+    def _await_request(self) -> None:
+        self.deadline = self._sweeper.now + self._limits.idle_seconds
+
+    def _close(self) -> None:
+        """End the connection when everything is sent, or by the deadline."""
+        self._lingering = True
+        self._pending = b""
+        self.deadline = self._sweeper.now + self._limits.write_seconds
+        self._transport.close()
+
+    def _end(self) -> None:
+        """End the connection so that the client can read the answer (RFC 9112 section 9.6).
+
+        A close with unread input becomes a reset, which may destroy the answer on its way.
+        """
+        if self._body is None and not self._pending:
+            self._close()
+            return
+        self._lingering = True
+        self._pending = b""
+        self._body = None
+        self._pause_transport(pause=False)
+        self.deadline = self._sweeper.now + self._limits.linger_seconds
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Answer what no handler can answer, and end the connection."""
+        if self._closed or self._lingering:
+            return
+        begun = self._exchange is not None and self._exchange.state == STARTED
+        self._give_up()
+        if begun:
+            self.cut()
+            return
+        self._transport.write(render_refusal(refusal, self._shared.date))
+        self._body = self._body or FixedBody(1)  # Input is never at its end here.
+        self._end()
+
+    def _give_up(self) -> None:
+        """Tell the handler that its client is gone."""
+        exchange, self._exchange = self._exchange, None
+        self._incoming = None
+        if exchange is None or exchange.finished:
+            return
+        handler, exchange.handler = exchange.handler, None
+        exchange.state = GONE
+        if handler is not None:
+            self._guarded(handler.client_gone)
+
+    # --- handlers' defects -------------------------------------------------------------------
+
+    def _guarded(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 - a handler's defect must not stop the server
+            self._handler_failed(error)
+
+    def _handler_failed(self, error: Exception) -> None:
+        """Answer 500, or break an answer that has begun; report the error to our side only."""
+        self._shared.on_error(error)
+        exchange = self._exchange
+        if exchange is None or exchange.finished:
+            return
+        if exchange.state == STARTED:
+            exchange.abort()
+            return
+        exchange.state = GONE
+        exchange.handler = None
+        self._exchange = None
+        message = "The server failed to answer."
+        self._transport.write(render_error(500, KeyleaseError.code, message, self._shared.date))
+        self._end()
