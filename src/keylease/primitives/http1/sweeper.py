@@ -1,7 +1,8 @@
 """One timer for all connections of a server or a pool, instead of one per request.
 
-A connection has a ``deadline`` by ``Sweeper.now`` and is told when it has passed; setting one is one
-addition. Deadlines are looked at every ``interval`` seconds and never come early.
+A connection has a ``deadline`` by ``Sweeper.now`` and is told when it has passed; to set it costs
+an addition. Deadlines are looked at every ``interval`` seconds and never come early.
+"""
 
 from __future__ import annotations
 
