@@ -6,6 +6,7 @@ Everything is readable without colour; colour is added on a terminal unless ``NO
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from typing import Final, TextIO
 
 import msgspec
 
-from keylease.errors import KeyleaseError
-from keylease.settings import process_environment
+from keylease.errors import KeyleaseError, SettingsInvalid
+from keylease.settings import Color, load
 
 _BOLD: Final = "1"
 _RED: Final = "1;31"
@@ -91,6 +92,15 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _paint(text: str, code: str, stream: TextIO) -> str:
-    # https://no-color.org: any value but an empty one turns colour off.
-    wanted = stream.isatty() and not process_environment().get("NO_COLOR")
-    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
+    wanted = _color()
+    paint = stream.isatty() if wanted is Color.AUTO else wanted is Color.ALWAYS
+    return f"\x1b[{code}m{text}\x1b[0m" if paint else text
+
+
+@functools.cache
+def _color() -> Color:
+    try:
+        return load({}).settings.color
+    except SettingsInvalid:
+        # The command itself says what is wrong with the settings; that message needs no colour.
+        return Color.NEVER

@@ -4,11 +4,10 @@ The order matters: the process is hardened before anything that can read a secre
 confined before it listens. What follows is decided by the first argument; each command is one
 function in the module that owns the work:
 
-    gateway      gateway.coordinator.main(options, configuration=, data_directory=, posture=)
-    worker       gateway.worker.main(options)
+    gateway      gateway.coordinator.main(options, posture=, owner_uid=)
+    worker       gateway.worker.main(channel_fd=, listen_fds=)
     secret-*     secret_commands.main(command, arguments)
-    policy-check policy_commands.main(arguments)
-    handover     puts the values of env:// references into a descriptor, then becomes the command
+    handover     puts the values of env:// references into a descriptor, then becomes a command
     posture      prints the measures of this process as JSON
 """
 
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from keylease.errors import KeyleaseError, ProcessError
+from keylease.strongroom.options import STRONGROOM_UID
 
 _DEFECT: Final = 70
 _INTERRUPTED: Final = 130
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     gateway.add_argument("--gateway-file", type=Path, required=True)
     gateway.add_argument("--data-dir", type=Path, required=True)
     gateway.add_argument("--port", type=int)
+    gateway.add_argument("--uid", type=int, default=STRONGROOM_UID)
     gateway.add_argument("--handover-fd", type=int)
     gateway.add_argument("--ready-fd", type=int)
     gateway.set_defaults(run=_gateway)
@@ -72,6 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--number", type=int, default=0)
     worker.add_argument("--readable", action="append", default=[])
     worker.set_defaults(run=_worker)
+
+    handover = commands.add_parser("handover", allow_abbrev=False)
+    handover.add_argument("--policy-file", type=Path, required=True)
+    handover.add_argument("--keep", action="append", default=[])
+    handover.add_argument("command", nargs="+")
+    handover.set_defaults(run=_handover)
+
+    posture = commands.add_parser("posture", allow_abbrev=False)
+    posture.set_defaults(run=_posture)
 
     for name in SECRET_COMMANDS:
         secret = commands.add_parser(name, allow_abbrev=False, add_help=False)
@@ -89,6 +99,7 @@ def _gateway(options: argparse.Namespace, rest: list[str]) -> int:
             gateway_file=str(options.gateway_file.absolute()),
             data_directory=str(options.data_dir.absolute()),
             port=options.port,
+            user_id=options.uid,
             handover=options.handover_fd,
             ready=options.ready_fd,
         )
@@ -114,6 +125,20 @@ def _secret(options: argparse.Namespace, rest: list[str]) -> int:
     from keylease.strongroom.startup import run_secret  # noqa: PLC0415 - after the checks
 
     return run_secret(options.name, rest)
+
+
+def _handover(options: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import run_handover  # noqa: PLC0415 - after the checks
+
+    _no_more(rest)
+    return run_handover(options.policy_file, options.command, options.keep)
+
+
+def _posture(_: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import print_posture  # noqa: PLC0415 - after the checks
+
+    _no_more(rest)
+    return print_posture()
 
 
 def _check_isolated(*, danger_not_isolated: bool) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+STRONGROOM_UID: Final = 61141
+"""In the range that neither Debian nor systemd hands out (systemd's docs/UIDS-GIDS.md)."""
 
 
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,6 +18,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     data_directory: str
     port: int | None = None
     """Replaces the port of the first listening address."""
+    user_id: int = STRONGROOM_UID
+    """The user that the strongroom becomes when it is started as root."""
     handover: int | None = None
     """Descriptor with the values that ``env://`` references need; see ``stores.env``."""
     ready: int | None = None

@@ -1,50 +1,244 @@
-"""How each kind of strongroom process starts: harden, open, confine, and only then work."""
+"""How each kind of strongroom process starts: harden, look, confine, and only then work.
+
+Modules that can hold a secret are imported inside the functions, after the process was hardened.
+"""
 
 from __future__ import annotations
 
-import importlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from keylease.errors import ProcessError
 from keylease.primitives.clock import SystemClock
 from keylease.strongroom.configuration import Address, GatewayConfiguration
 from keylease.strongroom.data_directory import open_data_directory
-from keylease.strongroom.hardening.posture import Posture
+from keylease.strongroom.hardening.environment import clean_environment
+from keylease.strongroom.hardening.landlock import Confinement, confine
+from keylease.strongroom.hardening.needs import (
+    configured_files,
+    env_names,
+    interpreter_needs,
+    uses_scheme,
+)
+from keylease.strongroom.hardening.posture import Measure, Posture
+from keylease.strongroom.hardening.process import (
+    harden_process,
+    memory_locked,
+    memory_unlocked,
+    not_dumpable,
+)
+from keylease.strongroom.hardening.users import OwnUser, become
+from keylease.strongroom.hardening.weaknesses import (
+    weaknesses_of_configuration,
+    weaknesses_of_process,
+)
 from keylease.strongroom.options import GatewayOptions, WorkerOptions
+
+_FEEDING_SECONDS: Final = 5.0
+
+
+def harden() -> tuple[Measure, ...]:
+    """The first thing every strongroom process does. May start the process over."""
+    return (clean_environment(), *harden_process())
 
 
 def run_gateway(options: GatewayOptions) -> int:
     """Start the coordinator; returns when it has drained."""
+    # 1. Harden, before anything that can hold a secret is imported.
+    measures = harden()
     from keylease.strongroom.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
 
-    configuration = _with_port(load_gateway(Path(options.gateway_file)), options.port)
-    with open_data_directory(Path(options.data_directory), clock=SystemClock()) as directory:
-        coordinator = importlib.import_module("keylease.strongroom.gateway.coordinator")
-        status: int = coordinator.main(
-            options, configuration=configuration, data_directory=directory, posture=Posture()
-        )
-        return status
+    # 2. Check the configuration before a file is written or a port is opened.
+    options = msgspec.structs.replace(options, gateway_file=os.path.realpath(options.gateway_file))
+    configuration = with_port(load_gateway(Path(options.gateway_file)), options.port)
+    # 3. Create the data directory and, on first use, the key that seals it: the last things that
+    #    need rights which the gateway gives up. The lock is let go and taken again below.
+    directory = Path(options.data_directory)
+    with open_data_directory(directory, clock=SystemClock()):
+        sealing_key = _sealing_key(configuration, directory)
+    # 4. Give up everything that is not needed.
+    starter = os.geteuid()
+    separated = _separate(options, configuration, sealing_key)
+    # A measure that was taken again counts as it is now.
+    measures = tuple({measure.name: measure for measure in (*measures, *separated)}.values())
+    owner_uid = starter if starter != os.geteuid() else None
+    posture = Posture(
+        measures=measures,
+        warnings=(
+            *weaknesses_of_process(measures, shares_environment=shares_environment()),
+            *weaknesses_of_configuration(configuration),
+        ),
+    )
+    # 5. Work.
+    from keylease.strongroom.gateway import coordinator  # noqa: PLC0415 - hardened first
+
+    return coordinator.main(options, posture=posture, owner_uid=owner_uid)
 
 
 def run_worker(options: WorkerOptions) -> int:
-    """Start a worker; returns when it has drained."""
-    worker = importlib.import_module("keylease.strongroom.gateway.worker")
-    status: int = worker.main(options)
-    return status
+    """Start a worker; returns when it has drained.
+
+    The coordinator's confinement was inherited; a worker gives up the data directory and the
+    right to bind as well: its sockets were handed to it.
+    """
+    harden()
+    needs = interpreter_needs()
+    confine(
+        Confinement(
+            readable=(*needs.readable, *options.readable),
+            executable=needs.executable,
+            writable=needs.writable,
+            ports=(),
+        )
+    )
+    from keylease.strongroom.gateway import worker  # noqa: PLC0415 - hardened first
+
+    return worker.main(channel_fd=options.channel, listen_fds=options.listeners)
 
 
 def run_secret(name: str, arguments: list[str]) -> int:
     """Run one command of the sealed store."""
-    commands = importlib.import_module("keylease.strongroom.secret_commands")
-    status: int = commands.main(name, arguments)
-    return status
+    harden()
+    from keylease.strongroom import secret_commands  # noqa: PLC0415 - hardened first
+
+    return secret_commands.main(name, arguments)
 
 
-def _with_port(configuration: GatewayConfiguration, port: int | None) -> GatewayConfiguration:
+def run_handover(policy_file: Path, command: Sequence[str], keep: Sequence[str]) -> int:
+    """Put what ``env://`` references need into a descriptor, then become ``command``.
+
+    The command gets ``--handover-fd N`` and those variables whose names are in ``keep``. Because
+    this process *becomes* the command, no copy of a value stays in any memory but the descriptor's.
+    """
+    harden()
+    from keylease.strongroom.policy_file import load_policy  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.stores import env  # noqa: PLC0415 - as above
+
+    bundle = load_policy(
+        policy_file, organization_id="00000000-0000-0000-0000-000000000000", version=1, now=0
+    )
+    names = env_names(tuple(credential.reference for credential in bundle.credentials))
+    descriptor = env.handover(names)
+    for feeder in threading.enumerate():
+        # Where there are no memory files a thread feeds a pipe. It must be done before this
+        # process is replaced; a pipe takes at least 16 KiB.
+        if feeder is not threading.current_thread():
+            feeder.join(timeout=_FEEDING_SECONDS)
+            if feeder.is_alive():
+                raise ProcessError("The values that env:// references name are over 16 KiB.")
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of the standard library
+    environment = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - hands on what is listed
+        if name in keep
+    }
+    arguments = [*command, "--handover-fd", str(descriptor)]
+    try:
+        os.execve(arguments[0], arguments, environment)  # noqa: S606 - the supervisor, no shell
+    except OSError as error:
+        raise ProcessError(f"{arguments[0]} cannot be started: {error.strerror}.") from error
+
+
+def print_posture() -> int:
+    """Say, as JSON, which measures a strongroom process has here."""
+    measures = harden()
+    needs = interpreter_needs()
+    confined = confine(
+        Confinement(readable=needs.readable, executable=needs.executable, writable=needs.writable)
+    )
+    measures = (*measures, confined)
+    posture = Posture(
+        measures=measures,
+        warnings=weaknesses_of_process(measures, shares_environment=shares_environment()),
+    )
+    json.dump(msgspec.to_builtins(posture), sys.stdout)
+    sys.stdout.write("\n")
+    return 0
+
+
+def with_port(configuration: GatewayConfiguration, port: int | None) -> GatewayConfiguration:
+    """The configuration with another port in its first listening address."""
     if port is None or not configuration.listen:
         return configuration
     first, *others = configuration.listen
     return msgspec.structs.replace(
         configuration, listen=(Address(host=first.host, port=port), *others)
     )
+
+
+def shares_environment() -> bool:
+    """Whether packages that the strongroom does not need are importable beside a key.
+
+    ``.pth`` files of such packages are code that runs at every start.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415 - used at start only
+
+    return any(find_spec(name) is not None for name in ("typer", "rich"))
+
+
+def _separate(
+    options: GatewayOptions, configuration: GatewayConfiguration, sealing_key: Path | None
+) -> tuple[Measure, ...]:
+    needs = interpreter_needs()
+    files = configured_files(configuration)
+    key_files = (str(sealing_key),) if sealing_key is not None else ()
+    ports = tuple(address.port for address in configuration.listen)
+    if configuration.metrics is not None:
+        ports += (configuration.metrics.port,)
+    memory_unlocked()
+    own_user = become(
+        OwnUser(
+            uid=options.user_id,
+            readable=(*needs.executable, *needs.readable, *files),
+            owned=(options.data_directory, *key_files),
+            ports=ports,
+        )
+    )
+    again = (memory_locked(), not_dumpable())  # a change of user takes both away
+    confined = confine(
+        Confinement(
+            readable=(*needs.readable, *files, *key_files, *_store_files(configuration)),
+            executable=needs.executable,
+            writable=(*needs.writable, options.data_directory),
+            ports=ports,
+            scoped=not uses_scheme(configuration, "keyring"),
+        )
+    )
+    return (own_user, *again, confined)
+
+
+def _store_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
+    """What the libraries of cloud stores read on their own."""
+    if not uses_scheme(configuration, "aws-sm"):
+        return ()
+    environment = os.environ  # noqa: TID251 - where the AWS credential chain looks for files
+    named = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    home = environment.get("HOME", "")
+    files = [environment[name] for name in named if environment.get(name)]
+    return (*files, f"{home}/.aws") if home else tuple(files)
+
+
+def _sealing_key(configuration: GatewayConfiguration, directory: Path) -> Path | None:
+    """The key file of the sealed store, made now when it will be needed and is not there."""
+    stores = configuration.stores
+    if stores.sealed_passphrase_file or not uses_scheme(configuration, "sealed"):
+        return None
+    from keylease.strongroom.stores.sealing_key import (  # noqa: PLC0415 - hardened first
+        KEY_FILE_NAME,
+        KeyFile,
+    )
+
+    path = Path(stores.sealed_key_file or Path(configuration.path).parent / KEY_FILE_NAME)
+    sealed_before = (directory / "strongroom" / "sealed.json").exists()
+    if not path.exists() and not sealed_before:
+        # With a sealed store already there, a missing key is an error that its store explains:
+        # a new key would only hide that the old one is gone.
+        KeyFile(path, data_directory=directory).create().wipe()
+    return path

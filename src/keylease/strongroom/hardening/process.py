@@ -13,9 +13,11 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from keylease.strongroom.hardening.posture import Measure
@@ -32,6 +34,7 @@ _SAME_MCL_FLAGS: Final = ("x86_64", "aarch64", "armv7l", "i686", "riscv64", "s39
 _PT_DENY_ATTACH: Final = 31
 """From macOS's sys/ptrace.h."""
 _ELSEWHERE: Final = "not available on this system"
+_CAP_IPC_LOCK: Final = 14
 _PRIVATE_FILES: Final = 0o077
 
 
@@ -73,7 +76,8 @@ def memory_locked() -> Measure:
     if not sys.platform.startswith("linux") or platform.machine() not in _SAME_MCL_FLAGS:
         return Measure(name=name, on=False, reason=_ELSEWHERE)
     limit = _raise_lock_limit()
-    if limit != resource.RLIM_INFINITY:
+    if limit != resource.RLIM_INFINITY and not _may_lock_all():
+        memory_unlocked()  # it may have been on while this process still had the right to it
         return Measure(
             name=name,
             on=False,
@@ -83,6 +87,12 @@ def memory_locked() -> Measure:
     if _libc().mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
         return Measure(name=name, on=False, reason=_failure())
     return Measure(name=name, on=True, reason="pages are locked when they are first used")
+
+
+def memory_unlocked() -> None:
+    """Undo ``memory_locked``: before a change of user, after which it may not be permitted."""
+    if sys.platform.startswith("linux"):
+        _libc().munlockall()
 
 
 def no_new_privileges() -> Measure:
@@ -106,6 +116,16 @@ def _raise_lock_limit() -> int:
             continue
         break
     return resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+
+
+def _may_lock_all() -> bool:
+    """Whether CAP_IPC_LOCK lifts the limit (capabilities(7))."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, flags=re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> _CAP_IPC_LOCK & 1)
 
 
 def _prctl() -> bool:
