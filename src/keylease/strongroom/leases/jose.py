@@ -80,7 +80,7 @@ def _read(jwk: dict[str, object]) -> RSAKey | ECKey | OKPKey:
     members = {name: jwk[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in jwk}
     if not all(isinstance(value, str) for value in members.values()):
         raise SignatureInvalid("The key has a member that is not a string.")
-    texts = {name: str(value) for name, value in members.items()}
+    texts: dict[str, str | list[str]] = {name: str(value) for name, value in members.items()}
     try:
         key = _import(texts)
         public = key.public_key
@@ -91,7 +91,7 @@ def _read(jwk: dict[str, object]) -> RSAKey | ECKey | OKPKey:
     return key
 
 
-def _import(texts: dict[str, str]) -> RSAKey | ECKey | OKPKey:
+def _import(texts: dict[str, str | list[str]]) -> RSAKey | ECKey | OKPKey:
     match texts["kty"]:
         case "RSA":
             return RSAKey.import_key(texts)
