@@ -24,6 +24,7 @@
     |   |-- MethodNotAllowed            405
     |   `-- LimitReached                429, with a time to wait
     |-- TokenExchangeRefused          /oauth/token says no (RFC 6749 error codes)
+    |   `-- IssuerUnavailable           503: the issuer's keys cannot be had now
     |-- StoreError                    a secret store did not give a secret (503)
     |   |-- StoreUnavailable, StoreTimedOut, StoreAccessDenied,
     |   `-- SecretNotFound, SecretInvalid, StoreUnsupported
@@ -312,6 +313,20 @@ class TokenExchangeRefused(KeyleaseError):
     ) -> None:
         super().__init__(message, advice=advice)
         self.oauth_error = oauth_error
+
+
+class IssuerUnavailable(TokenExchangeRefused):
+    """The keys of a trusted issuer cannot be had now; nothing is said about the token."""
+
+    code = "issuer_unavailable"
+    http_status = 503
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            oauth_error="temporarily_unavailable",
+            advice="Try again; if it lasts, check that the gateway can reach the issuer.",
+        )
 
 
 # --- secret stores -------------------------------------------------------------------------

@@ -52,6 +52,9 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     jwks_url: str = ""
     """Skips discovery when set."""
     allow_private_address: bool = False
+    """Of the issuer's own host and that of ``jwks_url``; also allows plain http to them."""
+    ca_file: str = ""
+    """Certificate authorities of the issuer, such as a cluster's; empty means the public ones."""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,7 +141,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request within the bounds."""
         url = request.url
-        if url.scheme != "https" and not (url.scheme == "http" and self._allow_private(url.host)):
+        if url.scheme != "https" and not (
+            url.scheme == "http" and self._allow_private(url.raw_host.decode())
+        ):
             raise EgressRefused(
                 "Outbound requests use https.",
                 advice="Plain http is allowed only to hosts whose private address is allowed.",
