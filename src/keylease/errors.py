@@ -22,6 +22,7 @@
     |   |                                    ObjectNotAllowed, BindingMissing
     |   |-- PathNotFound                404
     |   |-- MethodNotAllowed            405
+    |   |-- CallsNotAccepted            503: no policy, or no room to record calls
     |   `-- LimitReached                429, with a time to wait
     |-- TokenExchangeRefused          /oauth/token says no (RFC 6749 error codes)
     |   `-- IssuerUnavailable           503: the issuer's keys cannot be had now
@@ -32,7 +33,8 @@
     |                                   SealedKeyExposed, SealedStoreCorrupt
     |-- UpstreamError                 the provider (502, 504): UpstreamUnreachable,
     |                                   UpstreamTimedOut, UpstreamBroken,
-    |                                   UpstreamRefusedCredential
+    |                                   UpstreamRefusedCredential, UpstreamDenied,
+    |                                   CredentialEchoed
     |-- EgressRefused                 an address that outbound requests may not reach
     |-- SignatureInvalid              a signed token is malformed, or not signed by that key
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
@@ -290,6 +292,13 @@ class MethodNotAllowed(RequestRefused):
     http_status = 405
 
 
+class CallsNotAccepted(RequestRefused):
+    """The gateway has no policy yet, or cannot record calls, and says so instead of serving."""
+
+    code = "calls_not_accepted"
+    http_status = 503
+
+
 class LimitReached(RequestRefused):
     """A rate limit or a budget is used up."""
 
@@ -438,6 +447,19 @@ class UpstreamRefusedCredential(UpstreamError):
     """The provider does not accept the credential, also after a fresh fetch."""
 
     code = "upstream_refused_credential"
+
+
+class UpstreamDenied(UpstreamError):
+    """The provider answered 403: the credential may not do this."""
+
+    code = "upstream_denied"
+    http_status = 403
+
+
+class CredentialEchoed(UpstreamError):
+    """The provider's answer contained the credential that it was asked with."""
+
+    code = "credential_echoed"
 
 
 # --- our own machine -----------------------------------------------------------------------
