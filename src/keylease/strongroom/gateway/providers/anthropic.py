@@ -36,6 +36,7 @@ _OPERATIONS: Final = (
         method="POST",
         template="/v1/messages/count_tokens",
         body=BodyKind.JSON,
+        free=True,
         query=_BETA,
     ),
     Operation(

@@ -72,6 +72,18 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The body holds many requests, each with a model."""
     local: bool = False
     """Answered here; nothing is sent to a provider."""
+    free: bool = False
+    """Costs nothing although it has a body."""
+
+    @property
+    def spends(self) -> bool:
+        """Whether a call uses tokens or money."""
+        return self.body in (BodyKind.JSON, BodyKind.FORM) and not self.free
+
+    @property
+    def recorded_path(self) -> str:
+        """The template as clients know it."""
+        return self.template if self.template.startswith("/v1/") else "/v1" + self.template
 
 
 class Match(msgspec.Struct, frozen=True):

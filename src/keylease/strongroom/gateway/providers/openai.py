@@ -81,6 +81,7 @@ _OPERATIONS: Final = (
         template="/moderations",
         body=_JSON,
         default_model="omni-moderation-latest",
+        free=True,
     ),
     Operation(
         name="image_generation",

@@ -1,0 +1,343 @@
+"""What a request's body says, as far as the gateway decides by it.
+
+Protects: against a body that two readers would understand in two ways (duplicate members, an
+    encoding, bytes that are no UTF-8, NaN, ambiguous multipart parts), so that the model that was
+    allowed is the model that is used.
+Does not protect: against anything in members that no decision depends on.
+Limits: duplicate members are looked for at the top level, and in every object when stored objects
+    are named; nesting is bounded by the decoder's own limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import msgspec
+
+from keylease.errors import RequestMalformed
+from keylease.primitives.http1.interfaces import RequestHead
+
+_RAW_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BATCH_REQUESTS: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_ANYTHING: Final = msgspec.json.Decoder()
+_ENCODER: Final = msgspec.json.Encoder()
+_INCLUDE_USAGE: Final = "include_usage"
+_WHERE_OBJECTS_ARE_FREE: Final = frozenset({"metadata"})
+"""Members whose content is the caller's own and means nothing to the provider."""
+
+
+class JsonBody:
+    """A checked JSON object and the bytes that will be sent."""
+
+    __slots__ = ("_raw", "data", "members")
+
+    def __init__(self, data: bytes) -> None:
+        """Check ``data``; raises ``RequestMalformed``."""
+        try:
+            raw = _RAW_MEMBERS.decode(data)
+            members = _ANYTHING.decode(data)
+        except UnicodeDecodeError as error:
+            raise RequestMalformed("The request body is not UTF-8.") from error
+        except RecursionError as error:
+            raise RequestMalformed("The request body is nested too deeply.") from error
+        except msgspec.ValidationError as error:
+            raise RequestMalformed(
+                "The request body is not a JSON object, or a number in it is out of range."
+            ) from error
+        except msgspec.DecodeError as error:
+            raise RequestMalformed("The request body is not valid JSON.") from error
+        # Written compactly and without escapes in its keys, an object is exactly as long as its
+        # members. A difference may be harmless white space, or a member that was sent twice.
+        length = 1 if raw else 2
+        for key, value in raw.items():
+            length += len(key) + 4 + len(memoryview(value))
+        if length != len(data):
+            _refuse_duplicates(data)
+        self.data = data
+        self.members: dict[str, object] = members
+        self._raw = raw
+
+    @property
+    def model(self) -> str:
+        """The model asked for; empty when the body names none."""
+        model = self.members.get("model")
+        if model is None:
+            return ""
+        if not isinstance(model, str) or not model or len(model) > 256 or not model.isprintable():  # noqa: PLR2004 - no provider has longer names
+            raise RequestMalformed("The member 'model' is not the name of a model.")
+        return model
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the caller asked for server-sent events."""
+        return self.members.get("stream") is True
+
+    @property
+    def asks_for_usage(self) -> bool:
+        """Whether a streaming caller asked for the usage chunk itself."""
+        options = self.members.get("stream_options")
+        return isinstance(options, dict) and options.get(_INCLUDE_USAGE) is True
+
+    def rewritten(self, *, model: str = "", include_usage: bool = False) -> bytes:
+        """The body with other members at the top level; every other byte of a value is kept."""
+        if not model and not include_usage:
+            return self.data
+        raw: dict[str, object] = dict(self._raw)
+        if model:
+            raw["model"] = model
+        if include_usage:
+            options = self.members.get("stream_options")
+            merged = dict(options) if isinstance(options, dict) else {}
+            merged[_INCLUDE_USAGE] = True
+            raw["stream_options"] = merged
+        return _ENCODER.encode(raw)
+
+    def with_models(self, renamed: dict[str, str]) -> bytes:
+        """A batch's body with the models of its requests renamed."""
+        if all(old == new for old, new in renamed.items()):
+            return self.data
+        requests = _BATCH_REQUESTS.decode(self._raw["requests"])
+        for request in requests:
+            parameters: dict[str, object] = dict(_RAW_MEMBERS.decode(request["params"]))
+            model = msgspec.json.decode(parameters["model"], type=str)  # type: ignore[call-overload]  # a Raw, checked by batch_models
+            parameters["model"] = renamed[model]
+            request["params"] = msgspec.Raw(_ENCODER.encode(parameters))
+        return _ENCODER.encode({**self._raw, "requests": requests})
+
+    def batch_models(self) -> tuple[str, ...]:
+        """The models that the requests of an Anthropic batch name, each once."""
+        requests = self.members.get("requests")
+        found: dict[str, None] = {}
+        if isinstance(requests, list):
+            for request in requests:
+                parameters = request.get("params") if isinstance(request, dict) else None
+                model = parameters.get("model") if isinstance(parameters, dict) else None
+                if not isinstance(model, str) or not model:
+                    raise RequestMalformed("A request of the batch names no model.")
+                found[model] = None
+        if not found:
+            raise RequestMalformed("The batch holds no requests.")
+        # Members below the top level decide here, so none of them may be there twice.
+        self._walk(frozenset(), duplicates=True)
+        return tuple(found)
+
+    def objects(self, references: frozenset[str], *, items: bool) -> tuple[str, ...]:
+        """Identifiers of stored objects that the body names, at any depth.
+
+        ``items`` also looks for earlier output items that ``input`` refers to (the Responses API).
+        """
+        data = self.data
+        escaped = b"\\u" in data
+        named = escaped or any(reference.encode() in data for reference in references)
+        found: list[str] = []
+        if named or (b'"prompt"' in data and isinstance(self.members.get("prompt"), dict)):
+            members = frozenset(references | {"prompt"})
+            found += self._walk(members, duplicates=False)
+        if items:
+            found += _items(self.members.get("input"))
+        return tuple(dict.fromkeys(found))
+
+    def _walk(self, references: frozenset[str], *, duplicates: bool) -> list[str]:
+        """Collect what ``references`` name, also in members that another of the same name hides."""
+        found: list[str] = []
+
+        def visit(pairs: list[tuple[str, object]]) -> dict[str, object]:
+            members = dict(pairs)
+            if duplicates and len(members) != len(pairs):
+                raise RequestMalformed("A member of an object in the request body was sent twice.")
+            for key, value in pairs:
+                if key in references:
+                    found.extend(_identifiers(value, whole=key != "prompt"))
+            return members
+
+        top = [
+            (key, json.loads(bytes(raw), object_pairs_hook=visit))
+            for key, raw in self._raw.items()
+            if key not in _WHERE_OBJECTS_ARE_FREE
+        ]
+        visit(top)
+        return found
+
+
+def _refuse_duplicates(data: bytes) -> None:
+    top: list[tuple[str, object]] = []
+
+    def remember(pairs: list[tuple[str, object]]) -> None:
+        top[:] = pairs  # the outermost object is the last to be complete
+
+    json.loads(data, object_pairs_hook=remember)
+    if len({key for key, _ in top}) != len(top):
+        raise RequestMalformed(
+            "A member of the request body was sent twice.",
+            advice="Send every member of the JSON object once.",
+        )
+
+
+def _identifiers(value: object, *, whole: bool) -> list[str]:
+    if isinstance(value, str):
+        return [value] if whole else []
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)] if whole else []
+    if isinstance(value, dict) and isinstance(value.get("id"), str):
+        return [value["id"]]
+    return []
+
+
+def _items(value: object) -> list[str]:
+    """Items of ``input`` that the provider would look up by their identifier."""
+    if not isinstance(value, list):
+        return []
+    found = []
+    for item in value:
+        if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+            continue
+        kind = item.get("type")
+        if (
+            kind == "item_reference"
+            or (kind is None and "role" not in item)
+            or (kind == "reasoning" and not item.get("encrypted_content"))
+        ):
+            found.append(item["id"])
+    return found
+
+
+def check_encoding(head: RequestHead, *, media_types: tuple[str, ...]) -> str:
+    """Refuse an encoded body and one of another media type; gives the whole content type."""
+    content_type = ""
+    seen = 0
+    for name, value in head.headers:
+        if name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise RequestMalformed(
+                "The request body is encoded.", advice="Send it without a Content-Encoding."
+            )
+        if name == b"content-type":
+            seen += 1
+            content_type = value.decode("latin-1")
+    if seen > 1:
+        raise RequestMalformed("The request has more than one Content-Type.")
+    plain = content_type.partition(";")[0].strip().lower()
+    if plain not in media_types:
+        raise RequestMalformed(f"The request body is not of the type {media_types[0]}.")
+    return content_type
+
+
+_BOUNDARY: Final = re.compile(
+    r"multipart/form-data\s*;\s*boundary=(?:\"([0-9A-Za-z'()+_,./:=? -]{1,70})\"|([0-9A-Za-z'+_./:=?-]{1,70}))\s*(?:;\s*charset=[\w-]+\s*)?",
+    re.IGNORECASE,
+)
+_DISPOSITION: Final = re.compile(
+    rb'form-data; *name="([^"\\\r\n]{1,128})"(?:; *filename="[^"\\\r\n]*")?'
+    rb"(?:; *filename\*=[Uu][Tt][Ff]-8''[^\s;\"]*)?",
+)
+
+
+class FormBody:
+    """A multipart form of which two fields matter: ``model`` and ``stream``.
+
+    Every part must have the plain form that HTTP clients write, so that no other reader of the
+    same bytes finds another model in it.
+    """
+
+    __slots__ = ("_boundary", "_model_span", "data", "model", "streamed")
+
+    def __init__(self, data: bytes, content_type: str) -> None:
+        """Check ``data``; raises ``RequestMalformed``."""
+        boundary = form_boundary(content_type)
+        self.data = data
+        self.model = ""
+        self.streamed = False
+        self._boundary = boundary
+        self._model_span: tuple[int, int] | None = None
+        seen: set[bytes] = set()
+        for name, start, end in _parts(data, boundary):
+            if name in (b"model", b"stream"):
+                if name in seen:
+                    raise RequestMalformed(f"The form has two fields '{name.decode()}'.")
+                value = data[start:end]
+                if name == b"model":
+                    self._model_span = (start, end)
+                    self.model = _form_text(value)
+                else:
+                    self.streamed = _form_text(value).lower() in ("true", "1")
+            elif name.lower() in (b"model", b"model[]", b"stream"):
+                raise RequestMalformed("A field of the form has an ambiguous name.")
+            seen.add(name)
+
+    def rewritten(self, *, model: str) -> bytes:
+        """The form with another model."""
+        if not model or model == self.model:
+            return self.data
+        if self._model_span is None:
+            part = b'--%b\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n' % (
+                self._boundary,
+                model.encode(),
+            )
+            return part + self.data
+        start, end = self._model_span
+        return self.data[:start] + model.encode() + self.data[end:]
+
+
+def form_boundary(content_type: str) -> bytes:
+    """The boundary of a multipart form; refuses content types that could be read in two ways."""
+    found = _BOUNDARY.fullmatch(content_type.strip())
+    if found is None:
+        raise RequestMalformed("The Content-Type is no multipart/form-data with a boundary.")
+    return (found[1] or found[2]).encode()
+
+
+def _form_text(value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        raise RequestMalformed("A field of the form is not UTF-8.") from error
+    if not text or len(text) > 256 or not text.isprintable():  # noqa: PLR2004 - no provider has longer names
+        raise RequestMalformed("A field of the form is empty or too long.")
+    return text
+
+
+def _parts(data: bytes, boundary: bytes) -> list[tuple[bytes, int, int]]:
+    """Name, start and end of every part's content (RFC 7578, RFC 2046 section 5.1.1)."""
+    delimiter = b"\r\n--" + boundary
+    if not data.startswith(delimiter[2:]):
+        raise RequestMalformed("The form does not begin with its boundary.")
+    parts = []
+    position = len(delimiter) - 2
+    while True:
+        if data.startswith(b"--", position):
+            if data[position + 2 :].strip(b"\r\n"):
+                raise RequestMalformed("There is something behind the end of the form.")
+            return parts
+        head_end = data.find(b"\r\n\r\n", position)
+        if not data.startswith(b"\r\n", position) or head_end < 0:
+            raise RequestMalformed("The form's parts are not well formed.")
+        name = _part_name(data[position + 2 : head_end])
+        start = head_end + 4
+        end = data.find(delimiter, start)
+        if end < 0:
+            raise RequestMalformed("The form does not end with its boundary.")
+        parts.append((name, start, end))
+        position = end + len(delimiter)
+
+
+def _part_name(head: bytes) -> bytes:
+    name: bytes | None = None
+    for line in head.split(b"\r\n"):
+        key, colon, value = line.partition(b":")
+        lowered = key.lower()
+        if not colon or b"\n" in line or b"\r" in line or b"\0" in line:
+            raise RequestMalformed("A header of a part of the form is not well formed.")
+        if lowered == b"content-disposition":
+            found = _DISPOSITION.fullmatch(value.strip())
+            if found is None or name is not None:
+                raise RequestMalformed("A part of the form has no plain Content-Disposition.")
+            name = found[1]
+        elif lowered == b"content-transfer-encoding":
+            if value.strip().lower() not in (b"binary", b"8bit", b"7bit"):
+                raise RequestMalformed("A part of the form is encoded.")
+        elif lowered not in (b"content-type", b"content-length"):
+            raise RequestMalformed("A part of the form has a header that is not expected.")
+    if name is None:
+        raise RequestMalformed("A part of the form has no name.")
+    return name

@@ -1,0 +1,74 @@
+"""The header lines that carry a credential, rendered once for each fetched secret.
+
+Protects: a secret that could not be one header value is refused before it is sent.
+Limits: the rendered lines are copies of the secret in this process's memory, one for each
+    credential, until the secret is fetched anew or its age is over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from keylease.errors import SecretInvalid
+from keylease.strongroom.catalogue import WireFormat
+from keylease.strongroom.gateway.interfaces import CoordinatorLink
+from keylease.strongroom.stores.interfaces import FetchedSecret
+
+_HEADER_SAFE: Final = re.compile(rb"[\x21-\x7e]{8,8192}")
+_AUTHENTICATION: Final = {
+    WireFormat.OPENAI: b"authorization: Bearer %b\r\naccept-encoding: identity\r\n",
+    WireFormat.ANTHROPIC: b"x-api-key: %b\r\naccept-encoding: identity\r\n",
+}
+
+
+class Authentication:
+    """One secret, ready to be sent."""
+
+    __slots__ = ("fetched", "header_lines", "secret", "version")
+
+    def __init__(self, fetched: FetchedSecret, wire_format: WireFormat) -> None:
+        secret = fetched.secret.reveal(why="authenticate to the provider the binding names")
+        if not _HEADER_SAFE.fullmatch(secret):
+            raise SecretInvalid(
+                "What the store gave cannot be a provider key.",
+                advice="A key is 8 to 8192 visible ASCII characters, without white space.",
+            )
+        self.fetched = fetched
+        self.secret = secret
+        self.version = fetched.version
+        self.header_lines = _AUTHENTICATION[wire_format] % secret
+
+    def __repr__(self) -> str:
+        return f"Authentication(version={self.version!r})"
+
+
+class Authentications:
+    """The rendered credentials of one worker."""
+
+    def __init__(self, link: CoordinatorLink) -> None:
+        self._link = link
+        self._rendered: dict[str, Authentication] = {}
+
+    def at_hand(self, credential_id: str, wire_format: WireFormat) -> Authentication | None:
+        """The credential, if this worker holds a secret that is young enough."""
+        fetched = self._link.try_credential(credential_id)
+        if fetched is None:
+            self._rendered.pop(credential_id, None)
+            return None
+        return self._render(credential_id, wire_format, fetched)
+
+    async def fetch(
+        self, credential_id: str, wire_format: WireFormat, *, fetched_after: int = 0
+    ) -> Authentication:
+        """The credential, from its store if need be. Raises ``StoreError``."""
+        fetched = await self._link.credential(credential_id, fetched_after=fetched_after)
+        return self._render(credential_id, wire_format, fetched)
+
+    def _render(
+        self, credential_id: str, wire_format: WireFormat, fetched: FetchedSecret
+    ) -> Authentication:
+        rendered = self._rendered.get(credential_id)
+        if rendered is None or rendered.fetched is not fetched:
+            rendered = self._rendered[credential_id] = Authentication(fetched, wire_format)
+        return rendered
