@@ -42,15 +42,31 @@ _PASSED_TO_STORES: Final = frozenset(
 _STRONGROOM_PATH: Final = "/usr/bin:/bin"
 
 
-def supervisor_environment() -> dict[str, str]:
-    """What remains for `keylease up`: an allow-list, so that no provider key is in it."""
+def kept_names() -> tuple[str, ...]:
+    """Names of the variables that a supervisor keeps: an allow-list, with no provider key in it."""
+    return tuple(
+        sorted(
+            name
+            for name in process_environment()
+            if name in _PASSED or name in _PASSED_TO_STORES or name.startswith("LC_")
+        )
+    )
+
+
+def handover_environment() -> dict[str, str]:
+    """What the process gets that takes the values of ``env://`` references out of it.
+
+    Everything, because only that process learns which names it needs; but nothing that would make
+    the loader or Python run foreign code in it.
+    """
     return {
         name: value
         for name, value in process_environment().items()
-        if name in _PASSED or name in _PASSED_TO_STORES or name.startswith("LC_")
+        if not name.startswith(("LD_", "DYLD_", "PYTHON"))
     }
 
 
 def strongroom_environment() -> dict[str, str]:
     """What a strongroom process gets: the same list, with a search path of our own."""
-    return {**supervisor_environment(), "PATH": _STRONGROOM_PATH}
+    own = process_environment()
+    return {**{name: own[name] for name in kept_names()}, "PATH": _STRONGROOM_PATH}

@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     gateway.add_argument("--port", type=int)
     gateway.add_argument("--uid", type=int, default=STRONGROOM_UID)
     gateway.add_argument("--handover-fd", type=int)
+    gateway.add_argument("--stop-with-parent", action="store_true")
     gateway.add_argument("--ready-fd", type=int)
     gateway.set_defaults(run=_gateway)
 
@@ -100,6 +101,7 @@ def _gateway(options: argparse.Namespace, rest: list[str]) -> int:
             data_directory=str(options.data_dir.absolute()),
             port=options.port,
             user_id=options.uid,
+            stop_with_parent=options.stop_with_parent,
             handover=options.handover_fd,
             ready=options.ready_fd,
         )

@@ -20,6 +20,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Replaces the port of the first listening address."""
     user_id: int = STRONGROOM_UID
     """The user that the strongroom becomes when it is started as root."""
+    stop_with_parent: bool = False
+    """Drain when the process that started this one is gone."""
     handover: int | None = None
     """Descriptor with the values that ``env://`` references need; see ``stores.env``."""
     ready: int | None = None

@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Final
 
 from keylease.strongroom.hardening.posture import Measure
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -103,6 +105,15 @@ def no_new_privileges() -> Measure:
     if _call(_PR_SET_NO_NEW_PRIVS, 1) != 0 or _call(_PR_GET_NO_NEW_PRIVS, 0) != 1:
         return Measure(name=name, on=False, reason=_failure())
     return Measure(name=name, on=True, reason="PR_SET_NO_NEW_PRIVS is 1")
+
+
+def stop_with_parent() -> None:
+    """Get SIGTERM when the thread that started this process ends. Linux only.
+
+    A change of user switches it off: call it after one.
+    """
+    if _prctl():
+        _call(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _raise_lock_limit() -> int:

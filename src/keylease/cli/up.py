@@ -1,0 +1,102 @@
+"""`keylease up`: set up what is missing, throw the environment away, supervise.
+
+The process that a person starts holds their whole environment, provider keys included. It becomes
+a strongroom process (same pid) that puts the values of ``env://`` references into a memory file,
+and that becomes the supervisor, with an allow-listed environment. Nothing of the first process is
+left: not its memory, not the block that /proc/<pid>/environ shows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keylease.cli import output
+from keylease.cli.environment import handover_environment, kept_names
+from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.cli.strongroom_process import strongroom_command
+from keylease.contracts.references import Reference
+from keylease.errors import DataDirectoryLocked, ProcessFailed
+from keylease.settings import Settings, process_environment
+from keylease.strongroom.data_directory import owner_of
+from keylease.strongroom.default_files import write_default_files
+from keylease.strongroom.policy_file import load_policy
+
+
+def command(
+    *,
+    data_dir: DataDir = None,
+    config_dir: ConfigDir = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Listen on this port instead of the one in gateway.toml."
+        ),
+    ] = None,
+) -> None:
+    """Start the product on this machine and keep it running.
+
+    The first start writes gateway.toml and keylease.toml and says where. Ctrl-C stops it.
+    """
+    settings = settings_from(data_dir=data_dir, config_dir=config_dir)
+    pid = owner_of(settings.data_dir)
+    if pid is not None:
+        raise DataDirectoryLocked(
+            f"Keylease is already running on {settings.data_dir} (process {pid}).",
+            advice="Use it, stop it first, or choose other directories with --data-dir and"
+            " --config-dir, and another --port.",
+        )
+    write_missing_files(settings)
+    arguments = _supervisor_command(settings, port=port, no_keys=not _has_key(settings.policy_file))
+    _become(settings, arguments)
+
+
+def write_missing_files(settings: Settings) -> None:
+    """Write the first gateway.toml and keylease.toml, and say so. Existing ones stay."""
+    for path in write_default_files(settings.config_dir):
+        output.say(f"Wrote {path}")
+
+
+def _has_key(policy_file: Path) -> bool:
+    """Whether any credential could be resolved, as far as can be told without asking a store."""
+    bundle = load_policy(
+        policy_file, organization_id="00000000-0000-0000-0000-000000000000", version=1, now=0
+    )
+    present = process_environment()
+    references = [Reference.parse(credential.reference) for credential in bundle.credentials]
+    return any(reference.scheme != "env" or present.get(reference.path) for reference in references)
+
+
+def _supervisor_command(settings: Settings, *, port: int | None, no_keys: bool) -> list[str]:
+    command_line = [sys.executable, "-I", "-m", "keylease.cli.supervisor"]
+    command_line += ["--strongroom-python", str(settings.strongroom_python)]
+    command_line += ["--gateway-file", str(settings.gateway_file)]
+    command_line += ["--policy-file", str(settings.policy_file)]
+    command_line += ["--data-dir", str(settings.data_dir)]
+    if port is not None:
+        command_line += ["--port", str(port)]
+    if no_keys:
+        command_line.append("--no-keys")
+    return command_line
+
+
+def _become(settings: Settings, supervisor: list[str]) -> None:
+    arguments = ["handover", "--policy-file", str(settings.policy_file)]
+    for name in kept_names():
+        arguments += ["--keep", name]
+    line = strongroom_command(
+        [*arguments, "--", *supervisor], python=str(settings.strongroom_python)
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(line[0], line, handover_environment())  # noqa: S606 - our own program, no shell
+    except OSError as error:
+        raise ProcessFailed(
+            f"The strongroom's Python {line[0]} cannot be started: {error.strerror}.",
+            advice="Set KEYLEASE_STRONGROOM_PYTHON to the Python of the strongroom's environment.",
+        ) from error
