@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 import threading
 from collections.abc import Sequence
@@ -44,12 +43,6 @@ from keylease.strongroom.hardening.weaknesses import (
 from keylease.strongroom.options import GatewayOptions, WorkerOptions
 
 _FEEDING_SECONDS: Final = 5.0
-AWS_SECRET_VARIABLES: Final = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-)
-"""What the default credential chain of AWS may find in the environment and is a secret."""
 
 
 def harden() -> tuple[Measure, ...]:
@@ -86,8 +79,6 @@ def run_gateway(options: GatewayOptions) -> int:
             *weaknesses_of_configuration(configuration),
         ),
     )
-    if options.handover is not None:
-        _restore_aws_variables(options.handover)
     # 5. Work.
     from keylease.strongroom.gateway import coordinator  # noqa: PLC0415 - hardened first
 
@@ -131,7 +122,7 @@ def run_handover(policy_file: Path, command: Sequence[str], keep: Sequence[str])
     """
     harden()
     from keylease.strongroom.policy_file import load_policy  # noqa: PLC0415 - hardened first
-    from keylease.strongroom.stores import env  # noqa: PLC0415 - as above
+    from keylease.strongroom.stores import aws_sm, env  # noqa: PLC0415 - as above
 
     bundle = load_policy(
         policy_file, organization_id="00000000-0000-0000-0000-000000000000", version=1, now=0
@@ -139,7 +130,7 @@ def run_handover(policy_file: Path, command: Sequence[str], keep: Sequence[str])
     references = tuple(credential.reference for credential in bundle.credentials)
     names = env_names(references)
     if any(reference.startswith("aws-sm://") for reference in references):
-        names += AWS_SECRET_VARIABLES
+        names += aws_sm.SECRET_VARIABLES
     descriptor = env.handover(names)
     for feeder in threading.enumerate():
         # Where there are no memory files a thread feeds a pipe. It must be done before this
@@ -196,20 +187,6 @@ def shares_environment() -> bool:
     from importlib.util import find_spec  # noqa: PLC0415 - used at start only
 
     return any(find_spec(name) is not None for name in ("typer", "rich"))
-
-
-def _restore_aws_variables(handover: int) -> None:
-    """Give the AWS credential chain its variables back; it reads nothing but the environment.
-
-    They are set in this process only: what /proc/<pid>/environ shows is what it was started with.
-    """
-    if not stat.S_ISREG(os.fstat(handover).st_mode):
-        return  # a pipe can be read once, by stores.env
-    content = os.pread(handover, os.fstat(handover).st_size, 0)
-    values = msgspec.msgpack.decode(content, type=dict[str, bytes])
-    for name in AWS_SECRET_VARIABLES:
-        if name in values:
-            os.environb[name.encode()] = values[name]
 
 
 def _separate(
