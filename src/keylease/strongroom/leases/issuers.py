@@ -97,7 +97,6 @@ class IssuerKeys:
         if len(found) != 1:
             raise TokenExchangeRefused(
                 "The subject token names no key of its issuer, or more than one.",
-                oauth_error="invalid_grant",
             )
         return found[0]
 
@@ -182,7 +181,6 @@ class IssuerDirectory:
         if found is None:
             raise TokenExchangeRefused(
                 "The subject token's issuer is not trusted here.",
-                oauth_error="invalid_grant",
                 advice="The owner of the gateway lists issuers in gateway.toml.",
             )
         return found

@@ -72,7 +72,6 @@ class ReplayCache:
         if token in self._used:
             raise TokenExchangeRefused(
                 "The subject token was used before.",
-                oauth_error="invalid_grant",
                 advice="Ask its issuer for a fresh one for every exchange.",
             )
         if len(self._used) >= self._maximum_entries:
