@@ -1,0 +1,120 @@
+"""Values that configuration files write in words: durations, sizes, money, addresses, hosts.
+
+Each function raises ``ValueError`` whose text says what was expected, never what was given.
+Amounts are exact: no binary fraction is ever involved.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from decimal import Decimal
+from typing import Final
+
+from keylease.strongroom.configuration import Address, Origin
+
+_DURATION: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
+_MILLISECONDS: Final = re.compile(r"(\d{1,9})ms")
+_SIZE: Final = re.compile(r"(\d{1,12}) ?(B|kB|KB|KiB|MB|MiB|GB|GiB)?")
+_UNITS: Final = {
+    None: 1,
+    "B": 1,
+    "kB": 1000,
+    "KB": 1000,
+    "KiB": 1024,
+    "MB": 1000**2,
+    "MiB": 1024**2,
+    "GB": 1000**3,
+    "GiB": 1024**3,
+}
+_MONEY: Final = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
+_MAXIMUM_MICRO_USD: Final = 10**18
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
+_ORIGIN: Final = re.compile(r"(?:(https?)://)?(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::(\d{1,5}))?/?")
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_MAXIMUM_PORT: Final = 65535
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``15m``, ``1h30m``, ``1d``, ``250ms``."""
+    if match := _MILLISECONDS.fullmatch(text):
+        return int(match[1]) / 1000
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise ValueError('a duration such as "90s", "15m" or "1h30m"')
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def parse_size(value: str | int) -> int:
+    """Bytes of ``64 MiB``, ``500kB``, ``1024``."""
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise ValueError('a size such as "64 MiB" or "500 kB"')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def parse_money(value: str | int | Decimal) -> int:
+    """Micro-USD of ``"25.00"``, ``25`` or ``0.5``; at most six decimals, exactly."""
+    problem = 'an amount of USD such as "25.00", with at most six decimals'
+    if isinstance(value, Decimal):
+        # The exponent is looked at first: 1e999999999 must not be written out.
+        if not value.is_finite() or value.is_signed() or abs(value.adjusted()) > 12:  # noqa: PLR2004 - digits before or after the point
+            raise ValueError(problem)
+        value = format(value, "f")
+    text = str(value)
+    if _MONEY.fullmatch(text) is None:
+        raise ValueError(problem)
+    whole, _, fraction = text.partition(".")
+    amount = int(whole) * 1_000_000 + int(fraction.ljust(6, "0") if fraction else 0)
+    if amount > _MAXIMUM_MICRO_USD:
+        raise ValueError(problem)
+    return amount
+
+
+def parse_host(text: str) -> str:
+    """A host name in lower case, or an IP address without brackets in its shortest form."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    # A name whose last label is a number would be read as an address by some resolvers.
+    if _HOST.fullmatch(text) is None or text.rpartition(".")[2].isdigit():
+        raise ValueError("a host name or an IP address")
+    return text
+
+
+def parse_origin(text: str) -> Origin:
+    """``api.openai.com``, ``https://llm.internal:8443``, ``http://127.0.0.1:9000``."""
+    match = _ORIGIN.fullmatch(text.lower())
+    expected = 'a host such as "api.example.com" or "https://llm.internal:8443", without a path'
+    if match is None:
+        raise ValueError(expected)
+    scheme = match[1] or "https"
+    try:
+        host = parse_host(match[2])
+        port = _port(match[3] or str(_DEFAULT_PORTS[scheme]))
+    except ValueError:
+        raise ValueError(expected) from None
+    return Origin(scheme, host, port)
+
+
+def parse_address(text: str) -> Address:
+    """``127.0.0.1:4141``, ``[::1]:4141``, ``localhost:4141``."""
+    host, separator, port = text.rpartition(":")
+    expected = 'an address such as "127.0.0.1:4141"'
+    if not separator or (":" in host and not host.startswith("[")):
+        raise ValueError(expected)
+    try:
+        return Address(parse_host(host.lower()), _port(port, minimum=0))
+    except ValueError:
+        raise ValueError(expected) from None
+
+
+def _port(text: str, *, minimum: int = 1) -> int:
+    if not (text.isascii() and text.isdigit()) or not minimum <= int(text) <= _MAXIMUM_PORT:
+        raise ValueError("a port number")
+    return int(text)
