@@ -16,6 +16,8 @@ from typing import Final
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS: Final = rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
 
+METHOD_NAME: Final = re.compile(r"[A-Z]{1,16}")
+
 REQUEST_HEAD: Final = re.compile(
     rb"(" + TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS + rb"\r\n"
 )
@@ -53,9 +55,7 @@ TARGET: Final = re.compile(
 DOT_SEGMENT: Final = re.compile(rb"/\.\.?(?:;[^/]*)?(?:/|\Z)")
 """``.`` and ``..``, also with a parameter, which some servers cut off before they resolve it."""
 
-HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9\-._]{1,253}+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
-)
+HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._]{1,253}+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 """A name or an address with an optional port; not empty (RFC 9110 section 7.2)."""
 
 CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,15}")

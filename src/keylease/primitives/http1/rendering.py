@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -34,6 +35,11 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 CLOSE: Final = b"connection: close\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def encode_headers(headers: Sequence[tuple[str, str]]) -> Headers:
+    """Fields as bytes, names in lower case."""
+    return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 def render_fields(headers: Headers) -> bytes:

@@ -30,10 +30,10 @@ from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
 from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
-from keylease.primitives.http1.heads import IncomingRequest, parse_request_head
 from keylease.primitives.http1.interfaces import HandlerFactory
 from keylease.primitives.http1.limits import ServerLimits, sweep_interval
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
+from keylease.primitives.http1.request_head import IncomingRequest, parse_request_head
 from keylease.primitives.http1.sweeper import NEVER, Sweeper
 
 DISCARDED_BYTES = 64 * 1024
@@ -158,7 +158,13 @@ class ServerProtocol(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> None:
-        """The client will send no more; we take that as its end, as it cannot be told apart."""
+        """The client will send no more.
+
+        A client that is done sending cannot be told from one that left, and the calls of one that
+        left must be cancelled; so both are taken as gone.
+        """
+        self._give_up()
+        self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
@@ -298,9 +304,7 @@ class ServerProtocol(asyncio.Protocol):
         """Hand a request to its handler."""
         head = incoming.head
         self._last_request = not head.keep_alive
-        exchange = Exchange(
-            self, head_only=head.method == "HEAD", version_1_0=incoming.version_1_0
-        )
+        exchange = Exchange(self, head_only=head.method == "HEAD", version_1_0=incoming.version_1_0)
         self._exchange = exchange
         try:
             handler = self._shared.factory(head, exchange)

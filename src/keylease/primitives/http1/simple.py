@@ -12,10 +12,23 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 
 import msgspec
 
+from keylease.primitives.http1.fetching import StreamedResponse, fetch
 from keylease.primitives.http1.interfaces import Headers, RequestHead, Responder
 from keylease.primitives.http1.limits import ServerLimits
+from keylease.primitives.http1.rendering import encode_headers
 from keylease.primitives.http1.server import Http1Server
 from keylease.primitives.tasks import TaskOwner
+
+__all__ = [
+    "AbortResponse",
+    "Handler",
+    "Request",
+    "Response",
+    "SimpleServer",
+    "StreamedResponse",
+    "fetch",
+    "serve",
+]
 
 
 class Request(msgspec.Struct):
@@ -92,7 +105,7 @@ class _Exchange:
         begun = False
         try:
             response = await self._handler(request)
-            fields = _encoded(response.headers)
+            fields = encode_headers(response.headers)
             if isinstance(response.body, bytes):
                 self._responder.send(response.status, fields, response.body)
                 return
@@ -118,10 +131,6 @@ class _Exchange:
         finally:
             if isinstance(body, AsyncGenerator):
                 await body.aclose()
-
-
-def _encoded(headers: Sequence[tuple[str, str]]) -> Headers:
-    return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 class SimpleServer:

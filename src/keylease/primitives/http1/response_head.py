@@ -1,0 +1,61 @@
+"""Reading the head of an upstream's answer, as strictly as that of a request.
+
+An answer that could be read in two ways is refused although RFC 9112 section 6.3 would let a
+client choose one: whoever sends it is broken or wants something.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+import msgspec
+
+from keylease.errors import UpstreamBroken
+from keylease.primitives.http1.fields import Ambiguous, Fields
+from keylease.primitives.http1.grammar import RESPONSE_HEAD
+from keylease.primitives.http1.interfaces import ResponseHead
+
+_FIRST_FINAL: Final = 200
+_BODILESS: Final = frozenset({204, 304})
+
+
+class IncomingResponse(msgspec.Struct, gc=False):
+    """An answer's head and what the client side needs beside it."""
+
+    head: ResponseHead
+    chunked: bool
+    closes: bool
+    """The connection ends with this answer."""
+
+
+def parse_response_head(raw: bytes, *, to_head: bool, header_count: int) -> IncomingResponse:
+    """Read an answer's head; raises ``UpstreamBroken``. ``to_head``: the request was a HEAD."""
+    # 1. The grammar of every byte.
+    shape = RESPONSE_HEAD.fullmatch(raw)
+    if shape is None:
+        raise UpstreamBroken("The upstream's answer is not valid HTTP/1.1.")
+    if raw.count(b"\n") - 2 > header_count:
+        raise UpstreamBroken("The upstream's answer has too many header fields.")
+    # 2. A second, independent parser has to agree.
+    fields = Fields()
+    try:
+        httptools.HttpResponseParser(fields).feed_data(raw)
+    except httptools.HttpParserError:
+        raise UpstreamBroken("The upstream's answer is not valid HTTP/1.1.") from None
+    # 3. Framing and connection (RFC 9112 section 6.3).
+    version_1_0 = shape[1] == b"0"
+    status = int(shape[2])
+    try:
+        length = fields.content_length()
+    except Ambiguous as error:
+        raise UpstreamBroken(f"The upstream's answer is ambiguous. {error}") from None
+    chunked = fields.get(b"transfer-encoding") is not None
+    if chunked and version_1_0:
+        raise UpstreamBroken("The upstream's answer is ambiguous. HTTP/1.0 is never chunked.")
+    bodiless = to_head or status < _FIRST_FINAL or status in _BODILESS
+    return IncomingResponse(
+        ResponseHead(status, fields.headers(), length, not bodiless and length != 0),
+        chunked and not bodiless,
+        version_1_0 or b"close" in fields.tokens,
+    )
