@@ -1,0 +1,235 @@
+"""``POST /oauth/token``: a subject token becomes a lease (RFC 8693).
+
+Protects: no lease leaves before its audit entry is durable, and none when that fails; refusals
+    are audited too. Answers say what a caller may know and are never cached.
+Does not protect: the subject token on its way here; that is TLS's work.
+Limits: actor tokens (delegation) are not supported.
+
+Beside the parameters of RFC 8693 four of our own are read: ``purpose``, ``environment``,
+``models`` (separated by spaces) and ``requested_lifetime`` (seconds). A client that cannot send
+them says the same in ``scope``: ``purpose:eval environment:ci model:gpt-*``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from keylease.contracts.audit import AuditAction
+from keylease.contracts.policy import PolicyBundle
+from keylease.errors import (
+    AccessDenied,
+    KeyleaseError,
+    RequestMalformed,
+    SenderNotProven,
+    StorageError,
+    TokenExchangeRefused,
+)
+from keylease.primitives.clock import MICROSECONDS, Clock
+from keylease.strongroom.gateway.interfaces import HttpAnswer
+from keylease.strongroom.leases.exchange_form import (
+    ISSUED_TOKEN_TYPE,
+    ExchangeForm,
+    read_form,
+    scope_of,
+)
+from keylease.strongroom.leases.issue import IssuedLease, LeaseIssuer, LeaseRequest
+from keylease.strongroom.leases.replay import ReplayCache
+from keylease.strongroom.leases.sender_proof import SenderProof
+from keylease.strongroom.leases.trust import AdmittedSubject, SubjectVerifier
+
+_HEADERS: Final = (
+    ("content-type", "application/json"),
+    ("cache-control", "no-store"),
+    ("pragma", "no-cache"),
+)
+_RETRY_SECONDS: Final = "5"
+_UNAVAILABLE: Final = 503
+
+
+class LeaseAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange wants written down before it answers."""
+
+    action: AuditAction
+    principal: str = ""
+    object: str = ""
+    """The lease id, or the trust rule's when nothing was issued."""
+    reason: str = ""
+    details: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+Audit = Callable[[LeaseAudit], Awaitable[None]]
+
+
+class TokenExchange:
+    """Serves the token endpoint. One per coordinator."""
+
+    def __init__(  # noqa: PLR0913 -- its collaborators; each is one step of the exchange
+        self,
+        *,
+        subjects: SubjectVerifier,
+        replay: ReplayCache,
+        issuer: LeaseIssuer,
+        proofs: SenderProof,
+        policy: Callable[[], PolicyBundle],
+        audit: Audit,
+        endpoint_urls: tuple[str, ...],
+        clock: Clock,
+    ) -> None:
+        """``audit`` returns when the entry is durable, or raises.
+
+        ``endpoint_urls`` are the addresses of the token endpoint as clients know them: a DPoP
+        proof is made for one of them, and ``resource`` may name one.
+        """
+        self._subjects = subjects
+        self._replay = replay
+        self._issuer = issuer
+        self._proofs = proofs
+        self._policy = policy
+        self._audit = audit
+        self._endpoint_urls = endpoint_urls
+        self._clock = clock
+
+    async def exchange(self, *, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
+        """Answer one request; never raises a ``KeyleaseError``.
+
+        ``dpop`` is the value of the only ``DPoP`` header or empty; ``peer`` is for the audit.
+        """
+        try:
+            try:
+                return await self._exchange(form, content_type, dpop, peer)
+            except KeyleaseError as error:
+                if isinstance(error, StorageError):
+                    raise
+                await self._audit(
+                    LeaseAudit(
+                        action=AuditAction.LEASE_REFUSED,
+                        reason=error.code,
+                        details={"peer": peer, "message": error.message},
+                    )
+                )
+                return _refusal(error)
+        except KeyleaseError as error:
+            return _unavailable(error)
+
+    async def _exchange(self, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
+        # 1. The form, and whether it asks for anything we have.
+        asked = read_form(form, content_type, own_urls=self._endpoint_urls)
+        # 2. The sender's key, if the lease shall be bound to one.
+        jkt = self._proven_key(dpop) if dpop else ""
+        # 3. Who is it, and by which rules?
+        bundle = self._policy()
+        subjects = await self._subjects.verify(asked.subject_token, bundle.trust_rules)
+        # 4. What may it have? The first rule that allows what is asked for decides.
+        subject, lease = self._issue(subjects, asked, jkt, bundle)
+        # 5. Use the subject token up. Only now, so that a mistake in step 4 does not cost it.
+        if subject.rule.subject_once:
+            await self._replay.use(
+                issuer=subject.issuer, jti=subject.jti, expires_at=subject.expires_at
+            )
+        # 6. Write it down; the lease does not leave otherwise.
+        claims = lease.claims
+        await self._audit(
+            LeaseAudit(
+                action=AuditAction.LEASE_ISSUED,
+                principal=claims.sub,
+                object=claims.jti,
+                details={
+                    "peer": peer,
+                    "rule": subject.rule.id,
+                    "issuer": subject.issuer,
+                    "purpose": claims.purpose,
+                    "environment": claims.environment,
+                    "expires_at": str(claims.exp),
+                    "sender_bound": "true" if jkt else "false",
+                },
+            )
+        )
+        return self._success(lease)
+
+    def _proven_key(self, dpop: str) -> str:
+        for url in self._endpoint_urls:
+            with contextlib.suppress(SenderNotProven):  # it may be for the next one
+                return self._proofs.thumbprint(dpop, method="POST", url=url)
+        raise TokenExchangeRefused(
+            "The DPoP proof is malformed, out of time, used before, or not for this endpoint.",
+            oauth_error="invalid_dpop_proof",
+            advice=f"Make a fresh one for POST and {' or '.join(self._endpoint_urls)}.",
+        )
+
+    def _issue(
+        self,
+        subjects: list[AdmittedSubject],
+        asked: ExchangeForm,
+        jkt: str,
+        bundle: PolicyBundle,
+    ) -> tuple[AdmittedSubject, IssuedLease]:
+        refusals: list[AccessDenied] = []
+        for subject in subjects:
+            request = LeaseRequest(
+                principal=subject.principal,
+                purpose=asked.purpose,
+                environment=asked.environment,
+                models=asked.models,
+                lifetime=asked.lifetime,
+                jkt=jkt,
+                rule=subject.rule,
+                not_after=subject.expires_at,
+            )
+            try:
+                return subject, self._issuer.issue(request, bundle)
+            except AccessDenied as error:
+                refusals.append(error)
+        raise refusals[0]
+
+    def _success(self, lease: IssuedLease) -> HttpAnswer:
+        claims = lease.claims
+        body: dict[str, object] = {
+            "access_token": lease.token,
+            "issued_token_type": ISSUED_TOKEN_TYPE,
+            "token_type": "DPoP" if claims.cnf else "Bearer",
+            "expires_in": max(0, claims.exp - self._clock.now() // MICROSECONDS),
+            "scope": scope_of(claims),
+        }
+        if lease.shortened_by:
+            body["lifetime_note"] = lease.shortened_by
+        return HttpAnswer(status=200, headers=_HEADERS, body=msgspec.json.encode(body))
+
+
+def _refusal(error: KeyleaseError) -> HttpAnswer:
+    """RFC 6749 section 5.2."""
+    match error:
+        case TokenExchangeRefused():
+            oauth_error = error.oauth_error
+        case AccessDenied():
+            oauth_error = "invalid_scope"
+        case RequestMalformed():
+            oauth_error = "invalid_request"
+        case _:
+            return _unavailable(error)
+    if error.http_status == _UNAVAILABLE:
+        return _unavailable(error)
+    return HttpAnswer(status=400, headers=_HEADERS, body=_error_body(oauth_error, error))
+
+
+def _unavailable(error: KeyleaseError) -> HttpAnswer:
+    """We failed, and therefore issued nothing."""
+    return HttpAnswer(
+        status=_UNAVAILABLE,
+        headers=(*_HEADERS, ("retry-after", _RETRY_SECONDS)),
+        body=_error_body("temporarily_unavailable", error),
+    )
+
+
+def _error_body(oauth_error: str, error: KeyleaseError) -> bytes:
+    # error_description: %x20-21 / %x23-5B / %x5D-7E, RFC 6749 section 5.2.
+    description = "".join(
+        character if " " <= character <= "~" and character not in '"\\' else "?"
+        for character in str(error)
+    )
+    return msgspec.json.encode(
+        {"error": oauth_error, "error_description": description, "code": error.code}
+    )
