@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Final, Protocol
@@ -269,12 +270,15 @@ class SimulatedProvider:
             last = failure.after_pieces if answer.stream is not None else 1
         outcome = Outcome.CLIENT_GONE
         try:
-            for index, piece in enumerate(stream):
+            for index in itertools.count():
                 if index == last:
                     outcome = Outcome.BROKEN
                     raise AbortResponse
                 if delay and index:
                     await asyncio.sleep(delay)
+                piece = next(stream, None)  # drawn last: what is drawn is billed
+                if piece is None:
+                    break
                 yield piece
             outcome = Outcome.ANSWERED
         finally:
