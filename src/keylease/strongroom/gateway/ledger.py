@@ -166,9 +166,11 @@ class Ledger:
         ]
 
     def revert(self, worker: int, demands: Sequence[Demand], amounts: Iterable[int]) -> None:
-        """Take a grant back that was never handed out."""
+        """Take a grant back that was never handed out; nothing if the worker was lost since."""
         for demand, amount in zip(demands, amounts, strict=False):
-            self._accounts[demand.key].held[worker] -= amount
+            held = self._account(demand.key).held
+            if worker in held:
+                held[worker] -= amount
 
     def report(self, worker: int, key: LimitKey, *, used: int, returned: int) -> JournalRecord:
         """Charge what a worker used and free what it gave back."""

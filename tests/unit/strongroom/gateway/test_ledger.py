@@ -226,7 +226,7 @@ class Cluster(RuleBasedStateMachine):
     def tick(self, pick: int) -> None:
         self.report(list(self.workers)[pick])
 
-    @rule(seconds=st.sampled_from([0.05, 0.3, 5.0, 31.0, 40_000.0]))
+    @rule(seconds=st.sampled_from([0.05, 0.3, 5.0, 29.0, 59.0, 40_000.0]))
     def wait(self, seconds: float) -> None:
         for number in self.workers:  # whoever lives reports in time
             self.report(number)
