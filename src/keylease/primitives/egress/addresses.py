@@ -97,6 +97,8 @@ class Address(msgspec.Struct, frozen=True):
     ip: str
     port: int
     family: socket.AddressFamily
+    private: bool
+    """Loopback, private, link-local or a carrier's: not reached over the open internet."""
 
 
 class Resolver(Protocol):
@@ -133,7 +135,13 @@ async def checked_addresses(
     if not 0 < len(texts) <= _MAXIMUM_ADDRESSES:
         raise EgressRefused("The host's name resolves to no address, or to too many.")
     return [
-        Address(host=host, ip=str(address), port=port, family=_family(address))
+        Address(
+            host=host,
+            ip=str(address),
+            port=port,
+            family=_family(address),
+            private=_kind(address) == "private",
+        )
         for address in (check_address(text, allow_private=allow_private) for text in texts)
     ]
 

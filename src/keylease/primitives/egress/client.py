@@ -13,7 +13,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, Self
+from typing import Final
 
 import certifi
 import httpcore
@@ -41,7 +41,7 @@ def guarded_client(
 ) -> httpx.AsyncClient:
     """Make a client that stays within the guard. Close it when done.
 
-    ``allow_private`` says for which hosts private addresses, and plain http, are allowed.
+    ``allow_private`` says for which hosts private addresses, and plain http to them, are allowed.
     ``timeout`` is in seconds for the whole exchange; ``maximum_bytes`` bounds an answer's body.
     ``ca_file`` replaces the public certificate authorities. Requests raise ``EgressRefused`` or
     an ``httpx.HTTPError``.
@@ -77,8 +77,11 @@ def client_context(ca_file: str | None = None) -> ssl.SSLContext:
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens connections to checked addresses only; httpcore asks it for every new one."""
 
-    def __init__(self, *, allow_private: Callable[[str], bool], resolver: Resolver) -> None:
+    def __init__(
+        self, *, allow_private: Callable[[str], bool], private_only: bool, resolver: Resolver
+    ) -> None:
         self._allow_private = allow_private
+        self._private_only = private_only
         self._resolver = resolver
         self._inner = httpcore.AnyIOBackend()
 
@@ -94,6 +97,10 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         addresses = await checked_addresses(
             host, port, allow_private=self._allow_private(host), resolver=self._resolver
         )
+        if self._private_only and not all(address.private for address in addresses):
+            raise EgressRefused(
+                "Plain http does not leave the private network.", advice="Use https."
+            )
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in addresses:
             try:
@@ -126,17 +133,21 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         )
         self._timeout = timeout
         self._maximum_bytes = maximum_bytes
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=_MAXIMUM_CONNECTIONS,
-            max_keepalive_connections=_MAXIMUM_CONNECTIONS,
-            keepalive_expiry=_IDLE_SECONDS,
-            network_backend=_GuardedBackend(allow_private=self._allow_private, resolver=resolver),
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._pool.__aenter__()
-        return self
+        # Two pools, because a backend is not told whether TLS will follow.
+        self._pools = {
+            scheme: httpcore.AsyncConnectionPool(
+                ssl_context=ssl_context,
+                max_connections=_MAXIMUM_CONNECTIONS,
+                max_keepalive_connections=_MAXIMUM_CONNECTIONS,
+                keepalive_expiry=_IDLE_SECONDS,
+                network_backend=_GuardedBackend(
+                    allow_private=self._allow_private,
+                    private_only=scheme == "http",
+                    resolver=resolver,
+                ),
+            )
+            for scheme in ("https", "http")
+        }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request within the bounds."""
@@ -151,7 +162,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         deadline = asyncio.get_running_loop().time() + self._timeout
         with _bounded_errors(request):
             async with asyncio.timeout_at(deadline):
-                answer = await self._pool.handle_async_request(
+                answer = await self._pools[url.scheme].handle_async_request(
                     httpcore.Request(
                         method=request.method,
                         url=httpcore.URL(
@@ -181,7 +192,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
 
 
 class _BoundedStream(httpx.AsyncByteStream):
