@@ -1,0 +1,154 @@
+"""Environment variables that providers' SDKs read: which `keylease run` sets, and which it removes.
+
+Removed is what belongs to an AI provider or to an AI gateway: keys, endpoints, organizations.
+Credentials of a cloud as a whole (``AWS_ACCESS_KEY_ID``, ``GOOGLE_APPLICATION_CREDENTIALS``, an
+Azure login) stay, because programs need them for other things; ``AWS_BEARER_TOKEN_BEDROCK``, which
+opens nothing but Bedrock's models, is removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_PROVIDERS: Final = (
+    "AI21",
+    "ALEPH_ALPHA",
+    "ANTHROPIC",
+    "ANYSCALE",
+    "ASSEMBLYAI",
+    "AZURE_AI",
+    "AZURE_INFERENCE",
+    "AZURE_OPENAI",
+    "BASETEN",
+    "CEREBRAS",
+    "CO",
+    "COHERE",
+    "DASHSCOPE",
+    "DEEPGRAM",
+    "DEEPINFRA",
+    "DEEPSEEK",
+    "ELEVENLABS",
+    "FAL",
+    "FIREWORKS",
+    "FIREWORKS_AI",
+    "FRIENDLI",
+    "GEMINI",
+    "GOOGLE_GENAI",
+    "GOOGLE_GENERATIVE_AI",
+    "GROQ",
+    "HELICONE",
+    "HF",
+    "HUGGINGFACE",
+    "HUGGINGFACEHUB",
+    "HUGGING_FACE_HUB",
+    "HYPERBOLIC",
+    "INFERMATIC",
+    "JINA",
+    "LAMBDA",
+    "LITELLM",
+    "LITELLM_PROXY",
+    "MINIMAX",
+    "MISTRAL",
+    "MOONSHOT",
+    "NEBIUS",
+    "NOVITA",
+    "NVIDIA",
+    "NVIDIA_NIM",
+    "OPENAI",
+    "OPENROUTER",
+    "OR",
+    "PERPLEXITY",
+    "PERPLEXITYAI",
+    "PORTKEY",
+    "PPLX",
+    "REPLICATE",
+    "SAMBANOVA",
+    "SILICONFLOW",
+    "STABILITY",
+    "TOGETHER",
+    "TOGETHERAI",
+    "TOGETHER_AI",
+    "UPSTAGE",
+    "VOYAGE",
+    "WATSONX",
+    "WRITER",
+    "XAI",
+    "ZAI",
+    "ZHIPUAI",
+)
+_SUBJECTS: Final = (
+    "ADMIN_KEY",
+    "API_BASE",
+    "API_HOST",
+    "API_KEY",
+    "API_KEYS",
+    "API_TOKEN",
+    "API_TYPE",
+    "API_URL",
+    "API_VERSION",
+    "AUTH_TOKEN",
+    "BASE_URL",
+    "CUSTOM_HEADERS",
+    "ENDPOINT",
+    "KEY",
+    "ORGANIZATION",
+    "ORG_ID",
+    "PROJECT_ID",
+    "SITE_URL",
+    "TOKEN",
+    "URL",
+    "WEBHOOK_SECRET",
+)
+_FAMILY: Final = re.compile(
+    rf"(?:{'|'.join(_PROVIDERS)})_(?:{'|'.join(_SUBJECTS)})(?:_[A-Z0-9_]+)?"
+)
+"""A provider, a subject, and perhaps a suffix: OPENAI_API_KEY_2 is a key too."""
+_SINGLE: Final = frozenset(
+    {
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AZURE_API_BASE",
+        "AZURE_API_KEY",
+        "AZURE_API_VERSION",
+        "CLAUDE_API_KEY",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "CLAUDE_CODE_USE_BEDROCK",
+        "CLAUDE_CODE_USE_VERTEX",
+        "CODEX_API_KEY",
+        "GOOGLE_API_KEY",
+        "GOOGLE_GENAI_USE_VERTEXAI",
+        "PALM_API_KEY",
+    }
+)
+_PROXY_EXCEPTIONS: Final = ("NO_PROXY", "no_proxy")
+
+
+def provider_variables(*, origin: str, bearer: str) -> dict[str, str]:
+    """What points the SDKs at the agent. ``origin`` is ``http://127.0.0.1:port``."""
+    return {
+        "OPENAI_API_KEY": bearer,
+        "OPENAI_BASE_URL": f"{origin}/v1",
+        "OPENAI_API_BASE": f"{origin}/v1",  # LiteLLM, LangChain and older clients
+        "ANTHROPIC_API_KEY": bearer,
+        "ANTHROPIC_AUTH_TOKEN": bearer,
+        "ANTHROPIC_BASE_URL": f"{origin}/anthropic",
+        "ANTHROPIC_API_BASE": f"{origin}/anthropic",  # LiteLLM
+    }
+
+
+def recognised(name: str) -> bool:
+    """Whether a variable belongs to an AI provider or gateway."""
+    return name in _SINGLE or _FAMILY.fullmatch(name) is not None
+
+
+def program_environment(
+    environment: Mapping[str, str], *, origin: str, bearer: str
+) -> dict[str, str]:
+    """The environment of a program under `keylease run`."""
+    kept = {name: value for name, value in environment.items() if not recognised(name)}
+    for name in _PROXY_EXCEPTIONS:
+        # A proxy of the program's own must not be asked for 127.0.0.1.
+        before = [entry for entry in kept.get(name, "").split(",") if entry]
+        kept[name] = ",".join([*before, "127.0.0.1", "localhost"])
+    return {**kept, **provider_variables(origin=origin, bearer=bearer)}
