@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from keylease.errors import KeyleaseError
 from keylease.primitives.http1.exchange import JOIN_BYTES
-from keylease.primitives.http1.grammar import HOST, METHOD_NAME, TARGET
+from keylease.primitives.http1.grammar import HOST, METHOD_NAME, SENT_TARGET
 from keylease.primitives.http1.interfaces import ResponseReceiver, UpstreamFailure, UpstreamRequest
 from keylease.primitives.http1.limits import PoolLimits, sweep_interval
 from keylease.primitives.http1.rendering import CHUNKED
@@ -154,7 +154,7 @@ class UpstreamPool:
     ) -> bytes:
         if (
             not METHOD_NAME.fullmatch(method)
-            or not TARGET.fullmatch(target)
+            or not SENT_TARGET.fullmatch(target)
             or b"\r\n\r\n" in headers
             or headers.startswith(b"\r\n")
             or (headers and not headers.endswith(b"\r\n"))

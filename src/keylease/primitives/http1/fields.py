@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from keylease.primitives.http1.grammar import CONTENT_LENGTH
 from keylease.primitives.http1.interfaces import Headers
 
 _SINGLE: Final = frozenset({b"content-length", b"expect", b"host", b"transfer-encoding"})
@@ -30,6 +29,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 """RFC 9110 section 7.6.1, and its older relatives. ``Upgrade`` is ignored (section 7.8)."""
+_LENGTH_DIGITS: Final = 15
 _LOOKED_AT: Final = _SINGLE | _HOP_BY_HOP
 _NEVER_NOMINATED: Final = frozenset({b"close", b"content-length", b"host", b"te"})
 
@@ -96,6 +96,6 @@ class Fields:
                 raise Ambiguous("The only transfer coding here is chunked.")
         if length is None:
             return None
-        if not CONTENT_LENGTH.fullmatch(length):
+        if len(length) > _LENGTH_DIGITS or not length.isdigit():  # No sign, no list, no space.
             raise Ambiguous("The Content-Length field is not a number.")
         return int(length)

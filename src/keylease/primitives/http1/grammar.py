@@ -52,11 +52,11 @@ TARGET: Final = re.compile(
 )
 """Origin form (RFC 9112 section 3.2.1): path, query."""
 
+SENT_TARGET: Final = re.compile(rb"/[\x21-\x7e]*+")
+"""What we may write into a request line: our own callers are trusted with the rest."""
+
 DOT_SEGMENT: Final = re.compile(rb"/\.\.?(?:;[^/]*)?(?:/|\Z)")
 """``.`` and ``..``, also with a parameter, which some servers cut off before they resolve it."""
 
 HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._]{1,253}+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 """A name or an address with an optional port; not empty (RFC 9110 section 7.2)."""
-
-CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,15}")
-"""No sign, no list, no space; more digits than this is no length (RFC 9110 section 8.6)."""
