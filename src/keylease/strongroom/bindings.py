@@ -28,7 +28,9 @@ _ADVICE: Final = "The owner of the gateway can add a binding to gateway.toml."
 def _reference_pattern(pattern: str) -> re.Pattern[str]:
     pieces = re.split(r"(\*\*?)", pattern)
     translated = {"*": "[^/#]*", "**": ".*"}
-    return re.compile("".join(translated.get(piece, re.escape(piece)) for piece in pieces), re.S)
+    return re.compile(
+        "".join(translated.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL
+    )
 
 
 @lru_cache(maxsize=4096)

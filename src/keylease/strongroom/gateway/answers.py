@@ -68,9 +68,17 @@ class AnswerFields:
 
 
 def send_error(
-    responder: Responder, surface: Surface, error: KeyleaseError, request_id: str
+    responder: Responder,
+    surface: Surface,
+    error: KeyleaseError,
+    request_id: str,
+    *,
+    final: bool = False,
 ) -> None:
-    """Answer with one of our errors in the provider's shape."""
+    """Answer with one of our errors in the provider's shape.
+
+    ``final``: the call may have been carried out, so the caller's SDK is told not to repeat it.
+    """
     identifier = request_id.encode()
     headers: Headers = [
         JSON_TYPE,
@@ -83,4 +91,6 @@ def send_error(
         headers.append((b"retry-after", str(max(error.retry_after, 1)).encode()))
     elif isinstance(error, LeaseRefused):
         headers.append((b"www-authenticate", b'Bearer realm="keylease"'))
+    if final:
+        headers.append((b"x-should-retry", b"false"))
     responder.send(error.http_status, headers, surface.error_body(error, request_id))

@@ -224,7 +224,9 @@ def check_encoding(head: RequestHead, *, media_types: tuple[str, ...]) -> str:
 
 
 _BOUNDARY: Final = re.compile(
-    r"multipart/form-data\s*;\s*boundary=(?:\"([0-9A-Za-z'()+_,./:=? -]{1,70})\"|([0-9A-Za-z'+_./:=?-]{1,70}))\s*(?:;\s*charset=[\w-]+\s*)?",
+    r"multipart/form-data\s*;\s*boundary="
+    r"(?:\"([0-9A-Za-z'()+_,./:=? -]{1,70})\"|([0-9A-Za-z'+_./:=?-]{1,70}))"
+    r"\s*(?:;\s*charset=[\w-]+\s*)?",
     re.IGNORECASE,
 )
 _DISPOSITION: Final = re.compile(

@@ -76,7 +76,7 @@ def build_call_path(  # noqa: PLR0913 - one composition root; everything is pass
         uniform: numbers in [0, 1) for weighted routes.
     """
     tasks = TaskOwner(on_error)
-    upstreams = Upstreams(configuration, pool_factory=pool_factory)
+    upstreams = Upstreams(configuration, on_error=on_error, pool_factory=pool_factory)
     policy = PolicyHolder(configuration, upstreams=upstreams)
     environment = CallEnvironment(
         limits=configuration.limits,

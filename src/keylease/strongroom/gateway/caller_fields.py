@@ -52,7 +52,9 @@ class CallerFields:
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
             if scheme.lower() != b"bearer":
-                raise LeaseMalformed("The Authorization header is not a Bearer one.", advice=_ADVICE)
+                raise LeaseMalformed(
+                    "The Authorization header is not a Bearer one.", advice=_ADVICE
+                )
             self._take_token(token.strip())
         elif name in _LEASE_FIELDS:
             self._take_token(value.strip())

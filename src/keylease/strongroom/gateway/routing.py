@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import (
+    BudgetPeriod,
     ContentRecording,
     Credential,
     Grant,
@@ -41,6 +44,7 @@ from keylease.primitives.http1.interfaces import Pool
 from keylease.strongroom.bindings import Bindings, matches
 from keylease.strongroom.catalogue import CATALOGUE, Provider, WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration
+from keylease.strongroom.gateway.interfaces import LimitKey, LimitKind, LimitWindow
 from keylease.strongroom.gateway.upstreams import Endpoint, Upstreams, read_base_url
 
 _DECISIONS_KEPT: Final = 20_000
@@ -49,7 +53,7 @@ _DECISIONS_KEPT: Final = 20_000
 class ResolvedTarget:
     """A credential that one lease may use for one model, with everything that is needed to."""
 
-    __slots__ = ("binding", "credential", "model", "pool", "prefix", "provider", "weight")
+    __slots__ = ("binding", "bounds", "credential", "model", "pool", "prefix", "provider", "weight")
 
     def __init__(
         self,
@@ -61,6 +65,8 @@ class ResolvedTarget:
         pool: Pool,
         target: Target,
     ) -> None:
+        self.bounds: tuple[Bound, ...] = ()
+        """What every call draws from."""
         self.credential = credential
         self.provider = provider
         self.binding = binding
@@ -72,10 +78,41 @@ class ResolvedTarget:
         self.weight = target.weight
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """A limit that a call draws from."""
+
+    key: LimitKey
+    capacity: int
+
+
+_WINDOWS: Final = {
+    BudgetPeriod.DAY: LimitWindow.DAY,
+    BudgetPeriod.MONTH: LimitWindow.MONTH,
+    BudgetPeriod.TOTAL: LimitWindow.TOTAL,
+}
+
+
+def _bounds(grants: Iterable[Grant], binding: Binding) -> tuple[Bound, ...]:
+    found = []
+    for grant in grants:
+        limits = grant.limits
+        for kind, window, capacity in (
+            (LimitKind.REQUESTS, LimitWindow.MINUTE, limits.requests_per_minute),
+            (LimitKind.TOKENS, LimitWindow.MINUTE, limits.tokens_per_minute),
+            (LimitKind.MICRO_USD, _WINDOWS[limits.budget_period], limits.budget_micro_usd),
+        ):
+            if capacity is not None:
+                found.append(Bound(LimitKey(grant.id, kind, window), capacity))
+    if binding.maximum_micro_usd_per_day is not None:
+        key = LimitKey(binding.id, LimitKind.MICRO_USD, LimitWindow.DAY)
+        found.append(Bound(key, binding.maximum_micro_usd_per_day))
+    return tuple(found)
+
+
 class Decision:
     """What a lease may do with one model, or without one."""
 
-    __slots__ = ("capture", "claims", "grant", "limits_of", "objects_all", "targets", "weighted")
+    __slots__ = ("capture", "claims", "grant", "objects_all", "targets", "weighted")
 
     def __init__(
         self,
@@ -86,11 +123,12 @@ class Decision:
         targets: tuple[ResolvedTarget, ...],
         weighted: bool,
     ) -> None:
+        """``limits_of``: the grants whose limits every call of this decision draws from."""
         self.claims = claims
         self.grant = grants[0]
         """The first grant of the policy that allows it; its limits are the ones that count."""
-        self.limits_of = limits_of
-        """The grant, and the one whose limits the lease draws from in addition."""
+        for target in targets:
+            target.bounds = _bounds(limits_of, target.binding)
         self.capture = self.grant.content is ContentRecording.MASKED
         self.objects_all = any(grant.objects is ObjectAccess.ALL for grant in grants)
         self.targets = targets
@@ -213,7 +251,7 @@ class CompiledPolicy:
             for name in patterns:
                 if name and "*" not in name:
                     names[name] = None
-        return tuple(sorted(name for name in names if self._allows(claims, name, wire_format)))
+        return tuple(sorted(name for name in names if self.allows(claims, name, wire_format)))
 
     def _named(self, claims: LeaseClaims) -> Iterator[Iterable[str]]:
         yield claims.models
@@ -223,7 +261,8 @@ class CompiledPolicy:
             yield route.models
             yield (target.model for target in route.targets)
 
-    def _allows(self, claims: LeaseClaims, model: str, wire_format: WireFormat) -> bool:
+    def allows(self, claims: LeaseClaims, model: str, wire_format: WireFormat) -> bool:
+        """Whether ``decide`` would allow it."""
         try:
             self.decide(claims, model, wire_format)
         except AccessDenied:

@@ -10,13 +10,19 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from keylease.errors import BindingMissing
+from keylease.primitives.egress.addresses import checked_addresses
+from keylease.primitives.egress.client import client_context
+from keylease.primitives.http1.client import UpstreamPool
 from keylease.primitives.http1.interfaces import Pool
+from keylease.primitives.http1.limits import PoolLimits
 from keylease.strongroom.configuration import GatewayConfiguration, Origin
 
 _PORTS: Final = {"https": 443, "http": 80}
@@ -68,9 +74,15 @@ class Upstreams:
     """The pools of one worker."""
 
     def __init__(
-        self, configuration: GatewayConfiguration, *, pool_factory: PoolFactory | None
+        self,
+        configuration: GatewayConfiguration,
+        *,
+        on_error: Callable[[BaseException], None],
+        pool_factory: PoolFactory | None = None,
     ) -> None:
+        """``on_error`` is told of defects in callbacks; ``pool_factory`` replaces real pools."""
         self._configuration = configuration
+        self._on_error = on_error
         self._make = pool_factory or self._real_pool
         self._pools: dict[tuple[Origin, bool], Pool] = {}
         self._context: ssl.SSLContext | None = None
@@ -84,7 +96,29 @@ class Upstreams:
         return pool
 
     def _real_pool(self, origin: Origin, *, allow_private: bool) -> Pool:
-        raise NotImplementedError
+        limits = self._configuration.limits
+        secure = origin.scheme == "https"
+        return UpstreamPool(
+            host=origin.host,
+            port=origin.port,
+            resolve=partial(
+                checked_addresses, origin.host, origin.port, allow_private=allow_private
+            ),
+            ssl_context=self._tls() if secure else None,
+            limits=PoolLimits(
+                connections=limits.upstream_connections,
+                connect_seconds=limits.upstream_connect_seconds,
+                response_seconds=limits.upstream_response_seconds,
+                header_bytes=limits.header_bytes,
+            ),
+            on_error=self._on_error,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = client_context(self._configuration.upstream_ca_file or None)
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
 
     async def close(self) -> None:
         """Close every pool."""

@@ -56,9 +56,7 @@ _OPERATIONS: Final = (
         role=ObjectRole.LISTS,
         query=_PAGE,
     ),
-    Operation(
-        name="batches.get", method="GET", template=_BATCH, role=ObjectRole.USES, query=_BETA
-    ),
+    Operation(name="batches.get", method="GET", template=_BATCH, role=ObjectRole.USES, query=_BETA),
     Operation(
         name="batches.delete", method="DELETE", template=_BATCH, role=ObjectRole.USES, query=_BETA
     ),

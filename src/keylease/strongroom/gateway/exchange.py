@@ -1,0 +1,668 @@
+"""One call, from the head of its request to the end of its answer.
+
+A state machine that is called back: by the server with the request, by ``Attempt`` with what the
+upstream did. On the fast path everything from the end of the request to its bytes on the upstream
+connection happens in one call, without a task; a task is made only when something has to be asked
+of the coordinator.
+
+Protects: nothing is sent that was not decided; nothing is sent twice, except once after a 401 and
+    where a connection failed before anything left; every call ends in one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Final
+from urllib.parse import unquote
+
+from keylease.contracts.leases import LeaseClaims
+from keylease.errors import (
+    CallsNotAccepted,
+    CredentialEchoed,
+    KeyleaseError,
+    LeaseRevoked,
+    ModelNotAllowed,
+    RequestMalformed,
+    RequestTooLarge,
+    StorageError,
+    StoreError,
+    UpstreamRefusedCredential,
+)
+from keylease.primitives.clock import Clock
+from keylease.primitives.http1.interfaces import RequestHead, Responder, UpstreamFailure
+from keylease.primitives.tasks import TaskOwner
+from keylease.strongroom.configuration import WireLimits
+from keylease.strongroom.gateway import objects
+from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account, PriceBook, reserve
+from keylease.strongroom.gateway.admission import RevocationChecks
+from keylease.strongroom.gateway.answers import JSON_TYPE, REQUEST_ID, send_error
+from keylease.strongroom.gateway.attempt import Attempt, error_for
+from keylease.strongroom.gateway.bodies import FormBody, JsonBody, check_encoding, form_boundary
+from keylease.strongroom.gateway.caller_fields import CallerFields
+from keylease.strongroom.gateway.content import ContentCapture
+from keylease.strongroom.gateway.credentials import Authentication, Authentications
+from keylease.strongroom.gateway.interfaces import CoordinatorLink
+from keylease.strongroom.gateway.metering import MeteredAnswer
+from keylease.strongroom.gateway.model_lists import answer_models
+from keylease.strongroom.gateway.providers.interfaces import (
+    BodyKind,
+    ObjectRole,
+    Operation,
+    Surface,
+)
+from keylease.strongroom.gateway.routing import (
+    CompiledPolicy,
+    Decision,
+    PolicyHolder,
+    ResolvedTarget,
+)
+
+_JSON_TYPES: Final = ("application/json", "")
+_FORM_TYPES: Final = ("multipart/form-data",)
+_JSON_LINE: Final = b"content-type: application/json\r\n"
+_IGNORED_BODY: Final = 64 * 1024
+"""Bytes of a body that an operation has no use for; more is refused."""
+_QUERY_VALUE: Final = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%:,[]+"
+)
+
+
+class CallEnvironment:
+    """What every call of a worker shares."""
+
+    def __init__(
+        self,
+        *,
+        limits: WireLimits,
+        clock: Clock,
+        link: CoordinatorLink,
+        policy: PolicyHolder,
+        revocations: RevocationChecks,
+        tasks: TaskOwner,
+        uniform: Callable[[], float],
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.link = link
+        self.policy = policy
+        self.revocations = revocations
+        self.tasks = tasks
+        self.uniform = uniform
+        self.authentications = Authentications(link)
+        self.prices = PriceBook(link, clock)
+
+
+class Exchange:
+    """Handles one request whose lease was verified."""
+
+    __slots__ = (
+        "_attempt", "_authentication", "_body", "_body_bytes", "_content_line", "_decision",
+        "_done", "_environment", "_fields", "_head", "_learning", "_limit", "_next_target",
+        "_object_id", "_operation", "_passed_on", "_pieces", "_refreshed", "_surface", "_targets",
+        "_upload", "_upload_ended", "_write_paused", "account", "responder",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - everything is passed by keyword
+        self,
+        *,
+        environment: CallEnvironment,
+        surface: Surface,
+        operation: Operation,
+        object_id: str,
+        head: RequestHead,
+        responder: Responder,
+        fields: CallerFields,
+        claims: LeaseClaims,
+        request_id: str,
+    ) -> None:
+        self._environment = environment
+        self._surface = surface
+        self._operation = operation
+        self._object_id = object_id
+        self._head = head
+        self._fields = fields
+        self.responder = responder
+        account = self.account = Account(
+            link=environment.link,
+            clock=environment.clock,
+            claims=claims,
+            operation=operation,
+            request_id=request_id,
+        )
+        account.trace_id = fields.trace_id
+        account.parent_span_id = fields.parent_span_id
+        self._upload = operation.body is BodyKind.UPLOAD
+        self._upload_ended = False
+        self._pieces: list[bytes] = []
+        self._body_bytes = 0
+        self._limit = environment.limits.body_bytes
+        self._body: JsonBody | FormBody | None = None
+        self._content_line = b""
+        self._passed_on = b""
+        self._decision: Decision | None = None
+        self._targets: tuple[ResolvedTarget, ...] = ()
+        self._next_target = 0
+        self._authentication: Authentication | None = None
+        self._attempt: Attempt | None = None
+        self._learning = operation.learns
+        self._refreshed = False
+        self._write_paused = False
+        self._done = False
+
+    def begin(self) -> None:
+        """Check what the head says about the body; an upload is decided at once."""
+        try:
+            self._check_head()
+            if self._upload:
+                self._decide()
+        except KeyleaseError as error:
+            self._refuse(error)
+
+    # --- the server calls ------------------------------------------------------------------------
+
+    def body_received(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        if self._done:
+            return
+        self._body_bytes += len(data)
+        if self._body_bytes > self._limit:
+            self._refuse(_too_large(self._limit))
+        elif self._upload and self._attempt is not None and self._attempt.request is not None:
+            self._attempt.request.write(data)
+        elif self._operation.body is not BodyKind.NONE:
+            self._pieces.append(data)
+
+    def request_complete(self) -> None:
+        """The request is whole."""
+        if self._done:
+            return
+        if self._upload:
+            self._upload_ended = True
+            if self._attempt is not None and self._attempt.request is not None:
+                self._attempt.request.finish()
+            return
+        try:
+            self._decide()
+        except KeyleaseError as error:
+            self._refuse(error)
+
+    def client_gone(self) -> None:
+        """Nobody waits for the answer any more: the upstream is told to stop."""
+        if self._done:
+            return
+        self._done = True
+        attempt = self._attempt
+        answer = None
+        if attempt is not None:
+            attempt.cancel()
+            answer = attempt.metered()
+            names = attempt.streamed_names()
+            if names:
+                self._start(lambda: self._remember_quietly(names), "remember objects")
+        self.account.close(
+            status=self.account.status or CLIENT_GONE,
+            answer=answer,
+            sent=attempt is not None,
+            in_doubt=attempt is not None,
+            client_gone=True,
+        )
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        self._write_paused = True
+        if self._attempt is not None and self._attempt.request is not None:
+            self._attempt.request.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._write_paused = False
+        if self._attempt is not None and self._attempt.request is not None:
+            self._attempt.request.resume_reading()
+
+    # --- deciding --------------------------------------------------------------------------------
+
+    def _check_head(self) -> None:
+        head = self._head
+        operation = self._operation
+        limits = self._environment.limits
+        match operation.body:
+            case BodyKind.JSON:
+                check_encoding(head, media_types=_JSON_TYPES)
+                self._content_line = _JSON_LINE
+            case BodyKind.FORM | BodyKind.UPLOAD:
+                content_type = check_encoding(head, media_types=_FORM_TYPES)
+                form_boundary(content_type)
+                self._content_line = b"content-type: %b\r\n" % content_type.encode("latin-1")
+                if self._upload:
+                    self._limit = limits.upload_bytes
+            case BodyKind.NONE:
+                self._limit = _IGNORED_BODY
+        if head.content_length is not None and head.content_length > self._limit:
+            raise _too_large(self._limit)
+        if head.query:
+            check_query(head.query, operation.query)
+
+    def _decide(self) -> None:
+        policy = self._environment.policy.current
+        if policy is None:
+            raise CallsNotAccepted("The gateway has no policy yet.", advice="Try again shortly.")
+        self.account.policy_version = policy.version
+        object_ids = self._read_body()
+        operation = self._operation
+        if operation.local:
+            self._answer_models(policy)
+            return
+        decision = self._decision = self.account.decision = self._decision_of(policy)
+        self._passed_on = (
+            self._content_line
+            + self._fields.passed_on
+            + self._fields.rendered_idempotency_key(decision.claims.sub)
+        )
+        self._targets = decision.in_order(self._environment.uniform)
+        if operation.role is ObjectRole.LISTS:
+            objects.require_listing(decision)
+        if object_ids:
+            self._start(lambda: self._locate(decision, object_ids), "locate objects")
+        else:
+            self._try_next_target()
+
+    def _read_body(self) -> tuple[str, ...]:
+        """Check the body; gives the stored objects that the request names."""
+        named = (self._object_id,) if self._operation.role is ObjectRole.USES else ()
+        kind = self._operation.body
+        if kind is BodyKind.NONE or kind is BodyKind.UPLOAD:
+            return named
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        if kind is BodyKind.JSON:
+            body = self._body = JsonBody(data)
+            if self._operation.stored_by_default and body.members.get("store") is False:
+                self._learning = ()
+            return named + body.objects(
+                self._surface.references, items=self._operation.stored_by_default
+            )
+        content_type = self._content_line.partition(b": ")[2].strip().decode("latin-1")
+        self._body = FormBody(data, content_type)
+        return named
+
+    def _decision_of(self, policy: CompiledPolicy) -> Decision:
+        operation = self._operation
+        body = self._body
+        claims = self.account.claims
+        wire_format = self._surface.wire_format
+        if operation.batch and isinstance(body, JsonBody):
+            return self._batch_decision(policy, body)
+        if body is None or operation.any_model:
+            return policy.decide_without_model(claims, wire_format, every_model=operation.any_model)
+        model = self.account.model = body.model or operation.default_model
+        if not model:
+            raise RequestMalformed("The request names no model.", advice="Set the member 'model'.")
+        return policy.decide(claims, model, wire_format)
+
+    def _batch_decision(self, policy: CompiledPolicy, body: JsonBody) -> Decision:
+        """Every model of a batch must be allowed, and one credential must serve them all."""
+        claims = self.account.claims
+        decisions = [
+            policy.decide(claims, model, self._surface.wire_format) for model in body.batch_models()
+        ]
+        first = decisions[0]
+        if len(decisions) > 1:
+            raise RequestMalformed(
+                "The requests of the batch name more than one model.",
+                advice="Send one batch for each model; each is priced and routed by its model.",
+            )
+        self.account.model = body.batch_models()[0]
+        return first
+
+    async def _locate(self, decision: Decision, object_ids: tuple[str, ...]) -> None:
+        located = await objects.locate(
+            self._environment.link, self.account.claims, decision, object_ids
+        )
+        if self._done:
+            return
+        held_by = {target.credential.id for target in located.targets}
+        self._targets = tuple(t for t in self._targets if t.credential.id in held_by)
+        if not located.own and self._operation.role is ObjectRole.USES:
+            self._learning = ()
+        self._try_next_target()
+
+    def _answer_models(self, policy: CompiledPolicy) -> None:
+        account = self.account
+        body = answer_models(policy, account.claims, self._surface.wire_format, self._object_id)
+        self._done = True
+        headers = [JSON_TYPE, (REQUEST_ID, account.request_id.encode())]
+        self.responder.send(200, headers, body)
+        account.close(status=200, sent=False)
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def _try_next_target(self) -> None:
+        """Choose the next target, and send to it at once if everything is at hand."""
+        target = self._choose()
+        account = self.account
+        account.target = target
+        account.upstream_model = (target.model or account.model) if account.model else ""
+        environment = self._environment
+        operation = self._operation
+        if operation.spends:
+            self._reserve_tokens(target)
+            known, account.price = environment.prices.at_hand(
+                target.provider.name, account.upstream_model
+            )
+            if not known:
+                self._start(lambda: self._prepare(target), "prepare a call")
+                return
+        demands = account.demands()
+        if demands:
+            hold = environment.link.try_reserve(demands)
+            if hold is None:
+                self._start(lambda: self._prepare(target), "prepare a call")
+                return
+            account.hold(hold)
+        authentication = environment.authentications.at_hand(
+            target.credential.id, target.provider.wire_format
+        )
+        if authentication is None:
+            self._start(lambda: self._prepare(target), "prepare a call")
+            return
+        self._send(target, authentication)
+
+    def _choose(self) -> ResolvedTarget:
+        revoked: LeaseRevoked | None = None
+        while self._next_target < len(self._targets):
+            target = self._targets[self._next_target]
+            self._next_target += 1
+            try:
+                self._environment.revocations.check_credential(target.credential.id)
+            except LeaseRevoked as error:
+                revoked = error
+                continue
+            return target
+        if revoked is not None:
+            raise revoked
+        raise ModelNotAllowed("No credential is left that could serve this call.")
+
+    def _reserve_tokens(self, target: ResolvedTarget) -> None:
+        body = self._body
+        if isinstance(body, JsonBody):
+            account = self.account
+            account.reservation = reserve(
+                body.data, body.members, self._operation, account.upstream_model
+            )
+            if self._decision is not None and self._decision.capture and account.capture is None:
+                account.capture = ContentCapture(
+                    target.provider.wire_format, streamed=body.streamed
+                )
+                account.capture.request(body.data)
+        elif isinstance(body, FormBody):
+            self.account.reservation = reserve(
+                body.data, {}, self._operation, self.account.upstream_model
+            )
+
+    async def _prepare(self, target: ResolvedTarget) -> None:
+        """What ``_try_next_target`` does, with waiting."""
+        account = self.account
+        environment = self._environment
+        if self._operation.spends and account.price is None:
+            account.price = await environment.prices.ask(
+                target.provider.name, account.upstream_model
+            )
+            if self._done:
+                return
+        if not account.held:
+            demands = account.demands()
+            if demands:
+                account.hold(await environment.link.reserve(demands))
+                if self._done:
+                    return
+        authentication = await environment.authentications.fetch(
+            target.credential.id, target.provider.wire_format
+        )
+        if not self._done:
+            # A credential that was revoked while we waited is not used any more.
+            environment.revocations.check_credential(target.credential.id)
+            self._send(target, authentication)
+
+    def _send(self, target: ResolvedTarget, authentication: Authentication) -> None:
+        self._authentication = authentication
+        account = self.account
+        account.credential_version = authentication.version
+        body = self._body
+        strip_usage = False
+        content: bytes | None = b""
+        length: int | None = None
+        if self._upload:
+            content, length = None, self._head.content_length
+        elif isinstance(body, JsonBody):
+            strip_usage = (
+                body.streamed
+                and self._operation.name in self._surface.ask_for_usage
+                and not body.asks_for_usage
+            )
+            content = self._json_content(body, include_usage=strip_usage)
+        elif body is not None:
+            renamed = account.upstream_model if account.upstream_model != body.model else ""
+            content = body.rewritten(model=renamed)
+        attempt = self._attempt = Attempt(
+            self,
+            authentication,
+            wire_format=self._surface.wire_format,
+            learns=self._learning,
+            strip_usage=strip_usage,
+        )
+        tail = self._operation.template
+        if self._object_id:
+            tail = tail.replace("{id}", self._object_id)
+        query = f"?{self._head.query}" if self._head.query else ""
+        attempt.request = target.pool.request(
+            method=self._operation.method,
+            target=f"{target.prefix}{tail}{query}".encode("ascii"),
+            headers=authentication.header_lines + self._passed_on,
+            receiver=attempt,
+            body=content,
+            content_length=length,
+        )
+        if self._write_paused:
+            attempt.request.pause_reading()
+        if self._upload:
+            self._flush(attempt)
+
+    def _json_content(self, body: JsonBody, *, include_usage: bool) -> bytes:
+        account = self.account
+        if self._operation.batch:
+            return body.with_models({account.model: account.upstream_model})
+        renamed = ""
+        if not self._operation.any_model and account.upstream_model != body.model:
+            renamed = account.upstream_model
+        return body.rewritten(model=renamed, include_usage=include_usage)
+
+    def _flush(self, attempt: Attempt) -> None:
+        """Send what came of an upload before there was anybody to send it to."""
+        request = attempt.request
+        if request is None:
+            return
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            request.write(piece)
+        self.responder.resume_reading()
+        if self._upload_ended:
+            request.finish()
+
+    # --- the attempt calls -----------------------------------------------------------------------
+
+    def not_sent(self, failure: UpstreamFailure) -> None:
+        """Nothing was sent: the next target, if there is one."""
+        if self._done:
+            return
+        if self._upload or self._next_target >= len(self._targets):
+            self.fail(error_for(failure), in_doubt=False)
+            return
+        self.account.release()
+        self.account.retries += 1
+        try:
+            self._try_next_target()
+        except KeyleaseError as error:
+            self._refuse(error)
+
+    def credential_refused(self, attempt: Attempt) -> None:
+        """A 401: fetch the secret afresh, once, and send once more if that was an upload not."""
+        if self._done:
+            return
+        if self._refreshed:
+            self._refuse(_refused_credential(""))
+            return
+        self._refreshed = True
+        self._start(lambda: self._refresh(attempt.authentication), "refetch a credential")
+
+    async def _refresh(self, refused: Authentication) -> None:
+        target = self.account.target
+        if target is None:
+            return
+        try:
+            fresh = await self._environment.authentications.fetch(
+                target.credential.id,
+                target.provider.wire_format,
+                fetched_after=refused.fetched.fetched_at + 1,
+            )
+        except StoreError as error:
+            raise _refused_credential(" A fresh one could not be fetched.") from error
+        if self._done:
+            return
+        if self._upload:
+            raise _refused_credential(" It was fetched again; send the upload again.")
+        if (
+            fresh.version == refused.version
+            and fresh.fetched.fetched_at <= refused.fetched.fetched_at
+        ):
+            raise _refused_credential("")
+        self._environment.revocations.check_credential(target.credential.id)
+        self.account.retries += 1
+        self._send(target, fresh)
+
+    def answered(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+        """The answer is whole: remember what it made, then end it."""
+        if self._done:
+            return
+        if attempt.learned:
+            self._start(lambda: self._remember(attempt, answer), "remember objects")
+        else:
+            self._finish(attempt, answer)
+
+    async def _remember(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+        target = self.account.target
+        if target is None:
+            return
+        try:
+            await objects.remember(
+                self._environment.link,
+                self.account.claims,
+                target.credential.id,
+                attempt.learned,
+            )
+        except StorageError as error:
+            if not self._done:
+                self._fail(error, answer=answer, in_doubt=True, final=True)
+            return
+        if not self._done:
+            self._finish(attempt, answer)
+
+    async def _remember_quietly(self, names: tuple[str, ...]) -> None:
+        """The client left in the middle of a stream that had named its object already."""
+        target = self.account.target
+        if target is not None:
+            await objects.remember(
+                self._environment.link, self.account.claims, target.credential.id, names
+            )
+
+    def _finish(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+        self._done = True
+        attempt.deliver()
+        good = 200 <= attempt.status < 300  # noqa: PLR2004 - RFC 9110
+        self.account.close(status=attempt.status, answer=answer, sent=True, in_doubt=good)
+
+    def echoed(self, attempt: Attempt, error: CredentialEchoed) -> None:
+        """Cut the answer off and report it."""
+        target = self.account.target
+        if target is not None:
+            self._environment.link.credential_echoed(target.credential.id, self.account.request_id)
+        self._fail(error, answer=attempt.metered(), in_doubt=True, final=True)
+
+    def fail(self, error: KeyleaseError, *, in_doubt: bool, final: bool = False) -> None:
+        """There is no (whole) answer."""
+        answer = self._attempt.metered() if self._attempt is not None else None
+        self._fail(error, answer=answer, in_doubt=in_doubt, final=final)
+
+    # --- ends ------------------------------------------------------------------------------------
+
+    def _refuse(self, error: KeyleaseError) -> None:
+        """Answer with an error of ours; the provider did nothing."""
+        self._fail(error, answer=None, in_doubt=False)
+
+    def _fail(
+        self,
+        error: KeyleaseError,
+        *,
+        answer: MeteredAnswer | None,
+        in_doubt: bool,
+        final: bool = False,
+    ) -> None:
+        if self._done:
+            return
+        self._done = True
+        attempt = self._attempt
+        status = error.http_status
+        if attempt is not None:
+            attempt.cancel()
+        if attempt is not None and attempt.started:
+            status = attempt.status
+            self.responder.abort()
+        else:
+            send_error(self.responder, self._surface, error, self.account.request_id, final=final)
+        self.account.close(
+            status=status,
+            error=error,
+            answer=answer,
+            sent=attempt is not None and (in_doubt or attempt.status != 0),
+            in_doubt=in_doubt,
+        )
+
+    def _start(self, work: Callable[[], Coroutine[object, object, None]], name: str) -> None:
+        if self._upload and not self._upload_ended:
+            self.responder.pause_reading()
+        self._environment.tasks.start(self._guarded(work), name=name)
+
+    async def _guarded(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Nothing that happens in a task may leave the client without an answer."""
+        try:
+            await work()
+        except KeyleaseError as error:
+            self._refuse(error)
+        except BaseException:
+            self._refuse(KeyleaseError("The gateway failed to serve this call."))
+            raise
+
+
+def check_query(query: str, allowed: frozenset[str]) -> None:
+    """Refuse every query parameter that the operation does not list."""
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        name = unquote(name)
+        if name not in allowed or not _QUERY_VALUE.issuperset(value):
+            advice = "Remove it from the URL."
+            if "kll_" in part:
+                advice = "A lease goes into a header, never into the URL. Get a new one."
+            raise RequestMalformed(
+                "The URL has a query parameter that this path does not take.", advice=advice
+            )
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is larger than {limit} bytes.")
+
+
+def _refused_credential(more: str) -> UpstreamRefusedCredential:
+    return UpstreamRefusedCredential(
+        f"The provider does not accept the gateway's credential.{more}",
+        advice="The owner of the credential has to look at it; your lease is fine.",
+    )
