@@ -104,7 +104,7 @@ class Address(msgspec.Struct, frozen=True):
 class Resolver(Protocol):
     """Gives the addresses of a name as text; raises ``OSError`` when there are none."""
 
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
+    async def __call__(self, host: str, port: int, /) -> Sequence[str]:
         """Resolve once; no cache."""
         ...
 
