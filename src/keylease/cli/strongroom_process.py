@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from keylease.cli.environment import strongroom_environment
 from keylease.errors import ProcessFailed
+from keylease.settings import process_environment
 
 
 def strongroom_command(arguments: Sequence[str], *, python: str) -> list[str]:
@@ -27,12 +28,19 @@ def spawn_strongroom(
     stdin: int | None = subprocess.DEVNULL,
     stdout: int | None = None,
     start_new_session: bool = False,
+    variables: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a strongroom process and leave it running. Raises ``ProcessFailed``."""
+    """Start a strongroom process and leave it running. Raises ``ProcessFailed``.
+
+    ``variables`` names what it gets of this process's environment beyond the allow-list: for a
+    short command that reads them at once, not for a gateway (that one gets a handover).
+    """
+    environment = process_environment()
+    named = {name: environment[name] for name in variables if name in environment}
     try:
         return subprocess.Popen(  # noqa: S603 - our own program, no shell
             strongroom_command(arguments, python=python),
-            env=strongroom_environment(),
+            env={**strongroom_environment(), **named},
             pass_fds=tuple(pass_fds),
             stdin=stdin,
             stdout=stdout,
@@ -52,12 +60,15 @@ def run_strongroom(
     python: str,
     pass_fds: Sequence[int] = (),
     stdin: int | None = subprocess.DEVNULL,
+    variables: Sequence[str] = (),
 ) -> int:
     """Run a strongroom process to its end; gives its exit status.
 
     It writes its own messages. ``stdin=None`` lets it read what this process would read.
     """
-    process = spawn_strongroom(arguments, python=python, pass_fds=pass_fds, stdin=stdin)
+    process = spawn_strongroom(
+        arguments, python=python, pass_fds=pass_fds, stdin=stdin, variables=variables
+    )
     while True:
         try:
             status = process.wait()

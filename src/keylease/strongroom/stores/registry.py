@@ -96,18 +96,20 @@ def build_stores(
     environment: Mapping[str, Secret],
     clock: Clock,
     config_directory: Path | None = None,
+    key_source: KeySource | None = None,
 ) -> StoreRegistry:
     """Make the stores; nothing is contacted yet. Raises ``StoreError`` or ``StorageError``.
 
     ``data_directory`` is the product's (``~/.keylease``). ``environment`` is what ``env.receive``
-    gave. ``config_directory`` is where the key of the sealed store lies by default.
+    gave. ``config_directory`` is where the key of the sealed store lies by default;
+    ``key_source`` opens that store otherwise than ``settings`` says.
     """
     strongroom = data_directory / "strongroom"
     posture = Posture()
     versions = VersionNames.load(strongroom, random_bytes=os.urandom(32))
     sealed = SealedStore(
         strongroom / FILE_NAME,
-        key_source=_key_source(settings, data_directory, config_directory),
+        key_source=key_source or _key_source(settings, data_directory, config_directory),
         clock=clock,
         timeout_seconds=settings.timeout_seconds,
     )

@@ -34,7 +34,12 @@ from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores import atomic_file, sealed_format
 from keylease.strongroom.stores.blocking import BlockingCalls
 from keylease.strongroom.stores.interfaces import FetchedSecret
-from keylease.strongroom.stores.sealed_format import SealedEntry, SealedIndex, StoreKeys
+from keylease.strongroom.stores.sealed_format import (
+    PassphraseLock,
+    SealedEntry,
+    SealedIndex,
+    StoreKeys,
+)
 from keylease.strongroom.stores.sealing_key import KeyFile, KeySource
 
 FILE_NAME: Final = "sealed.json"
@@ -137,6 +142,12 @@ class SealedStore:
 
     # --- writing ----------------------------------------------------------------------------
 
+    def check_name(self, name: str, *, replace: bool) -> None:
+        """Raise what ``put`` would raise about the name, before anybody enters a secret."""
+        _check_name(name)
+        if not replace and any(entry.name == name for entry in self.entries()):
+            raise _already(name)
+
     def put(
         self,
         name: str,
@@ -151,10 +162,7 @@ class SealedStore:
         with self._writing() as (index, keys):
             old = next((entry for entry in index.entries if entry.name == name), None)
             if old is not None and not replace:
-                raise SealedStoreError(
-                    f"There is already a sealed secret named {name}.",
-                    advice="Add --replace to put a new value in its place.",
-                )
+                raise _already(name)
             if len(index.entries) >= sealed_format.MAXIMUM_ENTRIES:
                 raise SealedStoreError(
                     f"The sealed store is full: {sealed_format.MAXIMUM_ENTRIES} entries."
@@ -333,6 +341,15 @@ class SealedStore:
             )
 
 
+def locked_by_passphrase(path: Path) -> bool:
+    """Whether the store at ``path`` says that a passphrase opens it; nothing is authenticated."""
+    try:
+        content = atomic_file.read_bounded(path, maximum=sealed_format.MAXIMUM_FILE_BYTES)
+    except OSError:
+        return False  # opening the store says what is wrong with the file
+    return isinstance(sealed_format.decode(content).lock, PassphraseLock)
+
+
 def _sealed_again(entry: SealedEntry, keys: StoreKeys, new_keys: StoreKeys) -> SealedEntry:
     return sealed_format.seal(
         sealed_format.unseal(entry, keys),
@@ -355,6 +372,13 @@ def _not_found(name: str) -> SecretNotFound:
     return SecretNotFound(
         f"There is no sealed secret named {name}.",
         advice=f"`keylease secret put {name}` makes one; `keylease secret list` shows all.",
+    )
+
+
+def _already(name: str) -> SealedStoreError:
+    return SealedStoreError(
+        f"There is already a sealed secret named {name}.",
+        advice="Add --replace to put a new value in its place.",
     )
 
 
