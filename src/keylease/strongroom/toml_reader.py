@@ -57,6 +57,7 @@ class Document:
         self._error = error
         self._diagnostics: list[Diagnostic] = []
         self._positions: dict[TomlPath, Position] = {}
+        self._secret_paths: set[TomlPath] = set()
         self.values = self._parse(self._read())
 
     # --- reading ---------------------------------------------------------------------------
@@ -132,6 +133,8 @@ class Document:
         severity: Severity = Severity.ERROR,
     ) -> None:
         """Note a mistake at a path of the document."""
+        if path in self._secret_paths:
+            return  # said already, and nothing else matters there
         line, column = self.position(path)
         self._diagnostics.append(
             Diagnostic(
@@ -147,6 +150,11 @@ class Document:
     def warn(self, path: TomlPath, message: str, suggestion: str = "") -> None:
         """Note something that is allowed and probably not meant."""
         self.report(path, message, suggestion, severity=Severity.WARNING)
+
+    @property
+    def broken(self) -> bool:
+        """An error was reported."""
+        return any(item.severity is Severity.ERROR for item in self._diagnostics)
 
     def finish(self) -> tuple[Diagnostic, ...]:
         """Raise the file's error if there is one; otherwise give the warnings. In file order."""
@@ -203,6 +211,7 @@ class Document:
             "Take it out, rotate it, and keep the new one in a store: `keylease secret put NAME` "
             'and reference = "sealed://NAME".',
         )
+        self._secret_paths.add(path)
 
 
 class Table:

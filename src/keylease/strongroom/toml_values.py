@@ -33,6 +33,7 @@ _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
 _ORIGIN: Final = re.compile(r"(?:(https?)://)?(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::(\d{1,5}))?/?")
+_BASE_URL: Final = re.compile(r"(https?://[A-Za-z0-9.:\[\]-]+)((?:/[A-Za-z0-9._~-]+)*/?)")
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _MAXIMUM_PORT: Final = 65535
 
@@ -100,6 +101,18 @@ def parse_origin(text: str) -> Origin:
     except ValueError:
         raise ValueError(expected) from None
     return Origin(scheme, host, port)
+
+
+def parse_base_url(text: str) -> Origin:
+    """The origin of a base URL, which may have a path and nothing else behind the host."""
+    expected = 'a base URL such as "https://llm.internal:8443/v1"'
+    match = _BASE_URL.fullmatch(text)
+    if match is None or any(segment in (".", "..") for segment in match[2].split("/")):
+        raise ValueError(expected)
+    try:
+        return parse_origin(match[1])
+    except ValueError:
+        raise ValueError(expected) from None
 
 
 def parse_address(text: str) -> Address:
