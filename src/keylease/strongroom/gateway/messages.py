@@ -32,8 +32,6 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Begin(_Message, frozen=True, array_like=True, tag=True):
     """The first message: everything a worker decides by."""
 
-    worker: int
-    organization_id: str
     configuration: GatewayConfiguration
     jwks: bytes
     policy: PolicyBundle
@@ -187,6 +185,8 @@ class CredentialWanted(_Message, frozen=True, array_like=True, tag=True):
     request: int
     credential_id: str
     fetched_after: int = 0
+    ahead: bool = False
+    """The worker's secret is still good; a failure is no error and nobody waits."""
 
 
 class CredentialEchoed(_Message, frozen=True, array_like=True, tag=True):
@@ -267,8 +267,11 @@ class CallCount(msgspec.Struct, frozen=True, array_like=True):
     calls: int
     duration: int
     duration_buckets: tuple[int, ...]
+    """Calls per bucket of ``call_counts.BUCKETS``, and those above the last."""
     first_chunk: int
     first_chunk_buckets: tuple[int, ...]
+    first_chunks: int
+    """Calls whose answer had a first chunk."""
     input_tokens: int
     output_tokens: int
     cost: int
@@ -281,6 +284,13 @@ class CallCounts(_Message, frozen=True, array_like=True, tag=True):
     """What this worker did since its last report."""
 
     counts: tuple[CallCount, ...]
+
+
+class Problem(_Message, frozen=True, array_like=True, tag=True):
+    """A defect in the worker: the class of the exception and where it was raised, nothing more."""
+
+    error: str
+    place: str
 
 
 ToCoordinator = (
@@ -296,6 +306,7 @@ ToCoordinator = (
     | ObjectWanted
     | TokenExchangeWanted
     | CallCounts
+    | Problem
 )
 Given = CredentialGiven | SliceGranted | PriceGiven | ObjectGiven | AnswerGiven
 

@@ -85,6 +85,15 @@ class Slices:
             part.bulk = amount
             part.last_drawn = now
 
+    def credit_and_reserve(
+        self, demands: tuple[Demand, ...], amounts: Sequence[int], now: float
+    ) -> SliceHold:
+        """Take in a grant and draw the call that it was asked for."""
+        self.credit(demands, amounts, now)
+        for demand in demands:
+            self._slices[demand.key].remaining -= demand.amount
+        return self._hold(demands, now)
+
     def runs_low(self, demands: Sequence[Demand]) -> tuple[Demand, ...]:
         """The demands whose slices are worth topping up before they are empty.
 
