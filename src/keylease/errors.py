@@ -39,7 +39,8 @@
     |-- SignatureInvalid              a signed token is malformed, or not signed by that key
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
     |                                   DataFormatTooNew, DataDirectoryLocked
-    |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning
+    |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning,
+    |                                   ProgramNotFound, ProgramNotStarted
     `-- SecretMisused                 somebody tried to print, copy or store a secret
 
 Only ``code``, ``message``, ``advice`` and a request id ever reach a client. Messages are written
@@ -537,6 +538,20 @@ class GatewayNotRunning(ProcessError):
 
     code = "gateway_not_running"
     exit_status = 69
+
+
+class ProgramNotFound(ProcessError):
+    """`keylease run` was given a program that does not exist; the exit status is the shell's."""
+
+    code = "program_not_found"
+    exit_status = 127
+
+
+class ProgramNotStarted(ProcessError):
+    """`keylease run` was given a program that cannot be executed."""
+
+    code = "program_not_started"
+    exit_status = 126
 
 
 class SecretMisused(KeyleaseError):

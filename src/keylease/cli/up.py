@@ -85,7 +85,8 @@ def _supervisor_command(settings: Settings, *, port: int | None, no_keys: bool) 
 
 
 def _become(settings: Settings, supervisor: list[str]) -> None:
-    arguments = ["handover", "--policy-file", str(settings.policy_file)]
+    arguments = ["handover", "--gateway-file", str(settings.gateway_file)]
+    arguments += ["--policy-file", str(settings.policy_file)]
     for name in kept_names():
         arguments += ["--keep", name]
     line = strongroom_command(

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(run=_worker)
 
     handover = commands.add_parser("handover", allow_abbrev=False)
+    handover.add_argument("--gateway-file", type=Path, required=True)
     handover.add_argument("--policy-file", type=Path, required=True)
     handover.add_argument("--keep", action="append", default=[])
     handover.add_argument("command", nargs="+")
@@ -133,7 +134,7 @@ def _handover(options: argparse.Namespace, rest: list[str]) -> int:
     from keylease.strongroom.startup import run_handover  # noqa: PLC0415 - after the checks
 
     _no_more(rest)
-    return run_handover(options.policy_file, options.command, options.keep)
+    return run_handover(options.gateway_file, options.policy_file, options.command, options.keep)
 
 
 def _posture(_: argparse.Namespace, rest: list[str]) -> int:

@@ -5,6 +5,7 @@ Modules that can hold a secret are imported inside the functions, after the proc
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -43,6 +44,11 @@ from keylease.strongroom.hardening.weaknesses import (
 from keylease.strongroom.options import GatewayOptions, WorkerOptions
 
 _FEEDING_SECONDS: Final = 5.0
+_TERMINALS: Final = ("/dev/tty", "/dev/pts", "/dev/console")
+_REKEY: Final = "secret-rekey"
+"""Hardened, not confined: it writes a new key wherever it is told to."""
+NO_ORGANIZATION: Final = "00000000-0000-0000-0000-000000000000"
+"""For reading a policy file only for what it names."""
 
 
 def harden() -> tuple[Measure, ...]:
@@ -109,28 +115,39 @@ def run_worker(options: WorkerOptions) -> int:
 def run_secret(name: str, arguments: list[str]) -> int:
     """Run one command of the sealed store."""
     harden()
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--gateway-file", type=Path)
+    parser.add_argument("--data-dir", type=Path)
+    places, _ = parser.parse_known_args(arguments)
+    if name != _REKEY and places.gateway_file and places.data_dir:
+        _confine_secret_command(places.gateway_file, places.data_dir)
     from keylease.strongroom import secret_commands  # noqa: PLC0415 - hardened first
 
-    return secret_commands.main(name, arguments)
+    status = secret_commands.main(name, arguments)
+    if places.gateway_file and places.data_dir and os.geteuid() == 0:
+        _give_to_owner(places.data_dir / "strongroom", places.gateway_file.parent)
+    return status
 
 
-def run_handover(policy_file: Path, command: Sequence[str], keep: Sequence[str]) -> int:
+def run_handover(
+    gateway_file: Path, policy_file: Path, command: Sequence[str], keep: Sequence[str]
+) -> int:
     """Put what ``env://`` references need into a descriptor, then become ``command``.
 
     The command gets ``--handover-fd N`` and those variables whose names are in ``keep``. Because
     this process *becomes* the command, no copy of a value stays in any memory but the descriptor's.
     """
     harden()
-    from keylease.strongroom.policy_file import load_policy  # noqa: PLC0415 - hardened first
-    from keylease.strongroom.stores import aws_sm, env  # noqa: PLC0415 - as above
+    from keylease.strongroom.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.policy_file import load_policy  # noqa: PLC0415 - as above
+    from keylease.strongroom.stores import env, registry  # noqa: PLC0415 - as above
 
-    bundle = load_policy(
-        policy_file, organization_id="00000000-0000-0000-0000-000000000000", version=1, now=0
-    )
+    bundle = load_policy(policy_file, organization_id=NO_ORGANIZATION, version=1, now=0)
     references = tuple(credential.reference for credential in bundle.credentials)
-    names = env_names(references)
-    if any(reference.startswith("aws-sm://") for reference in references):
-        names += aws_sm.SECRET_VARIABLES
+    names = (
+        *env_names(references),
+        *registry.environment_names(load_gateway(gateway_file).stores),
+    )
     descriptor = env.handover(names)
     for feeder in threading.enumerate():
         # Where there are no memory files a thread feeds a pipe. It must be done before this
@@ -220,6 +237,46 @@ def _separate(
     return (own_user, *again, confined)
 
 
+def _confine_secret_command(gateway_file: Path, data_directory: Path) -> None:
+    """Leave a command of the sealed store its files, its terminal and what gateway.toml names."""
+    from keylease.strongroom.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
+
+    needs = interpreter_needs()
+    files: tuple[str, ...] = ()
+    # Both directories are made now: what does not exist cannot be named.
+    key_directory = gateway_file.parent
+    data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if gateway_file.exists():
+        configuration = load_gateway(gateway_file)
+        files = (*configured_files(configuration), *_store_files(configuration))
+        if configuration.stores.sealed_key_file:
+            key_directory = Path(configuration.stores.sealed_key_file).parent
+    confine(
+        Confinement(
+            readable=(*needs.readable, *files),
+            executable=needs.executable,
+            writable=(*needs.writable, str(data_directory), str(key_directory)),
+            devices=_TERMINALS,
+            scoped=False,
+        )
+    )
+
+
+def _give_to_owner(strongroom: Path, config_directory: Path) -> None:
+    """What root has written belongs to the user that the gateway runs as."""
+    from keylease.strongroom.stores.registry import (  # noqa: PLC0415 - hardened first
+        default_key_file,
+    )
+
+    if not strongroom.is_dir():
+        return
+    owner = strongroom.stat().st_uid
+    for path in (*strongroom.iterdir(), default_key_file(config_directory)):
+        if path.exists() and path.lstat().st_uid != owner:
+            os.chown(path, owner, owner, follow_symlinks=False)
+
+
 def _store_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
     """What the libraries of cloud stores read on their own."""
     if not uses_scheme(configuration, "aws-sm"):
@@ -236,12 +293,12 @@ def _sealing_key(configuration: GatewayConfiguration, directory: Path) -> Path |
     stores = configuration.stores
     if stores.sealed_passphrase_file or not uses_scheme(configuration, "sealed"):
         return None
-    from keylease.strongroom.stores.sealing_key import (  # noqa: PLC0415 - hardened first
-        KEY_FILE_NAME,
-        KeyFile,
+    from keylease.strongroom.stores.registry import (  # noqa: PLC0415 - hardened first
+        default_key_file,
     )
+    from keylease.strongroom.stores.sealing_key import KeyFile  # noqa: PLC0415 - as above
 
-    path = Path(stores.sealed_key_file or Path(configuration.path).parent / KEY_FILE_NAME)
+    path = Path(stores.sealed_key_file or default_key_file(Path(configuration.path).parent))
     sealed_before = (directory / "strongroom" / "sealed.json").exists()
     if not path.exists() and not sealed_before:
         # With a sealed store already there, a missing key is an error that its store explains:

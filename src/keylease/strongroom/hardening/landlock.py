@@ -65,6 +65,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """Readable too."""
     writable: tuple[str, ...] = ()
     """Readable and writable, with everything below."""
+    devices: tuple[str, ...] = ()
+    """Readable and writable devices whose settings may be changed: terminals."""
     ports: tuple[int, ...] | None = None
     """TCP ports that may be bound, 0 being any free one; ``None`` leaves ports alone."""
     scoped: bool = True
@@ -116,6 +118,8 @@ def _restrict(plan: Confinement, version: int) -> None:
         _allow_paths(ruleset, plan.readable, read)
         _allow_paths(ruleset, plan.executable, read | _EXECUTE)
         _allow_paths(ruleset, plan.writable, files & ~_EXECUTE & ~_IOCTL_DEVICE)
+        devices = read | _WRITE_FILE | (_IOCTL_DEVICE & files)
+        _allow_paths(ruleset, plan.devices, devices)
         if ports:
             for port in sorted(set(plan.ports or ())):
                 rule = ctypes.c_char_p(struct.pack("=QQ", _BIND_TCP, port))
