@@ -37,8 +37,12 @@ def read_bounded(path: Path, *, maximum: int) -> bytes:
 
 def make_private_directory(path: Path) -> None:
     """Make a directory that only its owner enters, parents included. Existing ones stay as is."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     try:
-        path.mkdir(mode=DIRECTORY_OWNER_ONLY, parents=True, exist_ok=True)
+        for directory in reversed(missing):
+            directory.mkdir(mode=DIRECTORY_OWNER_ONLY, exist_ok=True)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise _explained(error, path) from None
 
