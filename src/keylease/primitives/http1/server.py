@@ -8,9 +8,10 @@ import ssl
 from collections.abc import Callable
 
 from keylease.primitives.clock import Clock, SystemClock
+from keylease.primitives.http1.connections import Connections
 from keylease.primitives.http1.interfaces import HandlerFactory
 from keylease.primitives.http1.limits import ServerLimits
-from keylease.primitives.http1.server_protocol import Connections, ServerProtocol
+from keylease.primitives.http1.server_protocol import ServerProtocol
 
 ErrorReport = Callable[[BaseException], None]
 

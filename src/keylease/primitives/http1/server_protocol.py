@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from email.utils import formatdate
-from typing import cast
+from typing import Final, cast
 
 from keylease.errors import (
     ConnectionsExhausted,
@@ -26,88 +25,46 @@ from keylease.errors import (
     RequestTimedOut,
     RequestTooLarge,
 )
-from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
+from keylease.primitives.http1.connections import Connections
 from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
-from keylease.primitives.http1.interfaces import HandlerFactory
-from keylease.primitives.http1.limits import ServerLimits, sweep_interval
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
 from keylease.primitives.http1.request_head import IncomingRequest, parse_request_head
-from keylease.primitives.http1.sweeper import NEVER, Sweeper
+from keylease.primitives.http1.sweeper import NEVER
 
-DISCARDED_BYTES = 64 * 1024
+DISCARDED_BYTES: Final = 64 * 1024
 """The rest of an answered request's body is read and dropped up to here, to keep the connection."""
-
-
-class Connections:
-    """What all connections of one server share."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        factory: HandlerFactory,
-        limits: ServerLimits,
-        on_error: Callable[[BaseException], None],
-        clock: Clock,
-    ) -> None:
-        self.factory = factory
-        self.limits = limits
-        self.on_error = on_error
-        self.draining = False
-        self.date = b""
-        self._clock = clock
-        self._empty = asyncio.Event()
-        interval = sweep_interval(
-            limits.header_seconds,
-            limits.body_seconds,
-            limits.idle_seconds,
-            limits.write_seconds,
-            limits.linger_seconds,
-        )
-        self.sweeper = Sweeper(loop, interval, on_error, self._tick)
-
-    def _tick(self) -> None:
-        seconds = self._clock.now() // MICROSECONDS
-        self.date = f"date: {formatdate(seconds, usegmt=True)}\r\n".encode("ascii")
-
-    def __len__(self) -> int:
-        """How many connections are open."""
-        return len(self.sweeper.members)
-
-    def add(self, connection: ServerProtocol) -> bool:
-        """Count a connection; false when there are too many."""
-        full = len(self.sweeper.members) >= self.limits.connections
-        self.sweeper.add(connection)
-        return not full
-
-    def discard(self, connection: ServerProtocol) -> None:
-        """A connection has ended."""
-        self.sweeper.discard(connection)
-        if not self.sweeper.members:
-            self._empty.set()
-
-    async def drain(self, seconds: float) -> None:
-        """See ``Http1Server.drain``."""
-        self.draining = True
-        self._empty.clear()
-        for connection in self._all():
-            connection.close_if_idle()
-        if self.sweeper.members:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._empty.wait()
-            except TimeoutError:
-                for connection in self._all():
-                    connection.cut()
-        self.sweeper.stop()
-
-    def _all(self) -> list[ServerProtocol]:
-        return [cast("ServerProtocol", member) for member in self.sweeper.members]
 
 
 class ServerProtocol(asyncio.Protocol):
     """Reads requests, calls handlers, writes answers."""
+
+    __slots__ = (
+        "_advancing",
+        "_blank_seen",
+        "_body",
+        "_body_bytes",
+        "_closed",
+        "_continue_due",
+        "_exchange",
+        "_incoming",
+        "_input_held",
+        "_last_request",
+        "_limits",
+        "_line_seen",
+        "_lingering",
+        "_pending",
+        "_read_paused",
+        "_scanned",
+        "_shared",
+        "_sweeper",
+        "_transport",
+        "_unsent",
+        "_write_paused",
+        "deadline",
+        "peer",
+    )
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
@@ -143,8 +100,9 @@ class ServerProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        has_room = self._shared.add(self)
         self.deadline = self._sweeper.now + self._limits.header_seconds
-        if not self._shared.add(self):
+        if not has_room:
             self._refuse(ConnectionsExhausted("The server holds too many connections."))
 
     def data_received(self, data: bytes) -> None:
@@ -185,7 +143,10 @@ class ServerProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The transport's buffer has room again."""
         self._write_paused = False
-        self.deadline = NEVER
+        if self._exchange is None and self._body is None and not self._lingering:
+            self._await_request()
+        else:
+            self.deadline = NEVER
         if self._exchange is not None and self._exchange.handler is not None:
             self._guarded(self._exchange.handler.resume_writing)
         self._advance()
@@ -218,7 +179,9 @@ class ServerProtocol(asyncio.Protocol):
         try:
             while self._pending and not self._lingering and not self._closed:
                 if self._body is not None:
-                    self._take_body()
+                    if self._input_held:
+                        break
+                    self._take_body(self._body)
                 elif self._exchange is not None or self._write_paused or not self._take_head():
                     break
         except RequestRefused as refusal:
@@ -328,11 +291,8 @@ class ServerProtocol(asyncio.Protocol):
         if not self._pending and exchange is not None and exchange.state == WAITING:
             self._transport.write(CONTINUE)
 
-    def _take_body(self) -> None:
+    def _take_body(self, body: FixedBody | ChunkedBody) -> None:
         """Give the bytes at hand to the body's reader, and what comes out to the handler."""
-        body = self._body
-        if body is None:
-            return
         data = bytes(self._pending)
         self._pending = b""
         try:
@@ -377,14 +337,14 @@ class ServerProtocol(asyncio.Protocol):
     def keeps_alive(self) -> bool:
         """Whether another request can follow an answer begun now."""
         return not (self._last_request or self._shared.draining) and (
-            self._body is None or self._discardable()
+            self._body is None or self._discardable(self._body)
         )
 
-    def _discardable(self) -> bool:
-        body = self._body
-        return (
-            isinstance(body, FixedBody) and body.left <= DISCARDED_BYTES and not self._continue_due
-        )
+    def _discardable(self, body: FixedBody | ChunkedBody) -> bool:
+        """Whether reading the rest of a body costs less than a new connection."""
+        if isinstance(body, FixedBody) and not self._continue_due:
+            return body.left <= DISCARDED_BYTES
+        return body.done
 
     def answered(self) -> None:
         """The answer is whole: on to the next request, or to the end."""
@@ -393,7 +353,7 @@ class ServerProtocol(asyncio.Protocol):
         if exchange is None:
             return
         if exchange.closing or self._shared.draining or not self.keeps_alive():
-            self._end()
+            self._end(unread=self._body is not None or bool(self._pending))
         elif self._body is None:
             self._await_request()
             self._advance()
@@ -438,12 +398,12 @@ class ServerProtocol(asyncio.Protocol):
         self.deadline = self._sweeper.now + self._limits.write_seconds
         self._transport.close()
 
-    def _end(self) -> None:
+    def _end(self, *, unread: bool = True) -> None:
         """End the connection so that the client can read the answer (RFC 9112 section 9.6).
 
-        A close with unread input becomes a reset, which may destroy the answer on its way.
+        A close with ``unread`` input becomes a reset, which may destroy the answer on its way.
         """
-        if self._body is None and not self._pending:
+        if not unread:
             self._close()
             return
         self._lingering = True
@@ -464,7 +424,6 @@ class ServerProtocol(asyncio.Protocol):
             self.cut()
             return
         self._transport.write(render_refusal(refusal, self._shared.date))
-        self._body = self._body or FixedBody(1)  # Input is never at its end here.
         self._end()
 
     def _give_up(self) -> None:

@@ -10,7 +10,7 @@ Limits: memory is one read (256 KiB) or one head, and what the transport holds o
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from keylease.errors import UpstreamBroken
 from keylease.primitives.http1.body import (
@@ -27,8 +27,8 @@ from keylease.primitives.http1.response_head import IncomingResponse, parse_resp
 from keylease.primitives.http1.sweeper import NEVER, Sweeper
 from keylease.primitives.http1.upstream_call import Call
 
-_FINAL: int = 200
-_SWITCHING_PROTOCOLS: int = 101
+_FINAL: Final = 200
+_SWITCHING_PROTOCOLS: Final = 101
 
 
 class Home(Protocol):
@@ -56,6 +56,22 @@ class Home(Protocol):
 
 class UpstreamConnection(asyncio.Protocol):
     """Carries one call at a time."""
+
+    __slots__ = (
+        "_call",
+        "_closes",
+        "_home",
+        "_interim",
+        "_limits",
+        "_pending",
+        "_read_paused",
+        "_reader",
+        "_sweeper",
+        "_transport",
+        "_unsent",
+        "_write_paused",
+        "deadline",
+    )
 
     def __init__(self, home: Home) -> None:
         self._home = home
