@@ -52,8 +52,8 @@ async def plain_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[Plain
                     await writer.drain()
                 else:
                     await answer(writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client left
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client left, or the test is over
         finally:
             handlers.discard(task)
             writer.close()

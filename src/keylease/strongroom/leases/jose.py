@@ -12,13 +12,12 @@ from collections.abc import Collection
 from typing import Final
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from keylease.errors import SignatureInvalid
-from keylease.primitives.signatures import UnverifiedJws
+from keylease.primitives.signatures import UnverifiedJws, decode_base64url
 
 _SMALLEST_RSA: Final = 2048
 _LARGEST_RSA: Final = 8192
@@ -81,14 +80,14 @@ def _read(jwk: dict[str, object]) -> RSAKey | ECKey | OKPKey:
     if not all(isinstance(value, str) for value in members.values()):
         raise SignatureInvalid("The key has a member that is not a string.")
     texts: dict[str, str | list[str]] = {name: str(value) for name, value in members.items()}
+    if "n" in members:
+        size = int.from_bytes(decode_base64url(str(members["n"]).encode())).bit_length()
+        if not _SMALLEST_RSA <= size <= _LARGEST_RSA:
+            raise SignatureInvalid("The RSA key is too small or too large.")
     try:
-        key = _import(texts)
-        public = key.public_key
+        return _import(texts)
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise SignatureInvalid("The key cannot be read.") from error
-    if isinstance(public, RSAPublicKey) and not _SMALLEST_RSA <= public.key_size <= _LARGEST_RSA:
-        raise SignatureInvalid("The RSA key is too small or too large.")
-    return key
 
 
 def _import(texts: dict[str, str | list[str]]) -> RSAKey | ECKey | OKPKey:
