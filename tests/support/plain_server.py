@@ -27,6 +27,7 @@ class PlainServer:
         self.answers: dict[str, Answer] = {}
         self.requests: dict[str, int] = {}
         self.heads: list[bytes] = []
+        self.readers: list[asyncio.StreamReader] = []
         self.connections = 0
 
 
@@ -40,6 +41,7 @@ async def plain_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[Plain
         assert task is not None
         handlers.add(task)
         plain.connections += 1
+        plain.readers.append(reader)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")

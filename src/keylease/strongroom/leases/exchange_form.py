@@ -41,7 +41,9 @@ def read_form(form: bytes, content_type: str, *, own_urls: tuple[str, ...]) -> E
     """Read a request; raises ``TokenExchangeRefused`` with the error code RFC 6749 has for it."""
     fields = _fields(form, content_type)
     # 1. What kind of exchange is it?
-    if fields.get("grant_type", "") != _GRANT_TYPE:
+    if "grant_type" not in fields:
+        raise TokenExchangeRefused("The grant_type is missing.")
+    if fields["grant_type"] != _GRANT_TYPE:
         raise TokenExchangeRefused(
             f"The grant_type is not {_GRANT_TYPE}.", oauth_error="unsupported_grant_type"
         )
