@@ -1,0 +1,130 @@
+"""Upper bounds of what a call may use, computed before it is sent.
+
+The bounds must hold, or concurrent calls could exceed a budget. So they are high: a tokenizer
+never makes more tokens than the text has bytes, because every token stands for at least one byte.
+What a body only points to (an image at a URL, a file, an earlier response) gets an allowance.
+
+Not bounded: text that a provider adds itself, such as the pages found by its web search, and
+earlier responses that are longer than ``REFERENCE_TOKENS``. The real usage is charged in the end,
+so a budget then ends lower than it should, by that call.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+IMAGE_TOKENS: Final = 50_000
+"""OpenAI's gpt-4o-mini counts 2,833 + 5,667 for each of at most 8 tiles of a high-detail image:
+48,169, the most of any model. Anthropic's models count under 5,000."""
+REFERENCE_TOKENS: Final = 100_000
+"""For a file, a stored prompt or an earlier response that the body names."""
+DEFAULT_OUTPUT_TOKENS: Final = 131_072
+"""For a model that is not in the list: no model that is known writes more in one answer."""
+_OUTPUT_BOUNDS: Final = (
+    # Prefix of the model's name -> most tokens of one answer, from the providers' model pages.
+    # Longer prefixes first.
+    ("gpt-4o", 16_384),
+    ("gpt-4.1", 32_768),
+    ("gpt-4-turbo", 4_096),
+    ("gpt-3.5", 4_096),
+    ("chatgpt-4o", 16_384),
+    ("o1", 100_000),
+    ("o3", 100_000),
+    ("o4", 100_000),
+    ("gpt-4-32k", 32_768),
+    ("gpt-4.5", 16_384),
+    ("claude-3-haiku", 4_096),
+    ("claude-3-opus", 4_096),
+    ("claude-3-sonnet", 4_096),
+    ("claude-3-5", 8_192),
+)
+_IMAGE_OUTPUT: Final = 10_000
+"""gpt-image counts 6,240 tokens for a large image of high quality."""
+_NO_OUTPUT: Final = frozenset({"embeddings", "moderations", "count_tokens"})
+_IMAGE_OPERATIONS: Final = frozenset({"image_generation", "image_edit", "image_variation"})
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/=_\\-]*")
+_IMAGE_TYPE: Final = re.compile(rb'(?:data:|media_type"\s{0,4}:\s{0,4}")image/[a-z0-9.+-]{1,32}')
+_IMAGE_PREFIX: Final = 512
+"""Bytes before the data in which an inline image says that it is one."""
+_POINTERS: Final = (b'"file_id"', b'"previous_response_id"', b'"conversation"', b'"prompt":{')
+_IMAGE_POINTERS: Final = (b'"image_url"', b'"input_image"', b'"type":"image"', b'"type": "image"')
+_LONG_RUN: Final = 4096
+"""Bytes of base64 from which an image is taken for what it is."""
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """An upper bound of what a call will use, before it is sent."""
+
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+def estimate_input_tokens(body: bytes) -> int:
+    """Bound the input tokens of a request body from above: its bytes, and allowances.
+
+    An image that is sent inside the body counts ``IMAGE_TOKENS`` instead of its bytes, where that
+    is less; so does one that is only pointed to.
+    """
+    bound = len(body)
+    for pointer in _IMAGE_POINTERS:
+        if pointer in body:
+            bound += IMAGE_TOKENS * body.count(pointer)
+    for pointer in _POINTERS:
+        if pointer in body:
+            bound += REFERENCE_TOKENS * body.count(pointer)
+    if len(body) > _LONG_RUN and (b";base64," in body or b'"base64"' in body):
+        bound -= _inline_image_bytes(body)
+    return bound
+
+
+def _inline_image_bytes(body: bytes) -> int:
+    """Bytes of inline images beyond what ``IMAGE_TOKENS`` already counts for each."""
+    total = 0
+    for image in _IMAGE_TYPE.finditer(body):
+        # The data begins within a few bytes: `;base64,` or `","data":"`.
+        start = max(
+            body.find(b";base64,", image.end(), image.end() + 16) + len(b";base64,"),
+            body.find(b'"data"', image.end(), image.end() + _IMAGE_PREFIX) + len(b'"data"'),
+        )
+        if start < image.end():
+            continue
+        while start < len(body) and body[start : start + 1] in b'": ':
+            start += 1
+        run = _BASE64.match(body, start)
+        length = run.end() - start if run is not None else 0
+        if length > _LONG_RUN:
+            total += max(0, length - IMAGE_TOKENS)
+    return total
+
+
+def reserve_for(
+    body: bytes, *, operation: str, model: str, max_tokens: int | None = None, choices: int = 1
+) -> Reservation:
+    """Bound what a call may use; ``max_tokens`` is whichever of its three names the body has."""
+    if operation in _NO_OUTPUT:
+        each = 0
+    elif operation in _IMAGE_OPERATIONS:
+        each = _IMAGE_OUTPUT
+    elif max_tokens is not None and max_tokens > 0:
+        each = max_tokens
+    else:
+        each = _output_bound(model)
+    return Reservation(
+        input_tokens=estimate_input_tokens(body), output_tokens=each * max(1, choices)
+    )
+
+
+def _output_bound(model: str) -> int:
+    name = model.rpartition("/")[2]
+    for prefix, bound in _OUTPUT_BOUNDS:
+        if name.startswith(prefix):
+            return bound
+    return DEFAULT_OUTPUT_TOKENS

@@ -1,0 +1,113 @@
+"""Removes from a stream the usage chunk that exists only because the gateway asked for it.
+
+OpenAI ends a chat stream that was asked for usage with one more event, whose ``choices`` is empty
+and whose ``usage`` is not null. Everything else passes as it came, chunk for chunk. A chunk that
+ends inside an event passes at once as far as it cannot belong to that event; the rest is held
+until it can be told, which no client notices: it cannot use half an event either.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from keylease.strongroom.catalogue import WireFormat
+
+MAXIMUM_HELD: Final = 16 * 1024
+"""Bytes; the extra event has about 400. A longer one is something else and passes."""
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r(?!\n)|\n\r(?!\n)")
+_EMPTY_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}\]')
+_FILLED_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}[^\]\s]')
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[msgspec.Raw] | None = None
+    usage: dict[str, msgspec.Raw] | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Chunk).decode
+
+
+class StreamFilter:
+    """For one stream whose usage was asked for by the gateway and not by the caller."""
+
+    def __init__(self, wire_format: WireFormat) -> None:
+        """Anthropic's streams hold no such event and pass untouched."""
+        self._active = wire_format is WireFormat.OPENAI
+        self._held = b""
+        self._passing = False
+        """Inside an event of which a part has passed, so that the rest has to."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Give the bytes to pass on now; may be empty."""
+        if not self._active:
+            return chunk
+        if (
+            not self._held
+            and not self._passing
+            and chunk.endswith(b"\n\n")
+            and b'"choices"' in chunk
+            and _EMPTY_CHOICES.search(chunk) is None
+        ):
+            return chunk
+        data = self._held + chunk
+        self._held = b""
+        passed: list[bytes] = []
+        position = 0
+        for end in _EVENT_END.finditer(data):
+            event = data[position : end.end()]
+            position = end.end()
+            if self._passing or not _is_usage_only(event):
+                passed.append(event)
+            self._passing = False
+        rest = data[position:]
+        if not self._passing:
+            rest = _pass_comments(rest, passed)
+        if rest:
+            if self._passing or not _may_become_usage_only(rest):
+                self._passing = True
+                passed.append(rest)
+            else:
+                self._held = rest
+        return passed[0] if len(passed) == 1 else b"".join(passed)
+
+    def finish(self) -> bytes:
+        """Give what was still held back when the stream ended."""
+        held, self._held = self._held, b""
+        return b"" if _is_usage_only(held) else held
+
+
+def _data_of(event: bytes) -> bytes:
+    lines = _LINE_END.split(event.removeprefix(b"\xef\xbb\xbf"))
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
+
+
+def _is_usage_only(event: bytes) -> bool:
+    if len(event) > MAXIMUM_HELD or _EMPTY_CHOICES.search(event) is None:
+        return False
+    try:
+        chunk = _decode(_data_of(event))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return chunk.choices == [] and bool(chunk.usage)
+
+
+def _pass_comments(part: bytes, passed: list[bytes]) -> bytes:
+    """Pass the empty lines and comments at the start of an event: they keep connections alive."""
+    position = 0
+    for end in _LINE_END.finditer(part):
+        line = part[position : end.start()]
+        if line and not line.startswith(b":"):
+            break
+        position = end.end()
+    if position:
+        passed.append(part[:position])
+    return part[position:]
+
+
+def _may_become_usage_only(part: bytes) -> bool:
+    """Whether the beginning of an event can still be that of the extra one."""
+    return len(part) <= MAXIMUM_HELD and _FILLED_CHOICES.search(part) is None
