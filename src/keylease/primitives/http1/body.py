@@ -13,7 +13,7 @@ from keylease.primitives.http1.grammar import STRAY_BYTE, TOKEN, TRAILERS
 
 MAXIMUM_CHUNK_LINE: Final = 256
 """Bytes; RFC 9112 section 7.1.1 asks recipients to bound chunk extensions, which we drop."""
-MAXIMUM_TRAILERS: Final = 8 * 1024
+MAXIMUM_TRAILERS: Final = 4 * 1024
 
 _EXTENSIONS: Final = (
     rb"(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb'|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*+"))?)*+'
@@ -100,6 +100,7 @@ class ChunkedBody:
         position = 0
         size = len(data)
         while position < size and not self.done:
+            # A step gives the position behind what it took, or -1 when it needs more bytes.
             following = self._step(self, data, position, pieces)
             if following < 0:
                 self._held = data[position:]
@@ -110,6 +111,7 @@ class ChunkedBody:
         return pieces
 
     def _size_line(self, data: bytes, position: int, pieces: list[bytes]) -> int:
+        del pieces
         line = _CHUNK_LINE.match(data, position, position + MAXIMUM_CHUNK_LINE)
         if line is None:
             begun = _CHUNK_LINE_BEGUN.fullmatch(data, position)
@@ -123,7 +125,7 @@ class ChunkedBody:
             self._step = ChunkedBody._trailers
             return position
         self._step = ChunkedBody._data
-        return self._data(data, position, pieces) if position < len(data) else position
+        return position
 
     def _data(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         end = position + self._left
@@ -134,7 +136,7 @@ class ChunkedBody:
         self._left = 0
         pieces.append(data[position:end])
         self._step = ChunkedBody._data_end
-        return self._data_end(data, end, pieces) if end < len(data) else end
+        return end
 
     def _data_end(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         del pieces

@@ -41,7 +41,7 @@ def parse_response_head(raw: bytes, *, to_head: bool, header_count: int) -> Inco
     fields = Fields()
     try:
         httptools.HttpResponseParser(fields).feed_data(raw)
-    except httptools.HttpParserError:
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         raise UpstreamBroken("The upstream's answer is not valid HTTP/1.1.") from None
     # 3. Framing and connection (RFC 9112 section 6.3).
     version_1_0 = shape[1] == b"0"

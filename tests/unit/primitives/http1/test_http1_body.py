@@ -1,0 +1,80 @@
+"""Where a body ends, however its bytes arrive."""
+
+from __future__ import annotations
+
+import pytest
+
+from keylease.primitives.http1.body import BodyReader, ChunkedBody, FixedBody, FramingInvalid
+
+
+def feed(reader: BodyReader, raw: bytes, size: int) -> list[bytes]:
+    pieces: list[bytes] = []
+    for start in range(0, len(raw), size):
+        data = raw[start : start + size]
+        if reader.done:
+            reader.rest += data
+        else:
+            pieces += reader.feed(data)
+    return pieces
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_a_length_counts(size: int) -> None:
+    reader = FixedBody(5)
+    assert b"".join(feed(reader, b"helloGET /", size)) == b"hello"
+    assert reader.done
+    assert reader.rest == b"GET /"
+
+
+def test_no_length_is_done_at_once() -> None:
+    assert FixedBody(0).done
+
+
+CHUNKED = (
+    b'5\r\nhello\r\n1;name=value;other="quoted \\x"\r\n \r\n'.replace(b"\\x", b"x")
+    + b"00C;flag\r\nwide\r\n world\r\n"
+    b"0;last=1\r\nX-Trailer: a\r\nContent-Length: 7\r\n\r\nGET /"
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_chunks_come_out_and_extensions_and_trailers_do_not(size: int) -> None:
+    reader = ChunkedBody()
+    assert b"".join(feed(reader, CHUNKED, size)) == b"hello wide\r\n world"
+    assert reader.done
+    assert reader.rest == b"GET /"
+
+
+def test_one_chunk_is_one_piece() -> None:
+    reader = ChunkedBody()
+    assert reader.feed(b"2\r\nab\r\n1\r\nc\r\n3\r\nde") == [b"ab", b"c", b"de"]
+    assert reader.feed(b"f\r\n0\r\n\r\n") == [b"f"]
+    assert reader.done
+
+
+def test_a_first_size_line_is_known_to_be_valid() -> None:
+    reader = ChunkedBody()
+    reader.feed(b"5")
+    assert not reader.begun
+    reader.feed(b"\r\n")
+    assert reader.begun
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"5\r\nhello0\r\n\r\n",
+        b"5\r\nhello\r\r\n",
+        b"5\r\nhello\r\nzz\r\n",
+        b'5;a="b\r\nhello\r\n',
+        b"5;a=\r\nhello\r\n",
+        b"5;a b\r\nhello\r\n",
+        b"0\r\nno colon\r\n\r\n",
+        b"0\r\n: a\r\n\r\n",
+        b"0\r\nA: b\x00\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_broken_framing_raises(raw: bytes, size: int) -> None:
+    with pytest.raises(FramingInvalid):
+        feed(ChunkedBody(), raw, size)
