@@ -28,9 +28,8 @@ _ADVICE: Final = "The owner of the gateway can add a binding to gateway.toml."
 def _reference_pattern(pattern: str) -> re.Pattern[str]:
     pieces = re.split(r"(\*\*?)", pattern)
     translated = {"*": "[^/#]*", "**": ".*"}
-    return re.compile(
-        "".join(translated.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL
-    )
+    expression = "".join(translated.get(piece, re.escape(piece)) for piece in pieces)
+    return re.compile(expression, re.DOTALL)
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from keylease.contracts.call_records import CallRecord, Usage
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.purposes import Purpose
@@ -237,7 +239,7 @@ class Account:
         usage = metered.usage
         estimated = False
         if usage is None and in_doubt and self.operation.spends:
-            usage = self._estimate()
+            usage = self._estimate(metered.partial)
             estimated = True
         cost: int | None = None
         if usage is not None and self.price is not None:
@@ -256,11 +258,14 @@ class Account:
             )
         )
 
-    def _estimate(self) -> Usage:
+    def _estimate(self, partial: Usage | None) -> Usage:
         output = self.reservation.output_tokens
         if self.streamed and self.answer_bytes:
             output = min(output, self.answer_bytes // _BYTES_PER_TOKEN)
-        return Usage(input_tokens=self.reservation.input_tokens, output_tokens=output)
+        if partial is None:
+            return Usage(input_tokens=self.reservation.input_tokens, output_tokens=output)
+        # The input was counted before the stream broke off; the output was still growing.
+        return msgspec.structs.replace(partial, output_tokens=max(output, partial.output_tokens))
 
     def _record(
         self,

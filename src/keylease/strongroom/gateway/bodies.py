@@ -304,7 +304,7 @@ def _parts(data: bytes, boundary: bytes) -> list[tuple[bytes, int, int]]:
     delimiter = b"\r\n--" + boundary
     if not data.startswith(delimiter[2:]):
         raise RequestMalformed("The form does not begin with its boundary.")
-    parts = []
+    parts: list[tuple[bytes, int, int]] = []
     position = len(delimiter) - 2
     while True:
         if data.startswith(b"--", position):

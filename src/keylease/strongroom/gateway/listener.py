@@ -99,8 +99,8 @@ class _TokenExchange(_Ignored):
         except KeyleaseError as error:
             _send_plain_error(self._responder, error, self._request_id)
         except BaseException:
-            error = KeyleaseError("The gateway failed to answer.")
-            _send_plain_error(self._responder, error, self._request_id)
+            defect = KeyleaseError("The gateway failed to answer.")
+            _send_plain_error(self._responder, defect, self._request_id)
             raise
         else:
             _send_answer(self._responder, answer, self._request_id)

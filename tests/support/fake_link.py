@@ -1,0 +1,157 @@
+"""A coordinator in memory, for tests of a worker's call path."""
+
+from __future__ import annotations
+
+import asyncio
+
+from keylease.contracts.call_records import CallRecord
+from keylease.errors import KeyleaseError, LimitReached, SecretNotFound
+from keylease.primitives.clock import Clock
+from keylease.strongroom.gateway.interfaces import (
+    Demand,
+    Hold,
+    HttpAnswer,
+    LimitKey,
+    OwnedObject,
+    PriceQuote,
+)
+from keylease.strongroom.secrets import Secret
+from keylease.strongroom.stores.interfaces import FetchedSecret
+
+
+class FakeLink:
+    """Does what ``CoordinatorLink`` says, and writes down what was asked of it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.stored: dict[str, tuple[bytes, str]] = {}
+        """What the stores hold: credential id -> secret and version."""
+        self.cached: dict[str, FetchedSecret] = {}
+        self.fetches: list[tuple[str, int]] = []
+        self.store_error: KeyleaseError | None = None
+        self.fetch_gate: asyncio.Event | None = None
+        self.used: dict[LimitKey, int] = {}
+        self.slices = True
+        """Whether ``try_reserve`` answers; without, calls have to wait for ``reserve``."""
+        self.live_holds: list[Hold] = []
+        self.settled: list[tuple[Hold, tuple[int, ...]]] = []
+        self.records: list[CallRecord] = []
+        self.accepting = True
+        self.prices: dict[tuple[str, str], PriceQuote] = {}
+        self.prices_at_hand = True
+        self.priced: list[tuple[str, str]] = []
+        self.objects: dict[str, OwnedObject] = {}
+        self.object_error: KeyleaseError | None = None
+        self.object_gate: asyncio.Event | None = None
+        self.exchanges: list[dict[str, str]] = []
+        self.exchange_answer = HttpAnswer(200, (("content-type", "application/json"),), b"{}")
+        self.echoes: list[tuple[str, str]] = []
+
+    # --- for tests -------------------------------------------------------------------------------
+
+    def store(self, credential_id: str, secret: bytes, *, version: str = "1") -> None:
+        """Put a secret where it would be fetched from."""
+        self.stored[credential_id] = (secret, version)
+
+    def warm(self) -> None:
+        """Fetch everything, as if calls had been made before."""
+        for credential_id in self.stored:
+            self._fetch(credential_id)
+
+    def _fetch(self, credential_id: str) -> FetchedSecret:
+        if self.store_error is not None:
+            raise self.store_error
+        if credential_id not in self.stored:
+            raise SecretNotFound("There is no such secret.")
+        secret, version = self.stored[credential_id]
+        before = self.cached.get(credential_id)
+        moment = self.clock.now()
+        if before is not None:
+            moment = max(moment, before.fetched_at + 1)
+        fetched = FetchedSecret(secret=Secret(secret), version=version, fetched_at=moment)
+        self.cached[credential_id] = fetched
+        return fetched
+
+    # --- CoordinatorLink -------------------------------------------------------------------------
+
+    def try_credential(self, credential_id: str) -> FetchedSecret | None:
+        return self.cached.get(credential_id)
+
+    async def credential(self, credential_id: str, *, fetched_after: int = 0) -> FetchedSecret:
+        self.fetches.append((credential_id, fetched_after))
+        if self.fetch_gate is not None:
+            await self.fetch_gate.wait()
+        held = self.cached.get(credential_id)
+        if held is not None and held.fetched_at >= fetched_after > 0:
+            return held
+        await asyncio.sleep(0)
+        return self._fetch(credential_id)
+
+    def try_reserve(self, demands: tuple[Demand, ...]) -> Hold | None:
+        if not self.slices or any(self._over(demand) for demand in demands):
+            return None
+        return self._take(demands)
+
+    async def reserve(self, demands: tuple[Demand, ...]) -> Hold:
+        await asyncio.sleep(0)
+        for demand in demands:
+            if self._over(demand):
+                raise LimitReached(f"The limit {demand.key.kind} is used up.", retry_after=7)
+        return self._take(demands)
+
+    def _over(self, demand: Demand) -> bool:
+        return self.used.get(demand.key, 0) + demand.amount > demand.capacity
+
+    def _take(self, demands: tuple[Demand, ...]) -> Hold:
+        for demand in demands:
+            self.used[demand.key] = self.used.get(demand.key, 0) + demand.amount
+        hold = Hold(demands)
+        self.live_holds.append(hold)
+        return hold
+
+    def settle(self, hold: Hold, used: tuple[int, ...]) -> None:
+        self.live_holds.remove(hold)  # raises when it is settled twice
+        for demand, amount in zip(hold.demands, used, strict=True):
+            self.used[demand.key] += amount - demand.amount
+        self.settled.append((hold, used))
+
+    def record(self, record: CallRecord) -> None:
+        self.records.append(record)
+
+    def accepts_calls(self) -> bool:
+        return self.accepting
+
+    def try_price(self, provider: str, model: str) -> PriceQuote | None:
+        return self.prices.get((provider, model)) if self.prices_at_hand else None
+
+    async def price(self, provider: str, model: str) -> PriceQuote | None:
+        self.priced.append((provider, model))
+        await asyncio.sleep(0)
+        return self.prices.get((provider, model))
+
+    async def remember_object(self, owned: OwnedObject) -> None:
+        if self.object_gate is not None:
+            await self.object_gate.wait()
+        await asyncio.sleep(0)
+        if self.object_error is not None:
+            raise self.object_error
+        self.objects[owned.object_id] = owned
+
+    async def find_object(self, object_id: str) -> OwnedObject | None:
+        await asyncio.sleep(0)
+        return self.objects.get(object_id)
+
+    async def exchange_token(
+        self, *, form: bytes, content_type: str, dpop: str, peer: str
+    ) -> HttpAnswer:
+        self.exchanges.append(
+            {"form": form.decode(), "content_type": content_type, "dpop": dpop, "peer": peer}
+        )
+        await asyncio.sleep(0)
+        return self.exchange_answer
+
+    def jwks(self) -> bytes:
+        return b'{"keys":[]}'
+
+    def credential_echoed(self, credential_id: str, request_id: str) -> None:
+        self.echoes.append((credential_id, request_id))
