@@ -19,6 +19,7 @@ class AuditAction(StrEnum):
     LEASE_ISSUED = "lease.issued"
     LEASE_REFUSED = "lease.refused"
     LEASE_REVOKED = "lease.revoked"
+    REVOCATION_LIFTED = "revocation.lifted"
     CREDENTIAL_FETCHED = "credential.fetched"
     CREDENTIAL_FETCH_FAILED = "credential.fetch_failed"
     CREDENTIAL_ECHOED = "credential.echoed"

@@ -9,9 +9,11 @@ Limits: at its bound the spool refuses, and with it lease issue and credential f
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -107,6 +109,15 @@ class AuditSpool:
         """Every entry from the oldest that is kept; raises ``StorageCorrupt`` at damage."""
         for record in self._log.records():
             yield self._decoder.decode(record)
+
+    async def listed(self, *, after: int, limit: int) -> list[dict[str, Any]]:
+        """The first ``limit`` entries behind a sequence number, for people."""
+
+        def read() -> list[dict[str, Any]]:
+            behind = (entry for entry in self.entries() if entry.sequence > after)
+            return [msgspec.to_builtins(entry) for entry in itertools.islice(behind, limit)]
+
+        return await asyncio.to_thread(read)
 
     @property
     def total_bytes(self) -> int:

@@ -308,6 +308,15 @@ ToCoordinator = (
     | CallCounts
     | Problem
 )
+Question = (
+    CredentialWanted
+    | SliceWanted
+    | PriceWanted
+    | ObjectRemembered
+    | ObjectWanted
+    | TokenExchangeWanted
+)
+"""What is answered with ``Given`` or ``Failed``."""
 Given = CredentialGiven | SliceGranted | PriceGiven | ObjectGiven | AnswerGiven
 
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -25,6 +24,7 @@ from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.gateway import messages
 from keylease.strongroom.gateway.call_path import CallPath, build_call_path
 from keylease.strongroom.gateway.channel import WorkerEnd, open_worker_end
+from keylease.strongroom.gateway.defects import place_of
 from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.gateway.worker_link import WorkerLink
 from keylease.strongroom.leases.revocation import RevocationList
@@ -93,7 +93,7 @@ class Worker:
             link=self._link,
             leases=self._leases,
             revocations=self._revocations,
-            senders=SenderProof(self._clock),
+            senders=SenderProof(self._clock, origins=configuration.public_urls),
             on_error=self._on_error,
             ready=lambda: self._readiness,
         )
@@ -161,15 +161,7 @@ class Worker:
 
     def _on_error(self, error: BaseException) -> None:
         """Report a defect: its class and place. Its text could hold what a caller sent."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = (
-            f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-            if trace is not None
-            else ""
-        )
-        self._link.report_problem(error=type(error).__name__, place=place)
+        self._link.report_problem(error=type(error).__name__, place=place_of(error))
 
 
 def _server_limits(configuration: GatewayConfiguration) -> ServerLimits:

@@ -161,15 +161,12 @@ async def test_an_audit_entry_that_cannot_be_written_raises_and_uses_no_number(
     spool = AuditSpool(
         tmp_path / "audit", clock=ManualClock(), organization_id=ORGANIZATION, maximum_bytes=40_000
     )
-    results = [
-        await asyncio.gather(
-            spool.write(AuditAction.LEASE_ISSUED, details={"note": "x" * 900}),
-            return_exceptions=True,
-        )
-        for _ in range(60)
-    ]
-    written = results.count([None])
-    assert all(result == [None] or isinstance(result[0], StorageFull) for result in results)
+    results: list[BaseException | None] = []
+    for _ in range(60):
+        writing = spool.write(AuditAction.LEASE_ISSUED, details={"note": "x" * 900})
+        results += await asyncio.gather(writing, return_exceptions=True)
+    written = results.count(None)
+    assert all(result is None or isinstance(result, StorageFull) for result in results)
     assert 10 < written < 60
     assert spool.next_sequence == written + 1
     assert [entry.sequence for entry in spool.entries()] == list(range(1, written + 1))
