@@ -127,6 +127,9 @@ class GatewayConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     group: str = "local"
     """The gateway group: issuer of its leases; gateways of a group share a signing key."""
     listen: tuple[Address, ...] = (Address("127.0.0.1", 4141),)
+    public_urls: tuple[str, ...] = ()
+    """Origins that clients reach this gateway by, when it is behind a name or a proxy. A sender's
+    proof (DPoP) is then good only for one of these; without them the Host of the request counts."""
     metrics: Address | None = Address("127.0.0.1", 4142)
     workers: int = 1
     tls_certificate_file: str = ""

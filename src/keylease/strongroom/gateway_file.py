@@ -90,6 +90,7 @@ def read_gateway(path: Path) -> LoadedGateway:
         path=str(path),
         group=gateway.parsed("group", str, _group, _DEFAULTS.group, expected='"local"'),
         listen=listen,
+        public_urls=gateway.each("public_urls", _public_url),
         metrics=_metrics(gateway, listen),
         workers=gateway.integer("workers", _DEFAULTS.workers, minimum=1, maximum=64),
         tls_certificate_file=certificate,
@@ -124,6 +125,13 @@ def _group(text: str) -> str:
     if _GROUP.fullmatch(text) is None:
         raise ValueError("a name of letters, digits and . _ - with at most 64 characters")
     return text
+
+
+def _public_url(text: str) -> str:
+    origin = parse_origin(text)
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    usual = {"https": 443, "http": 80}[origin.scheme] == origin.port
+    return f"{origin.scheme}://{host}" if usual else f"{origin.scheme}://{host}:{origin.port}"
 
 
 def _listen(gateway: Table) -> tuple[Address, ...]:
