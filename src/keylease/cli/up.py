@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +22,9 @@ from keylease.contracts.references import Reference
 from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.settings import Settings, process_environment
 from keylease.strongroom.data_directory import owner_of
-from keylease.strongroom.default_files import write_default_files
+from keylease.strongroom.default_files import VARIABLES, write_first_files
 from keylease.strongroom.policy_file import load_policy
+from keylease.strongroom.startup import NO_ORGANIZATION
 
 
 def command(
@@ -51,24 +51,37 @@ def command(
             " --config-dir, and another --port.",
         )
     write_missing_files(settings)
-    arguments = _supervisor_command(settings, port=port, no_keys=not _has_key(settings.policy_file))
+    arguments = _supervisor_command(settings, port=port, no_keys=not _has_key(settings))
     _become(settings, arguments)
 
 
 def write_missing_files(settings: Settings) -> None:
     """Write the first gateway.toml and keylease.toml, and say so. Existing ones stay."""
-    for path in write_default_files(settings.config_dir):
-        output.say(f"Wrote {path}")
-
-
-def _has_key(policy_file: Path) -> bool:
-    """Whether any credential could be resolved, as far as can be told without asking a store."""
-    bundle = load_policy(
-        policy_file, organization_id="00000000-0000-0000-0000-000000000000", version=1, now=0
-    )
     present = process_environment()
+    files = write_first_files(
+        settings.gateway_file,
+        settings.policy_file,
+        variables=[name for name in VARIABLES if present.get(name)],
+    )
+    if files.gateway_written:
+        output.say(f"Wrote {files.gateway_file}: what this gateway may ever do.")
+    if files.policy_written:
+        output.say(f"Wrote {files.policy_file}: credentials, routes and grants.")
+
+
+def _has_key(settings: Settings) -> bool:
+    """Whether any credential could be resolved, as far as can be told without asking a store."""
+    bundle = load_policy(settings.policy_file, organization_id=NO_ORGANIZATION, version=1, now=0)
+    present = process_environment()
+    sealed = (settings.data_dir / "strongroom" / "sealed.json").exists()
+    usable = {"env": False, "sealed": sealed}
     references = [Reference.parse(credential.reference) for credential in bundle.credentials]
-    return any(reference.scheme != "env" or present.get(reference.path) for reference in references)
+    return any(
+        bool(present.get(reference.path))
+        if reference.scheme == "env"
+        else usable.get(reference.scheme, True)
+        for reference in references
+    )
 
 
 def _supervisor_command(settings: Settings, *, port: int | None, no_keys: bool) -> list[str]:
