@@ -101,6 +101,7 @@ class CredentialCache:
         self._changed: set[Reference] = set()
         self._flights: dict[Reference, _Flight] = {}
         self._tasks = TaskOwner(self._flight_failed)
+        self._closed = False
 
     def try_get(self, reference: Reference) -> FetchedSecret | None:
         """The secret if it is held and young enough; never waits, never asks."""
@@ -147,7 +148,8 @@ class CredentialCache:
         self._failed.clear()
 
     async def close(self) -> None:
-        """End what is under way, then wipe."""
+        """End what is under way, then wipe. What is asked for afterwards is refused."""
+        self._closed = True
         await self._tasks.close()
         self.wipe()
 
@@ -210,6 +212,8 @@ class CredentialCache:
         failed = self._failed.get(reference)
         recent = failed is not None and self._clock.monotonic() - failed.at < FAILURE_WINDOW
         flight = self._flights.get(reference)
+        if self._closed:
+            raise _stopping()
         if failed is not None and allow_grace and (stale := self._in_grace(reference, failed)):
             # Known to be down: nobody waits for the next failure, one flight looks on its own.
             if flight is None and not recent:
@@ -276,9 +280,7 @@ class CredentialCache:
         if self._flights.get(reference) is flight:
             del self._flights[reference]
         if not flight.outcome.done():
-            flight.outcome.set_exception(
-                error or StoreUnavailable("The gateway is stopping; no secret is fetched.")
-            )
+            flight.outcome.set_exception(error or _stopping())
             flight.outcome.exception()  # seen: perhaps nobody waits any more
 
     async def _fetch(self, reference: Reference, flight: _Flight) -> FetchedSecret:
@@ -312,6 +314,10 @@ class CredentialCache:
     def _flight_failed(self, error: BaseException) -> None:
         # Every outcome is carried by the future; an error here is a defect of this module.
         self._posture.note("cache:defect", f"The credential cache failed: {type(error).__name__}.")
+
+
+def _stopping() -> StoreUnavailable:
+    return StoreUnavailable("The gateway is stopping; no secret is fetched.")
 
 
 def _again(error: StoreError | StorageError) -> StoreError | StorageError:

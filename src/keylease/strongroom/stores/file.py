@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -41,6 +42,9 @@ from keylease.strongroom.stores.versions import VersionNames
 MAXIMUM_BYTES: Final = 64 * 1024
 _WALK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SWAP_ATTEMPTS: Final = 5
+_SWAP_PAUSE: Final = 0.01
+"""Seconds: a swap of links takes far less."""
 _MOVED: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
 
@@ -89,20 +93,36 @@ class FileStore:
         return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def _read(self, path: str) -> Secret:
-        root, names = self._resolved(path)
+        for _ in range(_SWAP_ATTEMPTS):
+            content = self._try_read(path)
+            if content is not None:
+                return _checked(content, path)
+            time.sleep(_SWAP_PAUSE)
+        if not os.path.lexists(path):
+            raise SecretNotFound(
+                f"There is no file {path}.", advice="Check the mount and the reference."
+            )
+        raise StoreUnavailable(
+            f"The file {path} leads to nothing, or moves away whenever it is opened.",
+            advice="This passes when an update of the mount is complete; else check its links.",
+        )
+
+    def _try_read(self, path: str) -> bytes | None:
+        """The content, or ``None`` when something was not there: perhaps it is being swapped."""
         try:
-            content = self._read_below(root, names, path)
+            root, names = self._resolved(path)
+            return self._read_below(root, names, path)
         except OSError as error:
             number, reason = error.errno, error.strerror
-        else:
-            return _checked(content, path)
+        except RuntimeError:
+            return None  # links in a circle, as Path.resolve reports them
         if number in _MOVED:
-            raise StoreUnavailable(
-                f"The file {path} moved away while it was being opened.",
-                advice="This passes when an update of the mount is complete.",
-            )
+            return None
         if number in {errno.EACCES, errno.EPERM}:
-            raise _denied(path)
+            raise StoreAccessDenied(
+                f"The file {path} may not be read by uid {os.geteuid()}.",
+                advice="Give the user that the gateway runs as the right to read it.",
+            )
         raise StoreUnavailable(f"The file {path} cannot be read: {reason}.")
 
     def _resolved(self, path: str) -> tuple[str, tuple[str, ...]]:
@@ -112,16 +132,7 @@ class FileStore:
                 "No directory is listed for file:// references.",
                 advice="List it in file_directories under [stores] in gateway.toml.",
             )
-        try:
-            real = Path(path).resolve(strict=True)
-        except FileNotFoundError:
-            raise SecretNotFound(
-                f"There is no file {path}.", advice="Check the mount and the reference."
-            ) from None
-        except PermissionError:
-            raise _denied(path) from None
-        except (OSError, RuntimeError):
-            raise SecretNotFound(f"The path {path} leads nowhere.") from None
+        real = Path(path).resolve(strict=True)
         for directory in directories:
             root = Path(directory).resolve()
             if real != root and real.is_relative_to(root):
@@ -175,10 +186,3 @@ def _checked(content: bytes, path: str) -> Secret:
             f"The file {path} is empty.", advice="Check what should have written it."
         )
     return Secret(text)
-
-
-def _denied(path: str) -> StoreAccessDenied:
-    return StoreAccessDenied(
-        f"The file {path} may not be read by uid {os.geteuid()}.",
-        advice="Give the user that the gateway runs as the right to read it.",
-    )
