@@ -18,7 +18,7 @@ import msgspec
 
 from keylease.contracts.leases import LEASE_PREFIX
 from keylease.errors import GatewayNotRunning, KeyleaseError, TokenExchangeRefused
-from keylease.primitives.clock import Clock
+from keylease.primitives.clock import MICROSECONDS, Clock, SystemClock
 from keylease.primitives.egress import guarded_client
 
 _RENEW_AFTER: Final = 2 / 3
@@ -123,14 +123,22 @@ ControlRequest = Callable[[str, Mapping[str, object]], Awaitable[Mapping[str, ob
 class ControlSocketSource:
     """Leases for a person on the gateway's own machine, from its control socket."""
 
-    def __init__(self, request: ControlRequest, wish: LeaseWish) -> None:
+    def __init__(
+        self, request: ControlRequest, wish: LeaseWish, *, clock: Clock | None = None
+    ) -> None:
         self._request = request
         self._wish = wish
+        self._clock = clock or SystemClock()
 
     async def obtain(self) -> ObtainedLease:
         """Ask for ``lease.create``; raises what the control client raises."""
         result = await self._request("lease.create", msgspec.to_builtins(self._wish))
-        return _read_lease(result.get("token"), result.get("expires_in"))
+        # The gateway is on this machine, so its wall clock is ours.
+        expires_at = result.get("expires_at")
+        expires_in = (
+            (expires_at - self._clock.now()) / MICROSECONDS if isinstance(expires_at, int) else None
+        )
+        return _read_lease(result.get("token"), expires_in)
 
 
 class TokenExchangeSource:

@@ -8,6 +8,7 @@ function in the module that owns the work:
     worker       gateway.worker.main(channel_fd=, listen_fds=)
     secret-*     secret_commands.main(command, arguments)
     handover     puts the values of env:// references into a descriptor, then becomes a command
+    signing-key  writes lease signing keys for a store that the gateway cannot write to
     posture      prints the measures of this process as JSON
 """
 
@@ -85,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     posture = commands.add_parser("posture", allow_abbrev=False)
     posture.set_defaults(run=_posture)
 
+    signing_key = commands.add_parser("signing-key", allow_abbrev=False)
+    signing_key.add_argument("--rotate", action="store_true")
+    signing_key.set_defaults(run=_signing_key)
+
     for name in SECRET_COMMANDS:
         secret = commands.add_parser(name, allow_abbrev=False, add_help=False)
         secret.set_defaults(run=_secret, name=name)
@@ -142,6 +147,16 @@ def _posture(_: argparse.Namespace, rest: list[str]) -> int:
 
     _no_more(rest)
     return print_posture()
+
+
+def _signing_key(options: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import harden  # noqa: PLC0415 - as above
+
+    _no_more(rest)
+    harden()
+    from keylease.strongroom.leases.key_commands import main  # noqa: PLC0415 - hardened first
+
+    return main(rotate=options.rotate)
 
 
 def _check_isolated(*, danger_not_isolated: bool) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -238,7 +239,7 @@ async def test_an_issuer_that_is_down_is_no_refusal(endpoint: Endpoint) -> None:
     ids=range(24),
 )
 async def test_every_mistake_has_its_error_code(
-    endpoint: Endpoint, changes: dict[str, object], error: str
+    endpoint: Endpoint, changes: dict[str, Any], error: str
 ) -> None:
     assert await endpoint.refused(error, **changes)
 

@@ -123,9 +123,10 @@ async def test_the_control_socket_is_asked_for_a_lease() -> None:
 
     async def request(operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
         asked.append((operation, parameters))
-        return {"token": "kll_x", "expires_in": 60}
+        return {"token": "kll_x", "expires_at": clock.now() + 60_000_000}
 
-    lease = await ControlSocketSource(request, WISH).obtain()
+    clock = ManualClock()
+    lease = await ControlSocketSource(request, WISH, clock=clock).obtain()
     assert (lease.token, lease.expires_in) == ("kll_x", 60.0)
     expected = {
         "purpose": "eval",
@@ -138,7 +139,9 @@ async def test_the_control_socket_is_asked_for_a_lease() -> None:
 
 
 @pytest.mark.parametrize(
-    "result", [{}, {"token": "x", "expires_in": 5}, {"token": "kll_x", "expires_in": 0}], ids=str
+    "result",
+    [{}, {"token": "x", "expires_at": 2**60}, {"token": "kll_x", "expires_at": 0}],
+    ids=str,
 )
 async def test_what_is_no_lease_is_refused(result: Mapping[str, object]) -> None:
     async def request(_operation: str, _wish: Mapping[str, object]) -> Mapping[str, object]:

@@ -2,7 +2,7 @@
 
 The keys lie behind an ordinary reference (``signing_key`` in gateway.toml), so the gateways of a
 group share them by sharing the reference. Only a ``sealed://`` reference can be written by us;
-behind any other one the owner puts what ``keylease`` prints for that purpose.
+behind any other one the owner puts what ``key_commands`` writes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from keylease.strongroom.stores.interfaces import FetchedSecret
 PROVIDER: Final = "keylease"
 """What a sealed entry of signing keys is recorded with: no binding names this provider, so the
 entry can never be used as a credential."""
+_COMMAND: Final = "python -I -m keylease.strongroom signing-key"
 _WRITABLE_SCHEME: Final = "sealed"
 
 Fetch = Callable[[Reference], Awaitable[FetchedSecret]]
@@ -63,9 +64,9 @@ class SigningKeySource:
             if self._reference.scheme != _WRITABLE_SCHEME:
                 raise SecretNotFound(
                     f"There are no lease signing keys at {self._reference}.",
-                    advice="Make them with `keylease signing-key generate`, put the output there"
-                    " unchanged, and give only the gateways of this group access to it. Or use a"
-                    " sealed:// reference as signing_key: the gateway then makes them itself.",
+                    advice=f"Make them with `{_COMMAND}`, put the output there unchanged, and"
+                    " give only the gateways of this group access to it. Or use a sealed://"
+                    " reference as signing_key: the gateway then makes them itself.",
                 ) from error
             keys = SigningKeys.generate(self._clock.now())
             await self._seal(keys, replace=False)
@@ -82,8 +83,8 @@ class SigningKeySource:
         if self._reference.scheme != _WRITABLE_SCHEME:
             raise StoreUnsupported(
                 f"Lease signing keys at {self._reference} cannot be written by the gateway.",
-                advice="Rotate them where they live: put the output of `keylease signing-key"
-                " rotate` there; the gateways of the group read it again within minutes.",
+                advice=f"Rotate them where they live: pipe them through `{_COMMAND} --rotate`;"
+                " the gateways of the group read them again within minutes.",
             )
         await asyncio.to_thread(
             self._sealer.put,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 
 import pytest
@@ -20,6 +21,7 @@ from keylease.errors import (
 )
 from keylease.primitives.clock import MICROSECONDS
 from keylease.primitives.signatures import thumbprint
+from keylease.strongroom.leases.key_commands import write_keys
 from keylease.strongroom.leases.key_source import SigningKeySource
 from keylease.strongroom.leases.keys import MAXIMUM_KEYS, SigningKeys
 from keylease.strongroom.secrets import Secret
@@ -160,11 +162,11 @@ async def test_rotated_keys_are_stored_before_they_are_used() -> None:
 async def test_an_empty_foreign_store_is_an_error_that_says_what_to_do() -> None:
     shelf, clock = Shelf(), ManualClock()
     source = shelf.source("vault://secret/keylease#signing", clock)
-    with pytest.raises(SecretNotFound, match=r"signing-key generate.*sealed://"):
+    with pytest.raises(SecretNotFound, match=r"signing-key`.*sealed://"):
         await source.open()
     shelf.entries["secret/keylease"] = SigningKeys.generate(0).to_secret()
     await source.open()
-    with pytest.raises(StoreUnsupported, match="signing-key rotate"):
+    with pytest.raises(StoreUnsupported, match="signing-key --rotate"):
         await source.rotate()
 
 
@@ -175,3 +177,15 @@ def test_without_a_store_there_is_no_default_key() -> None:
     source = SigningKeySource(SEALED, fetch=fetch, sealer=Shelf(), clock=ManualClock())
     with pytest.raises(StoreUnsupported):
         asyncio.run(source.open())
+
+
+def test_keys_for_a_foreign_store_are_written_and_rotated() -> None:
+    clock, first, second = ManualClock(), io.BytesIO(), io.BytesIO()
+    write_keys(None, first, clock=clock)
+    made = SigningKeys.from_secret(Secret(first.getvalue()))
+    write_keys(io.BytesIO(first.getvalue() + b"\n"), second, clock=clock)
+    rotated = SigningKeys.from_secret(Secret(second.getvalue()))
+    assert made.kid in rotated.public_keys()
+    assert rotated.kid != made.kid
+    with pytest.raises(SecretInvalid):
+        write_keys(io.BytesIO(b"nonsense"), io.BytesIO(), clock=clock)
