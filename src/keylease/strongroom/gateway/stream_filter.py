@@ -18,6 +18,8 @@ from keylease.strongroom.catalogue import WireFormat
 MAXIMUM_HELD: Final = 16 * 1024
 """Bytes; the extra event has about 400. A longer one is something else and passes."""
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r(?!\n)|\n\r(?!\n)")
+_LONGEST_LOOK_BACK: Final = 3
+"""Bytes; one less than the longest end of an event."""
 _EMPTY_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}\]')
 _FILLED_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}[^\]\s]')
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
@@ -40,6 +42,8 @@ class StreamFilter:
         self._held = b""
         self._passing = False
         """Inside an event of which a part has passed, so that the rest has to."""
+        self._tail = b""
+        """The last bytes of that part."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Give the bytes to pass on now; may be empty."""
@@ -53,26 +57,43 @@ class StreamFilter:
             and _EMPTY_CHOICES.search(chunk) is None
         ):
             return chunk
+        passed: list[bytes] = []
+        if self._passing:
+            chunk = self._pass_rest_of_event(chunk, passed)
         data = self._held + chunk
         self._held = b""
-        passed: list[bytes] = []
         position = 0
         for end in _EVENT_END.finditer(data):
             event = data[position : end.end()]
             position = end.end()
-            if self._passing or not _is_usage_only(event):
-                passed.append(event)
-            self._passing = False
-        rest = data[position:]
-        if not self._passing:
-            rest = _pass_comments(rest, passed)
-        if rest:
-            if self._passing or not _may_become_usage_only(rest):
-                self._passing = True
-                passed.append(rest)
+            if _is_usage_only(event):
+                _pass_comments(event, passed)
             else:
+                passed.append(event)
+        rest = _pass_comments(data[position:], passed)
+        if rest:
+            if _may_become_usage_only(rest):
                 self._held = rest
+            else:
+                self._passing = True
+                self._tail = rest[-_LONGEST_LOOK_BACK:]
+                passed.append(rest)
         return passed[0] if len(passed) == 1 else b"".join(passed)
+
+    def _pass_rest_of_event(self, chunk: bytes, passed: list[bytes]) -> bytes:
+        """Pass what belongs to the event of which a part has passed; gives what follows it."""
+        # The empty line that ends it may have begun in an earlier chunk.
+        joined = self._tail + chunk
+        end = _EVENT_END.search(joined)
+        if end is None:
+            self._tail = joined[-_LONGEST_LOOK_BACK:]
+            passed.append(chunk)
+            return b""
+        self._passing = False
+        length = end.end() - len(self._tail)
+        self._tail = b""
+        passed.append(chunk[:length])
+        return chunk[length:]
 
     def finish(self) -> bytes:
         """Give what was still held back when the stream ended."""
