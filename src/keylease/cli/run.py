@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from keylease.cli import output
 from keylease.cli.child import Child
 from keylease.cli.options import ConfigDir, DataDir, settings_from
 from keylease.contracts.purposes import Purpose
-from keylease.errors import SettingsInvalid
-from keylease.primitives.clock import SystemClock
+from keylease.primitives.clock import MICROSECONDS, SystemClock
 from keylease.sdk.agent import LoopbackAgent, loopback_socket, new_bearer
 from keylease.sdk.control import ControlClient
-from keylease.sdk.leases import ControlSocketSource, LeaseSource, LeaseWish
+from keylease.sdk.leases import ControlRequest, ControlSocketSource, LeaseSource, LeaseWish
 from keylease.sdk.provider_variables import program_environment
 from keylease.settings import process_environment
 from keylease.strongroom.hardening.process import no_core_dumps, not_dumpable
@@ -57,10 +59,11 @@ def run(
     no_core_dumps()
     not_dumpable()
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
-    control = ControlClient(settings.control_socket)
     wish = LeaseWish(purpose=purpose, environment=environment, models=tuple(model or ()))
     # 1. A gateway that is not running, or gives no lease, is said before the program is started.
-    url = asyncio.run(_check(control, wish, gateway))
+    with ControlClient(settings.data_dir) as control:
+        control.call("lease.create", **msgspec.to_builtins(wish))
+        url = (gateway or str(control.call("status")["urls"][0])).rstrip("/")
     # 2. The program is forked while there is one thread; its first connections wait in the queue.
     listener = loopback_socket()
     bearer = new_bearer()
@@ -73,7 +76,8 @@ def run(
         ),
     )
     # 3. The agent serves until the program ends.
-    leases = LeaseSource(ControlSocketSource(control.request, wish), clock=SystemClock())
+    source = ControlSocketSource(_asker(settings.data_dir), wish)
+    leases = LeaseSource(source, clock=SystemClock())
     agent = LoopbackAgent(gateway_url=url, leases=leases, bearer=bearer, on_error=_report)
 
     async def serve() -> int:
@@ -85,17 +89,20 @@ def run(
     return asyncio.run(serve())
 
 
-async def _check(control: ControlClient, wish: LeaseWish, gateway: str | None) -> str:
-    await ControlSocketSource(control.request, wish).obtain()
-    if gateway is not None:
-        return gateway.rstrip("/")
-    status = await control.request("status", {})
-    urls = status.get("urls")
-    if not isinstance(urls, list) or not urls:
-        raise SettingsInvalid(
-            "The gateway does not say where it listens.", advice="Give its address with --gateway."
-        )
-    return str(urls[0])
+def _asker(data_directory: Path) -> ControlRequest:
+    """The control client for a loop: each question in a thread, on a connection of its own."""
+
+    def ask(operation: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        with ControlClient(data_directory) as control:
+            result: dict[str, Any] = control.call(operation, **arguments)
+        # The gateway says when a lease ends; the lease source counts from now.
+        remaining = (result["expires_at"] - SystemClock().now()) / MICROSECONDS
+        return {**result, "expires_in": remaining}
+
+    async def request(operation: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        return await asyncio.to_thread(ask, operation, arguments)
+
+    return request
 
 
 def _report(error: BaseException) -> None:
