@@ -14,7 +14,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -57,12 +57,16 @@ class Channel(asyncio.Protocol, Generic[Incoming, Outgoing]):
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
 
+    async def open(self, pair: socket.socket) -> None:
+        """Take an end of the pair over. Callbacks may come before this returns."""
+        pair.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=pair)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        if not isinstance(transport, asyncio.Transport):  # pragma: no cover - uvloop registers it
-            raise TypeError("A channel needs a stream transport.")
-        self._transport = transport
-        transport.set_write_buffer_limits(high=BUSY_BYTES)
+        # uvloop's transports are none of asyncio's classes, and behave like them.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=BUSY_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -129,38 +133,26 @@ WorkerEnd = Channel[ToWorker, ToCoordinator]
 """The end that reads what the coordinator says."""
 
 
-async def open_coordinator_end(
-    pair: socket.socket,
+def coordinator_end(
     *,
     on_message: Callable[[ToCoordinator], None],
     on_block: Callable[[bytes], None],
     on_closed: Callable[[Exception | None], None],
 ) -> CoordinatorEnd:
-    """The coordinator's end of a socket pair."""
+    """The coordinator's end of a socket pair; ``open`` it."""
     decoder: msgspec.msgpack.Decoder[ToCoordinator] = msgspec.msgpack.Decoder(ToCoordinator)
-    channel: CoordinatorEnd = Channel(
-        decoder, on_message=on_message, on_block=on_block, on_closed=on_closed
-    )
-    pair.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=pair)
-    return channel
+    return Channel(decoder, on_message=on_message, on_block=on_block, on_closed=on_closed)
 
 
-async def open_worker_end(
-    pair: socket.socket,
+def worker_end(
     *,
     on_message: Callable[[ToWorker], None],
     on_closed: Callable[[Exception | None], None],
 ) -> WorkerEnd:
-    """The worker's end of a socket pair."""
+    """The worker's end of a socket pair; ``open`` it."""
 
     def refuse(_block: bytes) -> None:
         raise ProcessFailed("A worker is sent no records.")
 
     decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
-    channel: WorkerEnd = Channel(
-        decoder, on_message=on_message, on_block=refuse, on_closed=on_closed
-    )
-    pair.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=pair)
-    return channel
+    return Channel(decoder, on_message=on_message, on_block=refuse, on_closed=on_closed)

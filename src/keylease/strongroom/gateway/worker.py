@@ -23,7 +23,7 @@ from keylease.primitives.http1.server import Http1Server
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.gateway import messages
 from keylease.strongroom.gateway.call_path import CallPath, build_call_path
-from keylease.strongroom.gateway.channel import WorkerEnd, open_worker_end
+from keylease.strongroom.gateway.channel import worker_end
 from keylease.strongroom.gateway.defects import place_of
 from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.gateway.worker_link import WorkerLink
@@ -65,7 +65,7 @@ class Worker:
         self._gone = False
         self._readiness = HttpAnswer(503, (), b"")
         self._revocations = RevocationList()
-        self._channel: WorkerEnd
+        self._channel = worker_end(on_message=self._received, on_closed=self._closed)
         self._path: CallPath | None = None
         self._policy: PolicyBundle | None = None
         self._leases: LeaseVerifier | None = None
@@ -75,11 +75,12 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             # The coordinator decides when to drain; a terminal's Ctrl-C reaches both.
             self._loop.add_signal_handler(number, lambda: None)
-        self._channel = await open_worker_end(
-            pair, on_message=self._received, on_closed=self._closed
-        )
+        await self._channel.open(pair)
         async with asyncio.timeout(_START_SECONDS):
-            begin = await self._begun
+            await asyncio.wait({self._begun})
+        if self._begun.cancelled():
+            return _COORDINATOR_GONE
+        begin = self._begun.result()
         configuration = begin.configuration
         self._leases = LeaseVerifier(
             self._link.jwks(),

@@ -18,7 +18,7 @@ from keylease.errors import ProcessFailed
 from keylease.primitives.clock import Clock
 from keylease.primitives.tasks import TaskOwner
 from keylease.strongroom.gateway import messages
-from keylease.strongroom.gateway.channel import CoordinatorEnd, open_coordinator_end
+from keylease.strongroom.gateway.channel import CoordinatorEnd, coordinator_end
 from keylease.strongroom.gateway.log import Log
 
 _FIRST_PAUSE: Final = 0.1
@@ -140,13 +140,13 @@ class WorkerGroup:
             raise ProcessFailed(f"A worker cannot be started: {error.strerror}.") from error
         finally:
             theirs.close()
-        worker.channel = await open_coordinator_end(
-            ours,
+        worker.channel = coordinator_end(
             on_message=lambda message: self._received(worker, message),
             on_block=self._on_block,
             on_closed=lambda error: self._closed(worker, error),
         )
         self._running[worker.number] = worker
+        await worker.channel.open(ours)
         worker.send(self._begin())
         return worker
 

@@ -12,8 +12,8 @@ from keylease.strongroom.gateway import messages
 from keylease.strongroom.gateway.channel import (
     CoordinatorEnd,
     WorkerEnd,
-    open_coordinator_end,
-    open_worker_end,
+    coordinator_end,
+    worker_end,
 )
 from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow
 
@@ -30,16 +30,15 @@ class Pair:
 
     async def open(self) -> None:
         left, right = socket.socketpair()
-        self.coordinator = await open_coordinator_end(
-            left,
+        self.coordinator = coordinator_end(
             on_message=self.to_coordinator.append,
             on_block=self.blocks.append,
             on_closed=self.closed.append,
         )
         self.raw = right.dup()
-        self.worker = await open_worker_end(
-            right, on_message=self.to_worker.append, on_closed=self.closed.append
-        )
+        self.worker = worker_end(on_message=self.to_worker.append, on_closed=self.closed.append)
+        await self.coordinator.open(left)
+        await self.worker.open(right)
 
 
 @pytest.fixture
