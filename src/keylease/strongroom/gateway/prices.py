@@ -1,7 +1,7 @@
 """Model prices from genai-prices, offline, in integers.
 
-A quote holds pico-USD (1e-12 USD) per token: the table's USD per million tokens have at most six
-decimals, so the conversion is exact; ``quote`` gives ``None`` for a price that is finer. Where a
+A quote holds pico-USD (1e-12 USD) per token, which is exact for prices of at most six decimals per
+million tokens; the few finer ones (thirds of a cent) are rounded half up to one pico-USD. Where a
 price rises with the length of the input ("tiers"), the quote holds every tier, and the one that
 applies to the call's input prices all of its tokens, as the providers bill. A reservation takes
 the dearest tier that its bound of the input could reach.
@@ -13,7 +13,7 @@ audio and image tokens; a model that has such prices is priced at its text rates
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.contracts.call_records import Usage
@@ -126,13 +126,13 @@ def _at_start(value: object, start: int | None) -> Decimal | None:
 
 
 def _pico(usd: Decimal | None, *, per: int = 1_000_000) -> int:
-    """Pico-USD for one unit of a price for ``per`` units; ``ValueError`` when it is not whole."""
+    """Pico-USD for one unit of a price for ``per`` units; ``ValueError`` when it cannot be one."""
     if usd is None:
         return 0
     amount = usd * (10**12 // per)
-    if not amount.is_finite() or amount != int(amount) or not 0 <= amount <= _MAXIMUM_PICO:
-        raise ValueError("the price is not a whole number of pico-USD")
-    return int(amount)
+    if not amount.is_finite() or not 0 <= amount <= _MAXIMUM_PICO:
+        raise ValueError("not a price")
+    return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 # --- arithmetic, also in workers -----------------------------------------------------------

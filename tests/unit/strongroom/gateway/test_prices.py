@@ -32,6 +32,18 @@ MODELS: Final = [
 ]
 
 
+def finer_than_a_pico(provider: str, model: str) -> bool:
+    _, info = data_snapshot.get_snapshot().find_provider_model(
+        model, None, CATALOGUE[provider].price_provider, None
+    )
+    prices = vars(info.get_prices(MOMENT)).values()
+    return any(isinstance(p, Decimal) and p * 10**6 != int(p * 10**6) for p in prices)
+
+
+FINER: Final = {named for named in MODELS if finer_than_a_pico(*named)}
+"""Prices such as 0.0833... USD for a million tokens, which no whole number gives."""
+
+
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
     total = draw(st.integers(0, 600_000))
@@ -70,6 +82,7 @@ def expected(provider: str, model: str, usage: Usage) -> int:
 def test_there_are_many_models_to_compare() -> None:
     assert len(MODELS) > 500
     assert len({provider for provider, _ in MODELS}) >= 8
+    assert len(FINER) < 0.03 * len(MODELS)
 
 
 @given(st.sampled_from(MODELS), usages())
@@ -78,7 +91,8 @@ def test_costs_agree_with_the_table(named: tuple[str, str], usage: Usage) -> Non
     price = quote(*named, at=AT)
     if price is None:
         return
-    assert cost_micro_usd(price, usage) == expected(*named, usage)
+    difference = cost_micro_usd(price, usage) - expected(*named, usage)
+    assert abs(difference) <= (1 if named in FINER else 0)
 
 
 def test_only_models_without_token_prices_have_no_quote() -> None:
