@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import httpx
 import msgspec
@@ -28,27 +28,30 @@ READY_SECONDS = 30
 MODEL = "gpt-4o-mini"
 
 
+class Options(TypedDict, total=False):
+    """Lines of TOML for the parts of the files."""
+
+    workers: int
+    limits: str
+    """Of the grant."""
+    spool: str
+    stores: str
+    top: str
+    """Of [gateway]."""
+    wire: str
+
+
 class GatewayFiles:
     """The configuration of one gateway below a directory of the test."""
 
     def __init__(
-        self,
-        home: Path,
-        *,
-        upstream: str,
-        key: bytes,
-        workers: int = 1,
-        limits: str = "",
-        spool: str = "",
-        stores: str = "",
-        top: str = "",
-        wire: str = "",
+        self, home: Path, *, upstream: str, key: bytes, **options: Unpack[Options]
     ) -> None:
+        self.limits = options.get("limits", "")
         self.config = home / "config"
         self.data = home / "data"
         self.keys = home / "keys"
         self.upstream = upstream
-        self.limits = limits
         for directory in (self.config, self.keys):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.key_file = self.keys / "provider"
@@ -63,16 +66,16 @@ version = 1
 listen = "127.0.0.1:0"
 metrics = "127.0.0.1:0"
 policy = "keylease.toml"
-workers = {workers}
-{top}
+workers = {options.get("workers", 1)}
+{options.get("top", "")}
 [stores]
 file_directories = ["{self.keys}"]
-{stores}
+{options.get("stores", "")}
 [spool]
-{spool}
+{options.get("spool", "")}
 [limits]
 drain_timeout = "5s"
-{wire}
+{options.get("wire", "")}
 [[binding]]
 reference = "file://{self.keys}/*"
 provider = "openai-compatible"
@@ -135,7 +138,7 @@ class RunningGateway:
         self.log = log
         self.client = httpx.Client(timeout=30, trust_env=False)
 
-    def control(self, operation: str, **arguments: object) -> Any:
+    def control(self, operation: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
         with ControlClient(self.files.data) as client:
             return client.call(operation, **arguments)
 
@@ -210,7 +213,7 @@ def start_gateway(files: GatewayFiles, *, log: Path | None = None) -> RunningGat
 
 @contextmanager
 def running_gateway(
-    home: Path, *, upstream: str, key: bytes, **options: Any
+    home: Path, *, upstream: str, key: bytes, **options: Unpack[Options]
 ) -> Iterator[RunningGateway]:
     """A gateway while the block runs."""
     gateway = start_gateway(GatewayFiles(home, upstream=upstream, key=key, **options))

@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import certifi
 import httpcore
 import httpx
 
 from keylease.errors import EgressRefused
 from keylease.primitives.egress.addresses import Resolver, checked_addresses, resolve
+from keylease.primitives.egress.tls import client_context
 
 AllowPrivate = Callable[[str], bool] | bool
 DEFAULT_TIMEOUT: Final = 10.0
@@ -60,18 +60,6 @@ def guarded_client(
         trust_env=False,
         headers={"Accept-Encoding": "identity", "User-Agent": "keylease", **(headers or {})},
     )
-
-
-def client_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """TLS for clients, built without ``ssl.create_default_context``.
-
-    That function reads SSLKEYLOGFILE and SSL_CERT_FILE. PROTOCOL_TLS_CLIENT verifies the
-    certificate and the host's name.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cafile=ca_file or certifi.where())
-    return context
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):

@@ -19,7 +19,7 @@ import msgspec
 
 from keylease.errors import BindingMissing
 from keylease.primitives.egress.addresses import checked_addresses
-from keylease.primitives.egress.client import client_context
+from keylease.primitives.egress.tls import client_context
 from keylease.primitives.http1.client import UpstreamPool
 from keylease.primitives.http1.interfaces import Pool
 from keylease.primitives.http1.limits import PoolLimits

@@ -16,19 +16,20 @@ from typing import Final
 
 import uvloop
 
+from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import PolicyBundle
 from keylease.primitives.clock import Clock, SystemClock
 from keylease.primitives.http1.limits import ServerLimits
 from keylease.primitives.http1.server import Http1Server
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.gateway import messages
+from keylease.strongroom.gateway.admission import SenderChecks
 from keylease.strongroom.gateway.call_path import CallPath, build_call_path
 from keylease.strongroom.gateway.channel import worker_end
 from keylease.strongroom.gateway.defects import place_of
 from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.gateway.worker_link import WorkerLink
 from keylease.strongroom.leases.revocation import RevocationList
-from keylease.strongroom.leases.sender_proof import SenderProof
 from keylease.strongroom.leases.verify import LeaseVerifier
 
 _COORDINATOR_GONE: Final = 75
@@ -94,7 +95,7 @@ class Worker:
             link=self._link,
             leases=self._leases,
             revocations=self._revocations,
-            senders=SenderProof(self._clock, origins=configuration.public_urls),
+            senders=_SenderChecks(self._clock, origins=configuration.public_urls),
             on_error=self._on_error,
             ready=lambda: self._readiness,
         )
@@ -163,6 +164,30 @@ class Worker:
     def _on_error(self, error: BaseException) -> None:
         """Report a defect: its class and place. Its text could hold what a caller sent."""
         self._link.report_problem(error=type(error).__name__, place=place_of(error))
+
+
+class _SenderChecks:
+    """``leases.SenderProof``, loaded with the first lease that is bound to a sender key.
+
+    It needs a JOSE library, and most gateways never see such a lease.
+    """
+
+    def __init__(self, clock: Clock, *, origins: Sequence[str]) -> None:
+        self._clock = clock
+        self._origins = origins
+        self._checks: SenderChecks | None = None
+
+    def check(
+        self, claims: LeaseClaims, *, method: str, url: str, token: bytes, dpop_header: str | None
+    ) -> None:
+        """Raise ``SenderNotProven`` unless the request proves the lease's key."""
+        if self._checks is None:
+            from keylease.strongroom.leases.sender_proof import (  # noqa: PLC0415 - see above
+                SenderProof,
+            )
+
+            self._checks = SenderProof(self._clock, origins=self._origins)
+        self._checks.check(claims, method=method, url=url, token=token, dpop_header=dpop_header)
 
 
 def _server_limits(configuration: GatewayConfiguration) -> ServerLimits:
