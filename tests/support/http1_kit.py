@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, cast
 
@@ -222,6 +224,12 @@ class RawClient:
         async with asyncio.timeout(5):
             return await self.reader.read()
 
+    def reset(self) -> None:
+        """End the connection by a reset, not in order."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def nothing(self, seconds: float = 0.05) -> None:
         """Nothing comes for so long."""
         with contextlib.suppress(TimeoutError):
@@ -257,7 +265,7 @@ async def raw_upstream(
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -1,0 +1,669 @@
+"""The pool against scripted upstreams over real sockets, on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.support.http1_kit import (
+    LocalAddress,
+    RawClient,
+    RecordingReceiver,
+    no_error,
+    pool_to,
+    raw_upstream,
+)
+
+from keylease.errors import EgressRefused
+from keylease.primitives.http1.client import UpstreamPool
+from keylease.primitives.http1.interfaces import UpstreamFailure, UpstreamRequest
+from keylease.primitives.http1.limits import PoolLimits
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def answering(
+    *answers: bytes, requests: list[bytes] | None = None
+) -> Callable[[RawClient, int], Awaitable[None]]:
+    """Answers the requests of a connection one by one, then closes it."""
+
+    async def serve(peer: RawClient, number: int) -> None:
+        del number
+        for answer in answers:
+            head = await peer.until(b"\r\n\r\n")
+            if b"\r\ncontent-length: " in head:
+                length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                head += await peer.exactly(length)
+            if requests is not None:
+                requests.append(head)
+            peer.send(answer)
+
+    return serve
+
+
+async def forever(peer: RawClient, number: int) -> None:
+    """Answers everything."""
+    del number
+    while True:
+        await peer.until(b"\r\n\r\n")
+        peer.send(OK)
+
+
+async def silent(peer: RawClient, number: int) -> None:
+    del number
+    await peer.reader.read()
+
+
+def get(pool: UpstreamPool, receiver: RecordingReceiver, *, method: str = "GET") -> UpstreamRequest:
+    return pool.request(method=method, target=b"/a?b", headers=b"x-a: b\r\n", receiver=receiver)
+
+
+async def ask(pool: UpstreamPool, *, method: str = "GET") -> RecordingReceiver:
+    receiver = RecordingReceiver()
+    get(pool, receiver, method=method)
+    await receiver.ended()
+    return receiver
+
+
+def failure(receiver: RecordingReceiver) -> UpstreamFailure:
+    assert receiver.failure is not None
+    return receiver.failure
+
+
+# --- requests as they are written ----------------------------------------------------------------
+
+
+async def test_a_request_has_our_host_and_framing_and_the_callers_fields() -> None:
+    requests: list[bytes] = []
+    async with (
+        raw_upstream(answering(OK, OK, OK, requests=requests)) as port,
+        pool_to(port) as pool,
+    ):
+        await ask(pool)
+        for body in (b"", b"hello"):
+            receiver = RecordingReceiver()
+            pool.request(method="POST", target=b"/", headers=b"", receiver=receiver, body=body)
+            await receiver.ended()
+            assert receiver.body == b"ok"
+        host = b"localhost:%d" % port
+        assert requests == [
+            b"GET /a?b HTTP/1.1\r\nhost: " + host + b"\r\nx-a: b\r\n\r\n",
+            b"POST / HTTP/1.1\r\nhost: " + host + b"\r\ncontent-length: 0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nhost: " + host + b"\r\ncontent-length: 5\r\n\r\nhello",
+        ]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_body_in_pieces(first: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    got = b""
+
+    async def serve(peer: RawClient, number: int) -> None:
+        nonlocal got
+        del number
+        if not first:
+            await peer.until(b"\r\n\r\n")
+            peer.send(OK)
+        got = await peer.until(b"0\r\n\r\n")
+        peer.send(OK)
+        got += await peer.until(b"hello")
+        peer.send(OK)
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        if not first:
+            await ask(pool)
+        for length in (None, 5):
+            receiver = RecordingReceiver()
+            request = pool.request(
+                method="POST",
+                target=b"/",
+                headers=b"",
+                receiver=receiver,
+                body=None,
+                content_length=length,
+            )
+            for piece in (b"he", b"", b"llo"):
+                request.write(piece)
+                await asyncio.sleep(0.01)
+            request.finish()
+            await receiver.ended()
+            assert receiver.body == b"ok"
+        chunked, _, counted = got.partition(b"0\r\n\r\n")
+        assert b"\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n" in chunked
+        assert counted.endswith(b"\r\ncontent-length: 5\r\n\r\nhello")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers"),
+    [
+        ("GET", b"/a b", b""),
+        ("GET", b"/a\r\nx: y", b""),
+        ("GET", b"http://b/", b""),
+        ("GE T", b"/", b""),
+        ("get", b"/", b""),
+        ("GET", b"/", b"x-a: b"),
+        ("GET", b"/", b"x-a: b\r\n\r\nGET / HTTP/1.1\r\n"),
+        ("GET", b"/", b"\r\nx-a: b\r\n"),
+    ],
+)
+async def test_what_would_break_out_of_a_request_is_not_sent(
+    method: str, target: bytes, headers: bytes
+) -> None:
+    async with pool_to(1) as pool:
+        with pytest.raises(ValueError, match="not well formed"):
+            pool.request(
+                method=method, target=target, headers=headers, receiver=RecordingReceiver()
+            )
+
+
+# --- answers and reuse ---------------------------------------------------------------------------
+
+REUSABLE = {
+    "length": OK,
+    "no-length": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n",
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+    "interim": b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK,
+}
+
+
+@pytest.mark.parametrize("name", REUSABLE)
+async def test_a_connection_is_used_again_after_a_clean_end(name: str) -> None:
+    connections: list[int] = []
+
+    async def serve(peer: RawClient, number: int) -> None:
+        connections.append(number)
+        await answering(REUSABLE[name], OK)(peer, number)
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        assert (await ask(pool)).events[-1] == "complete"
+        assert (pool.open_count, pool.idle_count) == (1, 1)
+        assert (await ask(pool)).body == b"ok"
+        assert connections == [0]
+
+
+NOT_REUSABLE = {
+    "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+    "http-1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "more-than-said": OK + b"!",
+    "a-second-answer": OK + OK,
+}
+
+
+@pytest.mark.parametrize("name", NOT_REUSABLE)
+async def test_a_connection_is_not_used_again_when_anything_is_odd(name: str) -> None:
+    connections: list[int] = []
+
+    async def serve(peer: RawClient, number: int) -> None:
+        connections.append(number)
+        await answering(NOT_REUSABLE[name], OK)(peer, number)
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        for _ in range(2):
+            receiver = await ask(pool)
+            assert (receiver.events[-1], receiver.body) == ("complete", b"ok")
+            assert pool.idle_count == 0
+        assert connections == [0, 1]
+
+
+async def test_an_answer_to_head_has_no_body_whatever_its_length_says() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
+    async with raw_upstream(answering(answer, OK)) as port, pool_to(port) as pool:
+        receiver = await ask(pool, method="HEAD")
+        assert receiver.events == ["head", "complete"]
+        assert receiver.head is not None
+        assert receiver.head.content_length == 500
+        assert (await ask(pool)).body == b"ok"
+
+
+async def test_a_body_may_end_with_the_connection() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nto the end"
+    async with raw_upstream(answering(answer)) as port, pool_to(port) as pool:
+        receiver = await ask(pool)
+        assert (receiver.events[-1], receiver.body) == ("complete", b"to the end")
+        assert pool.open_count == 0
+
+
+async def test_a_body_that_ends_with_a_reset_is_no_whole_body() -> None:
+    async def serve(peer: RawClient, number: int) -> None:
+        del number
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\nnot to the end")
+        await peer.writer.drain()
+        await asyncio.sleep(0.1)
+        peer.reset()
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        receiver = await ask(pool)
+        assert receiver.body == b"not to the end"
+        assert failure(receiver).kind == "reset"
+
+
+BROKEN = {
+    "short": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", "reset"),
+    "unfinished-chunks": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+        "reset",
+    ),
+    "unfinished-chunk": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nok",
+        "reset",
+    ),
+    "nothing": (b"", "reset"),
+    "half-a-head": (b"HTTP/1.1 200 OK\r\nConten", "reset"),
+    "bad-chunk": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n-1\r\n",
+        "protocol",
+    ),
+    "two-lengths": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        "protocol",
+    ),
+    "length-and-chunked": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "protocol",
+    ),
+    "no-http": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "protocol"),
+    "tls-alert": (b"\x15\x03\x01\x00\x02\x02\x46", "protocol"),
+    "switching": (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "protocol",
+    ),
+    "only-interim": (b"HTTP/1.1 100 Continue\r\n\r\n" * 50 + OK, "protocol"),
+    "huge-head": (b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n", "protocol"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_answer_fails_and_its_connection_is_gone(name: str) -> None:
+    answer, kind = BROKEN[name]
+    async with raw_upstream(answering(answer)) as port, pool_to(port) as pool:
+        receiver = await ask(pool)
+        assert receiver.events[-1] == "failed"
+        assert (failure(receiver).kind, failure(receiver).sent) == (kind, True)
+        assert (pool.open_count, pool.idle_count) == (0, 0)
+
+
+async def test_an_answer_before_the_body_is_whole_ends_the_connection() -> None:
+    async with raw_upstream(answering(OK)) as port, pool_to(port) as pool:
+        receiver = RecordingReceiver()
+        request = pool.request(
+            method="POST", target=b"/", headers=b"", receiver=receiver, body=None
+        )
+        request.write(b"a part")
+        await receiver.ended()
+        assert receiver.body == b"ok"
+        assert pool.open_count == 0
+        request.write(b"ignored")
+        request.finish()
+
+
+# --- idle connections ----------------------------------------------------------------------------
+
+
+async def test_a_connection_that_the_upstream_closes_while_idle_leaves_at_once() -> None:
+    close = asyncio.Event()
+    connections: list[int] = []
+
+    async def serve(peer: RawClient, number: int) -> None:
+        connections.append(number)
+        await answering(OK)(peer, number)
+        await close.wait()
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        await ask(pool)
+        assert pool.idle_count == 1
+        close.set()
+        await asyncio.sleep(0.05)
+        assert (pool.idle_count, pool.open_count) == (0, 0)
+        assert (await ask(pool)).body == b"ok"
+        assert connections == [0, 1]
+
+
+async def test_bytes_on_an_idle_connection_close_it() -> None:
+    async def serve(peer: RawClient, number: int) -> None:
+        await answering(OK)(peer, number)
+        await asyncio.sleep(0.03)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+        await peer.reader.read()
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        await ask(pool)
+        await asyncio.sleep(0.1)
+        assert pool.open_count == 0
+        assert (await ask(pool)).body == b"ok"
+
+
+async def test_idle_connections_are_reaped() -> None:
+    limits = PoolLimits(idle_seconds=0.2)
+    async with raw_upstream(forever) as port, pool_to(port, limits=limits) as pool:
+        await asyncio.gather(*(ask(pool) for _ in range(3)))
+        assert pool.open_count == 3
+        for _ in range(10):  # One is enough for these; the others grow old.
+            await ask(pool)
+            await asyncio.sleep(0.05)
+        assert pool.open_count == 1
+
+
+# --- connecting ----------------------------------------------------------------------------------
+
+
+async def test_nothing_was_sent_when_nobody_listens() -> None:
+    async with raw_upstream(forever) as port:
+        pass
+    async with pool_to(port) as pool:
+        receivers = await asyncio.gather(*(ask(pool) for _ in range(3)))
+        for receiver in receivers:
+            assert (failure(receiver).kind, failure(receiver).sent) == ("connect", False)
+
+
+async def test_addresses_are_asked_for_every_connection_and_tried_in_order() -> None:
+    asked = 0
+
+    async with raw_upstream(answering(OK)) as port, raw_upstream(forever) as unused:
+        pass
+
+    async with raw_upstream(answering(OK)) as port:
+
+        async def resolve() -> list[LocalAddress]:
+            nonlocal asked
+            asked += 1
+            return [LocalAddress("127.0.0.1", unused), LocalAddress("127.0.0.1", port)]
+
+        pool = UpstreamPool(
+            host="localhost", port=port, resolve=resolve, ssl_context=None, on_error=no_error
+        )
+        for number in (1, 2):
+            assert (await ask(pool)).body == b"ok"
+            await asyncio.sleep(0.02)
+            assert asked == number
+        await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (EgressRefused("The address is private."), "address"),
+        (OSError("no such name"), "connect"),
+        (RuntimeError("a defect"), "connect"),
+    ],
+)
+async def test_no_address_is_no_connection(error: Exception, kind: str) -> None:
+    errors: list[BaseException] = []
+
+    async def resolve() -> list[LocalAddress]:
+        raise error
+
+    pool = UpstreamPool(
+        host="localhost", port=1, resolve=resolve, ssl_context=None, on_error=errors.append
+    )
+    receiver = await ask(pool)
+    assert (failure(receiver).kind, failure(receiver).sent) == (kind, False)
+    assert errors == ([error] if isinstance(error, RuntimeError) else [])
+    await pool.close()
+
+
+async def test_connecting_times_out() -> None:
+    async def resolve() -> list[LocalAddress]:
+        await asyncio.sleep(10)
+        return []
+
+    pool = UpstreamPool(
+        host="localhost",
+        port=1,
+        resolve=resolve,
+        ssl_context=None,
+        limits=PoolLimits(connect_seconds=0.1),
+        on_error=no_error,
+    )
+    receiver = await ask(pool)
+    assert (failure(receiver).kind, failure(receiver).sent) == ("connect", False)
+    await pool.close()
+
+
+async def test_no_tls_is_a_failure_before_anything_is_sent() -> None:
+    got = b""
+
+    async def serve(peer: RawClient, number: int) -> None:
+        nonlocal got
+        del number
+        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        got = await peer.reader.read()
+
+    async with raw_upstream(serve) as port:
+
+        async def resolve() -> list[LocalAddress]:
+            return [LocalAddress("127.0.0.1", port)]
+
+        pool = UpstreamPool(
+            host="localhost",
+            port=port,
+            resolve=resolve,
+            ssl_context=ssl.create_default_context(),
+            on_error=no_error,
+        )
+        receiver = await ask(pool)
+        assert (failure(receiver).kind, failure(receiver).sent) == ("tls", False)
+        assert b"GET" not in got
+        await pool.close()
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+async def test_requests_wait_for_a_connection_and_go_in_order() -> None:
+    order: list[bytes] = []
+
+    async def serve(peer: RawClient, number: int) -> None:
+        del number
+        while True:
+            order.append((await peer.until(b"\r\n\r\n")).split(b" ")[1])
+            await asyncio.sleep(0.005)
+            peer.send(OK)
+
+    limits = PoolLimits(connections=1)
+    async with raw_upstream(serve) as port, pool_to(port, limits=limits) as pool:
+        receivers = [RecordingReceiver() for _ in range(10)]
+        for number, receiver in enumerate(receivers):
+            pool.request(method="GET", target=b"/%d" % number, headers=b"", receiver=receiver)
+        assert pool.waiting_count == 10
+        for receiver in receivers:
+            await receiver.ended()
+            assert receiver.body == b"ok"
+        assert order == [b"/%d" % number for number in range(10)]
+        assert pool.open_count == 1
+
+
+async def test_more_than_may_wait_fails_at_once_and_too_long_fails_later() -> None:
+    limits = PoolLimits(connections=1, waiting=2, waiting_seconds=0.2)
+    async with raw_upstream(silent) as port, pool_to(port, limits=limits) as pool:
+        busy = RecordingReceiver()
+        request = get(pool, busy)
+        await asyncio.sleep(0.1)
+        assert (pool.open_count, pool.waiting_count) == (1, 0)
+        waiting = [RecordingReceiver() for _ in range(3)]
+        for receiver in waiting:
+            get(pool, receiver)
+            assert receiver.events == [], "never before request() has returned"
+        await waiting[2].ended()
+        assert waiting[0].events == []
+        for receiver in waiting:
+            await receiver.ended()
+            assert (failure(receiver).kind, failure(receiver).sent) == ("pool_full", False)
+        assert pool.waiting_count == 0
+        request.cancel()
+        assert busy.events == []
+
+
+async def test_an_upstream_that_does_not_answer_times_out() -> None:
+    limits = PoolLimits(response_seconds=0.2)
+    async with raw_upstream(silent) as port, pool_to(port, limits=limits) as pool:
+        receiver = await ask(pool)
+        assert (failure(receiver).kind, failure(receiver).sent) == ("timeout", True)
+        assert pool.open_count == 0
+
+
+async def test_a_slow_answer_lives_and_one_that_stops_times_out() -> None:
+    async def serve(peer: RawClient, number: int) -> None:
+        await peer.until(b"\r\n\r\n")
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        for byte in b"abcdef"[: 6 - number * 3]:
+            await asyncio.sleep(0.08)
+            peer.send(bytes([byte]))
+        await peer.reader.read()
+
+    limits = PoolLimits(response_seconds=0.3)
+    async with raw_upstream(serve) as port, pool_to(port, limits=limits) as pool:
+        slow, stopping = await asyncio.gather(ask(pool), ask(pool))
+        if slow.failure is not None:
+            slow, stopping = stopping, slow
+        assert slow.body == b"abcdef"
+        assert stopping.body == b"abc"
+        assert failure(stopping).kind == "timeout"
+
+
+# --- giving up, back-pressure, defects -----------------------------------------------------------
+
+
+async def test_a_cancelled_request_closes_its_connection_and_hears_nothing_more() -> None:
+    gone = asyncio.Event()
+
+    async def serve(peer: RawClient, number: int) -> None:
+        del number
+        await peer.until(b"\r\n\r\n")
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        assert await peer.rest() == b""
+        gone.set()
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        receiver = RecordingReceiver()
+        request = get(pool, receiver)
+        await receiver.until("data")
+        request.cancel()
+        request.cancel()
+        async with asyncio.timeout(5):
+            await gone.wait()
+        assert receiver.events == ["head", "data"]
+        assert pool.open_count == 0
+
+
+async def test_a_request_cancelled_while_it_waits_is_never_sent() -> None:
+    requests: list[bytes] = []
+    async with (
+        raw_upstream(answering(OK, OK, requests=requests)) as port,
+        pool_to(port) as pool,
+    ):
+        receiver = RecordingReceiver()
+        get(pool, receiver).cancel()
+        await ask(pool)
+        assert receiver.events == []
+        assert len(requests) == 1
+
+
+async def test_a_late_cancel_does_not_touch_the_next_request() -> None:
+    async with raw_upstream(forever) as port, pool_to(port) as pool:
+        first = RecordingReceiver()
+        request = get(pool, first)
+        await first.ended()
+        second = RecordingReceiver()
+        get(pool, second)
+        request.cancel()
+        request.pause_reading()
+        await second.ended()
+        assert second.events[-1] == "complete"
+        assert pool.open_count == 1
+
+
+async def test_a_slow_receiver_pauses_the_upstream() -> None:
+    sent = 0
+
+    async def serve(peer: RawClient, number: int) -> None:
+        nonlocal sent
+        del number
+        await peer.until(b"\r\n\r\n")
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while sent < 100_000_000:
+            peer.send(b"x" * 100_000)
+            sent += 100_000
+            await peer.writer.drain()
+
+    limits = PoolLimits(response_seconds=0.3)
+    async with raw_upstream(serve) as port, pool_to(port, limits=limits) as pool:
+        receiver = RecordingReceiver()
+        request = get(pool, receiver)
+        await receiver.until("data")
+        request.pause_reading()
+        await asyncio.sleep(0.6)
+        stalled = sent
+        taken = len(receiver.body)
+        assert stalled < 50_000_000
+        assert taken <= 1024 * 1024
+        assert receiver.failure is None, "time must not run while we are the slow side"
+        request.resume_reading()
+        await asyncio.sleep(0.1)
+        assert len(receiver.body) > taken
+        request.cancel()
+
+
+async def test_a_slow_upstream_pauses_the_sender() -> None:
+    go_on = asyncio.Event()
+
+    async def serve(peer: RawClient, number: int) -> None:
+        del number
+        await go_on.wait()
+        end = b""
+        while end != b"\r\n0\r\n\r\n":
+            end = (end + await peer.reader.read(100_000))[-7:]
+        peer.send(OK)
+
+    async with raw_upstream(serve) as port, pool_to(port) as pool:
+        receiver = RecordingReceiver()
+        request = pool.request(
+            method="POST", target=b"/", headers=b"", receiver=receiver, body=None
+        )
+        written = 0
+        while "pause" not in receiver.events or receiver.events[-1] == "resume":
+            request.write(b"x" * 65536)
+            written += 65536
+            await asyncio.sleep(0)
+            assert written < 50_000_000
+        go_on.set()
+        while receiver.events[-1] != "resume":
+            receiver.changed.clear()
+            await receiver.changed.wait()
+        request.finish()
+        await receiver.ended()
+        assert receiver.body == b"ok"
+
+
+class Defective(RecordingReceiver):
+    def data_received(self, data: bytes) -> None:
+        raise LookupError(data)
+
+
+async def test_a_defect_of_a_receiver_is_reported_and_ends_its_call_only() -> None:
+    errors: list[BaseException] = []
+    async with (
+        raw_upstream(forever) as port,
+        pool_to(port, on_error=errors.append) as pool,
+    ):
+        receiver = Defective()
+        get(pool, receiver)
+        await receiver.ended()
+        assert failure(receiver).kind == "protocol"
+        assert [type(error) for error in errors] == [LookupError]
+        assert (await ask(pool)).body == b"ok"
+
+
+async def test_a_closed_pool_takes_nothing_and_keeps_nothing() -> None:
+    async with raw_upstream(forever) as port, pool_to(port) as pool:
+        await ask(pool)
+        waiting = RecordingReceiver()
+        await pool.close()
+        await asyncio.sleep(0)
+        get(pool, waiting)
+        await waiting.ended()
+        assert (failure(waiting).kind, failure(waiting).sent) == ("connect", False)
+        await asyncio.sleep(0.02)
+        assert pool.open_count == 0
