@@ -34,7 +34,12 @@ def command(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Listen on this port instead of the one in gateway.toml."
+            min=0,
+            max=65534,
+            metavar="N",
+            help="Listen on this port, and serve metrics on the next one, instead of those in"
+            " gateway.toml. 0 takes free ones.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -187,12 +187,18 @@ def print_posture() -> int:
 
 
 def with_port(configuration: GatewayConfiguration, port: int | None) -> GatewayConfiguration:
-    """The configuration with another port in its first listening address."""
+    """The configuration with another port in its first listening address.
+
+    Metrics move to the next port, so that two gateways with ports of their own do not meet there.
+    """
     if port is None or not configuration.listen:
         return configuration
     first, *others = configuration.listen
+    metrics = configuration.metrics
+    if metrics is not None:
+        metrics = Address(host=metrics.host, port=port + 1 if port else 0)
     return msgspec.structs.replace(
-        configuration, listen=(Address(host=first.host, port=port), *others)
+        configuration, listen=(Address(host=first.host, port=port), *others), metrics=metrics
     )
 
 

@@ -6,7 +6,12 @@ reason, and is said at start, by `keylease doctor`, and by whoever reports on th
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+ISOLATING: Final = ("own user", "confined by Landlock")
+"""The measures that keep the zones apart; one of them is enough."""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,11 +30,11 @@ class Posture(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def in_words(self) -> str:
-        """One line for a log: what is on, then what the reader should act on."""
-        on = [measure.name for measure in self.measures if measure.on]
-        off = [
-            f"{measure.name} off: {measure.reason}" for measure in self.measures if not measure.on
-        ]
-        parts = [", ".join(on) or "nothing hardened", *off]
+        """One line for a log: what is on, what is off and why, what the reader should act on."""
+        isolating = [m.name for m in self.measures if m.on and m.name in ISOLATING]
+        parts = [f"zones isolated: {' and '.join(isolating)}"] if isolating else []
+        others = [m.name for m in self.measures if m.on and m.name not in ISOLATING]
+        parts += [", ".join(others)] if others else ["nothing hardened"]
+        parts += [f"{m.name} off: {m.reason}" for m in self.measures if not m.on]
         parts += [f"WARNING {warning}" for warning in self.warnings]
         return "posture: " + "; ".join(parts)

@@ -12,9 +12,8 @@ from typing import Final
 from keylease.contracts.leases import DEFAULT_LIFETIME
 from keylease.contracts.policy import Limits, PolicyBundle
 from keylease.strongroom.configuration import GatewayConfiguration
-from keylease.strongroom.hardening.posture import Measure
+from keylease.strongroom.hardening.posture import ISOLATING, Measure
 
-_ISOLATING: Final = frozenset({"own user", "confined by Landlock"})
 _WORLD_READABLE: Final = 0o004
 
 
@@ -23,7 +22,7 @@ def weaknesses_of_process(
 ) -> tuple[str, ...]:
     """What the process itself could not be protected from."""
     found = []
-    if not any(measure.on for measure in measures if measure.name in _ISOLATING):
+    if not any(measure.on for measure in measures if measure.name in ISOLATING):
         found.append("zones not isolated: neither an own user nor Landlock protects the keys here")
     if shares_environment:
         found.append(
