@@ -20,7 +20,8 @@ def uuid7(clock: Clock, *, random_bytes: Callable[[int], bytes] = os.urandom) ->
     value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80
     value |= _VERSION_7 | ((random >> 62) & 0xFFF) << 64
     value |= _VARIANT | (random & 0x3FFF_FFFF_FFFF_FFFF)
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def derived_id(organization_id: str, kind: str, name: str) -> str:

@@ -69,10 +69,13 @@ class Account:
     """One call, from its lease to its record."""
 
     __slots__ = (
+        "_body",
         "_clock",
         "_closed",
         "_holds",
         "_link",
+        "_members",
+        "_reservation",
         "_started",
         "answer_bytes",
         "capture",
@@ -86,7 +89,6 @@ class Account:
         "price",
         "provider_request_id",
         "request_id",
-        "reservation",
         "retries",
         "started_at",
         "status",
@@ -125,7 +127,9 @@ class Account:
         self.credential_version = ""
         self.provider_request_id = ""
         self.price: PriceQuote | None = None
-        self.reservation = _NOTHING
+        self._body = b""
+        self._members: dict[str, object] = {}
+        self._reservation: Reservation | None = None
         self.capture: ContentCapture | None = None
         self.retries = 0
         self.status = 0
@@ -138,13 +142,28 @@ class Account:
         """The record is written."""
         return self._closed
 
+    def expects(self, body: bytes, members: dict[str, object]) -> None:
+        """What the target will be sent; bounds what the call may use."""
+        self._body = body
+        self._members = members
+        self._reservation = None
+
     @property
-    def needs_price(self) -> bool:
-        """A limit in money counts this call."""
-        target = self.target
-        return target is not None and any(
-            bound.key.kind is LimitKind.MICRO_USD for bound in target.bounds
-        )
+    def reservation(self) -> Reservation:
+        """An upper bound of what the call may use; computed when it is first needed."""
+        found = self._reservation
+        if found is None:
+            found = _NOTHING
+            if self.operation.spends and self._body:
+                found = reserve(self._body, self._members, self.operation, self.upstream_model)
+            self._reservation = found
+        return found
+
+    def forget_body(self) -> None:
+        """A long answer begins: only the bound is kept of the request, and not its body."""
+        self._reservation = self.reservation
+        self._body = b""
+        self._members = {}
 
     def first_chunk(self) -> None:
         """The first byte of the answer's body is here."""

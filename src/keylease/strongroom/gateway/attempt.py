@@ -57,6 +57,10 @@ class AttemptOwner(Protocol):
         """Nothing was sent: another target may be tried."""
         ...
 
+    def long_answer(self) -> None:
+        """The answer passes piece by piece; the request is not needed any more."""
+        ...
+
     def credential_refused(self, attempt: Attempt) -> None:
         """The provider answered 401; the attempt is over."""
         ...
@@ -127,8 +131,8 @@ class Attempt:
         account = self._owner.account
         fields = AnswerFields(head.headers, account.request_id.encode())
         try:
-            for _, value in fields.headers:
-                self._guard.check(value)
+            # A secret has no line breaks, so joining the values joins no parts of one.
+            self._guard.check(b"\n".join([value for _, value in fields.headers]))
         except CredentialEchoed as error:
             self._drop()
             self._owner.echoed(self, error)
@@ -168,6 +172,7 @@ class Attempt:
             bool(self.learns) or not head.has_body or (length is not None and length <= HELD_WHOLE)
         )
         if not self._collect:
+            self._owner.long_answer()
             self.started = True
             self._owner.responder.start(head.status, fields.headers, content_length=length)
 

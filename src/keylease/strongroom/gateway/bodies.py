@@ -24,40 +24,68 @@ _BATCH_REQUESTS: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ANYTHING: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder()
 _INCLUDE_USAGE: Final = "include_usage"
+_CONTAINERS: Final = frozenset({dict, list})
 _WHERE_OBJECTS_ARE_FREE: Final = frozenset({"metadata"})
 """Members whose content is the caller's own and means nothing to the provider."""
+
+
+class References:
+    """Members of a request body that name stored objects."""
+
+    __slots__ = ("hints", "members")
+
+    def __init__(self, members: frozenset[str]) -> None:
+        self.members = members
+        shortest = {name for name in members if not any(o != name and o in name for o in members)}
+        self.hints = (b"\\u", *(name.encode() for name in shortest))
+        """Nothing is named in a body that contains none of these bytes."""
 
 
 class JsonBody:
     """A checked JSON object and the bytes that will be sent."""
 
-    __slots__ = ("_raw", "data", "members")
+    __slots__ = ("_canonical", "_raw", "data", "members")
 
     def __init__(self, data: bytes) -> None:
         """Check ``data``; raises ``RequestMalformed``."""
         try:
-            raw = _RAW_MEMBERS.decode(data)
             members = _ANYTHING.decode(data)
         except UnicodeDecodeError as error:
             raise RequestMalformed("The request body is not UTF-8.") from error
         except RecursionError as error:
             raise RequestMalformed("The request body is nested too deeply.") from error
         except msgspec.ValidationError as error:
-            raise RequestMalformed(
-                "The request body is not a JSON object, or a number in it is out of range."
-            ) from error
+            raise RequestMalformed("A number in the request body is out of range.") from error
         except msgspec.DecodeError as error:
             raise RequestMalformed("The request body is not valid JSON.") from error
+        if type(members) is not dict:
+            raise RequestMalformed("The request body is not a JSON object.")
+        self.data = data
+        self.members: dict[str, object] = members
+        self._raw: dict[str, msgspec.Raw] | None = None
+        # What was read, written again, is byte for byte what was sent: then nothing was sent
+        # twice at any depth. Most clients write their JSON in this form; others are looked at
+        # more closely.
+        self._canonical = _is_canonical(members, data)
+        if not self._canonical:
+            self._refuse_duplicates()
+
+    def _refuse_duplicates(self) -> None:
+        """Find a member that was sent twice at the top level."""
+        raw = self.raw()
         # Written compactly and without escapes in its keys, an object is exactly as long as its
         # members. A difference may be harmless white space, or a member that was sent twice.
         length = 1 if raw else 2
         for key, value in raw.items():
             length += len(key) + 4 + len(memoryview(value))
-        if length != len(data):
-            _refuse_duplicates(data)
-        self.data = data
-        self.members: dict[str, object] = members
-        self._raw = raw
+        if length != len(self.data):
+            _refuse_duplicates(self.data)
+
+    def raw(self) -> dict[str, msgspec.Raw]:
+        """The members at the top level as they were sent."""
+        if self._raw is None:
+            self._raw = _RAW_MEMBERS.decode(self.data)
+        return self._raw
 
     @property
     def model(self) -> str:
@@ -84,7 +112,7 @@ class JsonBody:
         """The body with other members at the top level; every other byte of a value is kept."""
         if not model and not include_usage:
             return self.data
-        raw: dict[str, object] = dict(self._raw)
+        raw: dict[str, object] = dict(self.raw())
         if model:
             raw["model"] = model
         if include_usage:
@@ -98,13 +126,13 @@ class JsonBody:
         """A batch's body with the models of its requests renamed."""
         if all(old == new for old, new in renamed.items()):
             return self.data
-        requests = _BATCH_REQUESTS.decode(self._raw["requests"])
+        requests = _BATCH_REQUESTS.decode(self.raw()["requests"])
         for request in requests:
             parameters: dict[str, object] = dict(_RAW_MEMBERS.decode(request["params"]))
             model = msgspec.json.decode(parameters["model"], type=str)  # type: ignore[call-overload]  # a Raw, checked by batch_models
             parameters["model"] = renamed[model]
             request["params"] = msgspec.Raw(_ENCODER.encode(parameters))
-        return _ENCODER.encode({**self._raw, "requests": requests})
+        return _ENCODER.encode({**self.raw(), "requests": requests})
 
     def batch_models(self) -> tuple[str, ...]:
         """The models that the requests of an Anthropic batch name, each once."""
@@ -123,21 +151,37 @@ class JsonBody:
         self._walk(frozenset(), duplicates=True)
         return tuple(found)
 
-    def objects(self, references: frozenset[str], *, items: bool) -> tuple[str, ...]:
+    def objects(self, references: References, *, items: bool) -> tuple[str, ...]:
         """Identifiers of stored objects that the body names, at any depth.
 
         ``items`` also looks for earlier output items that ``input`` refers to (the Responses API).
         """
-        data = self.data
-        escaped = b"\\u" in data
-        named = escaped or any(reference.encode() in data for reference in references)
         found: list[str] = []
-        if named or (b'"prompt"' in data and isinstance(self.members.get("prompt"), dict)):
-            members = frozenset(references | {"prompt"})
-            found += self._walk(members, duplicates=False)
+        if self._may_name(references):
+            found += self._walk(references.members, duplicates=False)
+        prompt = self.members.get("prompt")  # an object is a stored prompt; otherwise it is text
+        if type(prompt) is dict:
+            found += self._walk(frozenset({"prompt"}), duplicates=False)
         if items:
             found += _items(self.members.get("input"))
         return tuple(dict.fromkeys(found))
+
+    def _may_name(self, references: References) -> bool:
+        """Whether it is worth to look closely."""
+        if not self._canonical:
+            return any(hint in self.data for hint in references.hints)
+        # Looking at the members that were read is faster than searching the bytes, and nothing
+        # hides behind a duplicate in a body of the canonical form.
+        disjoint = references.members.isdisjoint
+        left: list[object] = [self.members]
+        for value in left:
+            if type(value) is dict:
+                if not disjoint(value):
+                    return True
+                left += [item for item in value.values() if type(item) in _CONTAINERS]
+            elif type(value) is list:
+                left += [item for item in value if type(item) in _CONTAINERS]
+        return False
 
     def _walk(self, references: frozenset[str], *, duplicates: bool) -> list[str]:
         """Collect what ``references`` name, also in members that another of the same name hides."""
@@ -154,11 +198,18 @@ class JsonBody:
 
         top = [
             (key, json.loads(bytes(raw), object_pairs_hook=visit))
-            for key, raw in self._raw.items()
+            for key, raw in self.raw().items()
             if key not in _WHERE_OBJECTS_ARE_FREE
         ]
         visit(top)
         return found
+
+
+def _is_canonical(members: dict[str, object], data: bytes) -> bool:
+    try:
+        return _ENCODER.encode(members) == data
+    except (msgspec.EncodeError, OverflowError):
+        return False  # an integer beyond 64 bits
 
 
 def _refuse_duplicates(data: bytes) -> None:

@@ -33,7 +33,7 @@ from keylease.primitives.http1.interfaces import RequestHead, Responder, Upstrea
 from keylease.primitives.tasks import TaskOwner
 from keylease.strongroom.configuration import WireLimits
 from keylease.strongroom.gateway import objects
-from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account, PriceBook, reserve
+from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account, PriceBook
 from keylease.strongroom.gateway.admission import RevocationChecks
 from keylease.strongroom.gateway.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.attempt import Attempt, error_for
@@ -346,7 +346,7 @@ class Exchange:
         environment = self._environment
         operation = self._operation
         if operation.spends:
-            self._reserve_tokens(target)
+            self._expect(target)
             known, account.price = environment.prices.at_hand(
                 target.provider.name, account.upstream_model
             )
@@ -383,22 +383,19 @@ class Exchange:
             raise revoked
         raise ModelNotAllowed("No credential is left that could serve this call.")
 
-    def _reserve_tokens(self, target: ResolvedTarget) -> None:
+    def _expect(self, target: ResolvedTarget) -> None:
+        """Tell the account what the call may use, and what of its text is recorded."""
         body = self._body
+        account = self.account
         if isinstance(body, JsonBody):
-            account = self.account
-            account.reservation = reserve(
-                body.data, body.members, self._operation, account.upstream_model
-            )
+            account.expects(body.data, body.members)
             if self._decision is not None and self._decision.capture and account.capture is None:
                 account.capture = ContentCapture(
                     target.provider.wire_format, streamed=body.streamed
                 )
                 account.capture.request(body.data)
-        elif isinstance(body, FormBody):
-            self.account.reservation = reserve(
-                body.data, {}, self._operation, self.account.upstream_model
-            )
+        elif body is not None:
+            account.expects(body.data, {})
 
     async def _prepare(self, target: ResolvedTarget) -> None:
         """What ``_try_next_target`` does, with waiting."""
@@ -504,6 +501,11 @@ class Exchange:
             self._try_next_target()
         except KeyleaseError as error:
             self._refuse(error)
+
+    def long_answer(self) -> None:
+        """The answer passes piece by piece; what was sent need not be kept until its end."""
+        self.account.forget_body()
+        self._body = None
 
     def credential_refused(self, attempt: Attempt) -> None:
         """A 401: fetch the secret afresh, once, and send once more if that was an upload not."""

@@ -136,8 +136,9 @@ def test_usage_is_asked_for_beside_other_stream_options() -> None:
 def test_stored_objects_are_found_at_any_depth(
     body: dict[str, object], expected: list[str]
 ) -> None:
-    found = JsonBody(json.dumps(body).encode()).objects(OPENAI.references, items=True)
-    assert list(found) == expected
+    for separators in ((",", ":"), (", ", ": ")):
+        data = json.dumps(body, separators=separators).encode()
+        assert list(JsonBody(data).objects(OPENAI.references, items=True)) == expected
 
 
 def test_an_object_cannot_hide_behind_a_duplicate_or_an_escape() -> None:
@@ -145,6 +146,8 @@ def test_an_object_cannot_hide_behind_a_duplicate_or_an_escape() -> None:
         b'{"conversation":{"id":"mine","id":"theirs"},"x":{"file_id":"a","file_id":1}}'
     )
     assert {"theirs", "a"} <= set(twice.objects(OPENAI.references, items=True))
+    whole = JsonBody(b'{"x":{"source":{"file_id":"theirs"},"source":{}}}')
+    assert whole.objects(OPENAI.references, items=False) == ("theirs",)
     escaped = JsonBody(b'{"x":{"file\\u005fid":"theirs"}}')
     assert escaped.objects(OPENAI.references, items=False) == ("theirs",)
     anthropic = JsonBody(b'{"messages":[{"content":[{"source":{"file_id":"file_1"}}]}]}')

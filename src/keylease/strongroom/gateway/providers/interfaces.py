@@ -19,6 +19,7 @@ import msgspec
 
 from keylease.errors import KeyleaseError
 from keylease.strongroom.catalogue import WireFormat
+from keylease.strongroom.gateway.bodies import References
 
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """What an identifier in a path may look like. No dots, so that no segment is ``..``."""
@@ -116,7 +117,7 @@ class Surface:
         """
         self.wire_format = wire_format
         self.operations = operations
-        self.references = references
+        self.references = References(references)
         self.ask_for_usage = ask_for_usage
         self.error_body = error_body
         self._exact: dict[str, Match] = {}
