@@ -30,6 +30,7 @@ from keylease.cli.environment import strongroom_environment
 from keylease.cli.strongroom_process import strongroom_command
 from keylease.errors import KeyleaseError, ProcessFailed
 from keylease.primitives.clock import Clock, SystemClock
+from keylease.sdk.control import ControlClient
 from keylease.strongroom.hardening.process import no_core_dumps, not_dumpable
 from keylease.strongroom.options import ReadyMessage
 
@@ -45,6 +46,7 @@ STOP_SECONDS: Final = 45.0
 PERMANENT: Final = frozenset({64, 65, 75, 78})
 """Exit statuses after which another try cannot help: configuration, data format, in use."""
 _ENDING_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 3.0
 _MAXIMUM_READY_BYTES: Final = 64 * 1024
 
 
@@ -58,8 +60,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     data_directory: str
     port: int | None = None
     handover: int | None = None
-    no_keys: bool = False
-    """The policy names no credential that could be resolved: offer the demo."""
 
 
 class Supervisor:
@@ -150,7 +150,7 @@ class Supervisor:
             {stopping, reading}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         if reading in done and (message := reading.result()) is not None:
-            self._announce(message)
+            await self._announce(message)
         elif stopping not in done:
             # It ended before it was ready (its own message says why), or it hangs.
             await asyncio.wait(
@@ -217,18 +217,22 @@ class Supervisor:
             return os.dup(master)
         return copy_memory_file(master)
 
-    def _announce(self, message: ReadyMessage) -> None:
+    async def _announce(self, message: ReadyMessage) -> None:
         if self._announced:
             output.say("The gateway is back.")
             return
         self._announced = True
-        for line in announcement(self._plan, message):
+        usable = await asyncio.to_thread(_usable_credentials, Path(self._plan.data_directory))
+        for line in announcement(self._plan, message, usable=usable):
             output.emit(line)
         sys.stdout.flush()
 
 
-def announcement(plan: Plan, message: ReadyMessage) -> list[str]:
-    """What a person sees when the product is up."""
+def announcement(plan: Plan, message: ReadyMessage, *, usable: tuple[str, ...] | None) -> list[str]:
+    """What a person sees when the product is up.
+
+    ``usable`` names the credentials that can be had now; ``None`` when that is not known yet.
+    """
     url = message.urls[0]
     lines = [
         "Keylease is running.",
@@ -240,13 +244,16 @@ def announcement(plan: Plan, message: ReadyMessage) -> list[str]:
         message.posture,
         "",
     ]
-    if plan.no_keys:
+    if usable == ():
         lines += [
             "No provider key is configured yet. Either",
             "  - see a first call without one, in another terminal:  keylease demo",
-            f"  - or name where your key lives in {plan.policy_file}",
+            "  - put a key into the sealed store:  keylease secret put openai",
+            f"  - or say in {plan.policy_file} where yours lives.",
         ]
     else:
+        if usable:
+            lines += [f"Credentials that can be used now: {', '.join(usable)}.", ""]
         lines += [
             "A first call, in another terminal:",
             "  keylease run -- python your_program.py",
@@ -255,6 +262,15 @@ def announcement(plan: Plan, message: ReadyMessage) -> list[str]:
             '  export OPENAI_API_KEY="$(keylease lease create)"',
         ]
     return [*lines, "Ctrl-C stops it."]
+
+
+def _usable_credentials(data_directory: Path) -> tuple[str, ...] | None:
+    try:
+        with ControlClient(data_directory, timeout=_CHECK_SECONDS) as control:
+            checks = control.call("credentials.check")
+    except KeyleaseError:
+        return None  # only the advice on the screen depends on it; `keylease doctor` says more
+    return tuple(check["name"] for check in checks if check["available"])
 
 
 def copy_memory_file(master: int) -> int:
@@ -289,7 +305,6 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
     parser.add_argument("--policy-file", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int)
-    parser.add_argument("--no-keys", action="store_true")
     parser.add_argument("--handover-fd", type=int)
     given = parser.parse_args(arguments)
     if given.handover_fd is not None:
@@ -301,7 +316,6 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
         data_directory=str(given.data_dir),
         port=given.port,
         handover=given.handover_fd,
-        no_keys=given.no_keys,
     )
 
 

@@ -18,13 +18,10 @@ from keylease.cli import output
 from keylease.cli.environment import handover_environment, kept_names
 from keylease.cli.options import ConfigDir, DataDir, settings_from
 from keylease.cli.strongroom_process import strongroom_command
-from keylease.contracts.references import Reference
 from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.settings import Settings, process_environment
 from keylease.strongroom.data_directory import owner_of
 from keylease.strongroom.default_files import VARIABLES, write_first_files
-from keylease.strongroom.policy_file import load_policy
-from keylease.strongroom.startup import NO_ORGANIZATION
 
 
 def command(
@@ -56,7 +53,7 @@ def command(
             " --config-dir, and another --port.",
         )
     write_missing_files(settings)
-    arguments = _supervisor_command(settings, port=port, no_keys=not _has_key(settings))
+    arguments = _supervisor_command(settings, port=port)
     _become(settings, arguments)
 
 
@@ -74,22 +71,7 @@ def write_missing_files(settings: Settings) -> None:
         output.say(f"Wrote {files.policy_file}: credentials, routes and grants.")
 
 
-def _has_key(settings: Settings) -> bool:
-    """Whether any credential could be resolved, as far as can be told without asking a store."""
-    bundle = load_policy(settings.policy_file, organization_id=NO_ORGANIZATION, version=1, now=0)
-    present = process_environment()
-    sealed = (settings.data_dir / "strongroom" / "sealed.json").exists()
-    usable = {"env": False, "sealed": sealed}
-    references = [Reference.parse(credential.reference) for credential in bundle.credentials]
-    return any(
-        bool(present.get(reference.path))
-        if reference.scheme == "env"
-        else usable.get(reference.scheme, True)
-        for reference in references
-    )
-
-
-def _supervisor_command(settings: Settings, *, port: int | None, no_keys: bool) -> list[str]:
+def _supervisor_command(settings: Settings, *, port: int | None) -> list[str]:
     command_line = [sys.executable, "-I", "-m", "keylease.cli.supervisor"]
     command_line += ["--strongroom-python", str(settings.strongroom_python)]
     command_line += ["--gateway-file", str(settings.gateway_file)]
@@ -97,8 +79,6 @@ def _supervisor_command(settings: Settings, *, port: int | None, no_keys: bool) 
     command_line += ["--data-dir", str(settings.data_dir)]
     if port is not None:
         command_line += ["--port", str(port)]
-    if no_keys:
-        command_line.append("--no-keys")
     return command_line
 
 
