@@ -4,7 +4,9 @@ Protects: an answer that could be read in two ways, or that does not end where i
 is reported as failed and its connection closed; no byte of it can become part of another answer.
 Bytes that come while nothing was asked close the connection.
 Does not protect: what an upstream says inside a well-formed answer.
-Limits: memory is one read (256 KiB) or one head, and what the transport holds of a request.
+Limits: memory is one read (256 KiB) or one head, and what the transport holds of a request. Over
+TLS on asyncio's own event loop, a body that only the end of the connection ends may be cut short
+unnoticed: that loop hides whether the end was authentic. uvloop, where the gateway runs, does not.
 """
 
 from __future__ import annotations
