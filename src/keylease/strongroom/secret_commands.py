@@ -146,13 +146,13 @@ def _rekey(options: argparse.Namespace, clock: Clock) -> int:
         passphrase = _new_passphrase(options.new_passphrase_fd)
         store.rekey(Passphrase(passphrase))
         _say("The sealed store is now locked by the passphrase.")
-        _say("hint: Set sealed_passphrase_file under [stores] in gateway.toml.")
+        _say("hint: Set passphrase_file under [stores.sealed] in gateway.toml.")
         return 0
     path = options.new_key_file or _key_file_path(options, _settings(options))
     store.rekey(KeyFile(path, data_directory=options.data_dir))
     _say(f"The sealed store is now locked by {path}.")
     if options.new_key_file:
-        _say("hint: Set sealed_key_file under [stores] in gateway.toml to this file.")
+        _say("hint: Set key_file under [stores.sealed] in gateway.toml to this file.")
     _say("hint: Copies of the store from before are still opened by the old key.")
     return 0
 

@@ -354,7 +354,7 @@ def test_rekey_to_a_passphrase_and_back(command: Command) -> None:
     result = command.run("rekey", f"--new-passphrase-fd={descriptor}", pass_fds=(descriptor,))
     os.close(descriptor)
     assert result.returncode == 0, result.stderr
-    assert "sealed_passphrase_file" in result.stderr
+    assert "passphrase_file" in result.stderr
 
     terminal = Terminal(command, "check", "sealed://a")
     terminal.until("Passphrase of the sealed store")

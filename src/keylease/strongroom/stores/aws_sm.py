@@ -179,7 +179,7 @@ class AwsSecretsManagerStore:
             return SecretInvalid(f"AWS does not take {name} as the name of a secret.")
         return StoreUnavailable(
             f"AWS Secrets Manager in {region} cannot be reached ({kind}).",
-            advice="Check the network and, if set, aws_endpoint in gateway.toml.",
+            advice="Check the network and, if set, endpoint under [stores.aws] in gateway.toml.",
         )
 
 
@@ -233,7 +233,7 @@ def _refusal(code: str, status: int, name: str, region: str) -> StoreError:
 def _timed_out(seconds: float) -> StoreTimedOut:
     return StoreTimedOut(
         f"AWS Secrets Manager did not answer in {seconds:g} seconds.",
-        advice="Check the network, or raise timeout_seconds under [stores] in gateway.toml.",
+        advice="Check the network, or raise timeout under [stores] in gateway.toml.",
     )
 
 

@@ -161,7 +161,7 @@ class _VaultNotConfigured:
     async def fetch(self, reference: Reference) -> FetchedSecret:
         raise StoreUnsupported(
             f"The reference {reference} needs the address of Vault or OpenBao.",
-            advice="Set vault_address under [stores] in gateway.toml.",
+            advice="Set address under [stores.vault] in gateway.toml.",
         )
 
     async def close(self) -> None:

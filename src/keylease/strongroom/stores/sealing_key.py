@@ -65,7 +65,7 @@ class KeyFile:
         if not isinstance(lock, KeyFileLock):
             raise SealedKeyWrong(
                 "The sealed store is locked by a passphrase, and no passphrase was given.",
-                advice="Set sealed_passphrase_file under [stores] in gateway.toml.",
+                advice="Set passphrase_file under [stores.sealed] in gateway.toml.",
             )
         self._refuse_inside_data()
         keys = tuple(_read_key_file(path) for path in (self.path, self.next_path) if path.exists())
@@ -127,7 +127,7 @@ class Passphrase:
         except OSError as error:
             raise SealedKeyMissing(
                 f"The passphrase file {path} cannot be read: {error.strerror}.",
-                advice="Check sealed_passphrase_file under [stores] in gateway.toml.",
+                advice="Check passphrase_file under [stores.sealed] in gateway.toml.",
             ) from None
         return cls(Secret(content.removesuffix(b"\n").removesuffix(b"\r")))
 
@@ -147,7 +147,7 @@ class Passphrase:
         if not isinstance(lock, PassphraseLock):
             raise SealedKeyWrong(
                 "The sealed store is locked by a key file, and a passphrase was given.",
-                advice="Remove sealed_passphrase_file, or run `keylease secret rekey`.",
+                advice="Remove passphrase_file from gateway.toml, or run `keylease secret rekey`.",
             )
         for parameter, (low, high) in _BOUNDS.items():
             if not low <= getattr(lock, parameter) <= high:

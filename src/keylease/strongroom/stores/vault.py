@@ -109,7 +109,7 @@ class VaultStore:
         except TimeoutError:
             raise StoreTimedOut(
                 f"Vault did not answer in {seconds:g} seconds.",
-                advice="Check the network, or raise timeout_seconds under [stores].",
+                advice="Check the network, or raise timeout under [stores] in gateway.toml.",
             ) from None
         raise StoreAccessDenied(
             f"Vault refuses to read {reference.path}.",
@@ -180,7 +180,7 @@ def _check_status(answer: VaultAnswer, reference: Reference) -> None:
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise SecretInvalid(
             f"Vault does not accept the request for {reference.path}.",
-            advice="Check the mount, the path and vault_namespace.",
+            advice="Check the mount, the path and the namespace.",
         )
 
 

@@ -62,7 +62,7 @@ class VaultSession:
         if settings.vault_auth not in METHODS:
             raise StoreUnsupported(
                 f"There is no Vault login method {settings.vault_auth!r}.",
-                advice=f"Set vault_auth in gateway.toml to one of: {', '.join(METHODS)}.",
+                advice=f"Set auth under [stores.vault] to one of: {', '.join(METHODS)}.",
             )
         self._http = http
         self._settings = settings
@@ -125,7 +125,7 @@ class VaultSession:
             if answer.status >= HTTPStatus.BAD_REQUEST:
                 raise StoreAccessDenied(
                     f"Vault refuses the login by {self._settings.vault_auth}.",
-                    advice="Check vault_role, vault_auth_mount and the files in gateway.toml; "
+                    advice="Check role, auth_mount and the files under [stores.vault]; "
                     "Vault's audit log names the reason.",
                 )
             lifetime, renewable = _lifetime(answer, "auth", "lease_duration")
@@ -142,28 +142,26 @@ class VaultSession:
     async def _login_body(self) -> bytes:
         settings = self._settings
         if settings.vault_auth == "approle":
-            role_id = await _file_content(settings.vault_role_id_file, "vault_role_id_file")
+            role_id = await _file_content(settings.vault_role_id_file, "role_id_file")
             body = {"role_id": _text(role_id)}
             if settings.vault_secret_id_file:
-                secret_id = await _file_content(
-                    settings.vault_secret_id_file, "vault_secret_id_file"
-                )
+                secret_id = await _file_content(settings.vault_secret_id_file, "secret_id_file")
                 body["secret_id"] = _text(secret_id)
             return msgspec.json.encode(body)
         jwt_file = settings.vault_jwt_file
         if not jwt_file and settings.vault_auth == "kubernetes":
             jwt_file = KUBERNETES_TOKEN_FILE
-        jwt = await _file_content(jwt_file, "vault_jwt_file")
+        jwt = await _file_content(jwt_file, "jwt_file")
         return msgspec.json.encode({"role": settings.vault_role, "jwt": _text(jwt)})
 
     async def _configured_token(self) -> Secret:
         if self._settings.vault_token_file:
-            return await _file_content(self._settings.vault_token_file, "vault_token_file")
+            return await _file_content(self._settings.vault_token_file, "token_file")
         token = self._environment.get(TOKEN_VARIABLE)
         if token is None or not len(token):
             raise StoreAccessDenied(
                 "There is no Vault token.",
-                advice="Set vault_token_file in gateway.toml, or another vault_auth.",
+                advice="Set token_file under [stores.vault] in gateway.toml, or another auth.",
             )
         return Secret(token.reveal(why="hold it as the session's token"))
 
@@ -259,7 +257,7 @@ async def _file_content(path: str, setting: str) -> Secret:
     if not path:
         raise StoreUnsupported(
             f"The Vault login method needs {setting}.",
-            advice=f"Set {setting} under [stores] in gateway.toml.",
+            advice=f"Set {setting} under [stores.vault] in gateway.toml.",
         )
     try:
         content = await asyncio.to_thread(

@@ -47,7 +47,7 @@ class VaultAnswer:
             pass
         raise SecretInvalid(
             "Vault answered with something that is no JSON object.",
-            advice="Check that vault_address is the address of Vault or OpenBao itself.",
+            advice="Check that address under [stores.vault] is that of Vault or OpenBao itself.",
         )
 
     def mentions(self, word: str) -> bool:
@@ -130,14 +130,14 @@ def _raise_for_state(answer: VaultAnswer) -> None:
     if status < HTTPStatus.BAD_REQUEST:
         raise StoreUnavailable(
             "Vault answered with a redirect, as a standby node does.",
-            advice="Set vault_address to the active node or to a balancer that finds it.",
+            advice="Set address under [stores.vault] to the active node or to a balancer.",
         )
     if status == HTTPStatus.SERVICE_UNAVAILABLE and answer.mentions("sealed"):
         raise StoreUnavailable("Vault is sealed.", advice="Unseal it.")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise StoreUnavailable(
             "Vault limits our requests, or this node is a standby.",
-            advice="Raise the rate limit quota of the mount, or check vault_address.",
+            advice="Raise the rate limit quota of the mount, or check the address.",
         )
     if status == _PRECONDITION:
         raise StoreUnavailable("The Vault node has not caught up with the active one yet.")
@@ -150,13 +150,13 @@ def _checked_address(address: str, posture: Posture) -> str:
     if not address:
         raise StoreUnsupported(
             "vault:// references need the address of Vault or OpenBao.",
-            advice="Set vault_address under [stores] in gateway.toml.",
+            advice="Set address under [stores.vault] in gateway.toml.",
         )
     parts = urlsplit(address)
     host = parts.hostname or ""
     if parts.scheme not in {"https", "http"} or not host or parts.query or parts.username:
         raise StoreUnsupported(
-            "vault_address is no plain https:// address.",
+            "The address of Vault is no plain https:// address.",
             advice="Write it like https://vault.example.com:8200 in gateway.toml.",
         )
     if parts.scheme == "http" and not _is_loopback(host):
@@ -183,7 +183,7 @@ def _tls(ca_file: str) -> ssl.SSLContext:
     except (OSError, ssl.SSLError):
         raise StoreUnsupported(
             f"The CA file {ca_file} cannot be read as certificates.",
-            advice="Check vault_ca_file under [stores] in gateway.toml.",
+            advice="Check ca_file under [stores.vault] in gateway.toml.",
         ) from None
     return context
 
@@ -191,12 +191,12 @@ def _tls(ca_file: str) -> ssl.SSLContext:
 def _timed_out(settings: StoreSettings) -> StoreTimedOut:
     return StoreTimedOut(
         f"Vault did not answer in {settings.timeout_seconds:g} seconds.",
-        advice="Check the network, or raise timeout_seconds under [stores] in gateway.toml.",
+        advice="Check the network, or raise timeout under [stores] in gateway.toml.",
     )
 
 
 def _unreachable(kind: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"Vault cannot be reached ({kind}).",
-        advice="Check that it runs, and vault_address and vault_ca_file in gateway.toml.",
+        advice="Check that it runs, and address and ca_file under [stores.vault] in gateway.toml.",
     )

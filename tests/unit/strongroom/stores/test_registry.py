@@ -60,7 +60,7 @@ async def test_each_reference_goes_to_its_store(tmp_path: Path) -> None:
 
 async def test_vault_without_an_address_says_what_to_set(tmp_path: Path) -> None:
     registry = build(tmp_path)
-    with pytest.raises(StoreUnsupported, match="vault_address"):
+    with pytest.raises(StoreUnsupported, match="address"):
         await registry.fetch(reference("vault://secret/x#key"))
     await registry.close()
 

@@ -177,7 +177,7 @@ def nothing(_: httpx.Request) -> httpx.Response:
     ],
 )
 def test_odd_addresses_are_refused(address: str) -> None:
-    with pytest.raises(StoreUnsupported, match="vault_address"):
+    with pytest.raises(StoreUnsupported, match="address"):
         Scripted(nothing, vault_address=address)
 
 
@@ -187,7 +187,7 @@ def test_an_unknown_method_names_the_known_ones() -> None:
 
 
 async def test_a_method_without_its_file_is_told() -> None:
-    for method, setting in (("approle", "vault_role_id_file"), ("jwt", "vault_jwt_file")):
+    for method, setting in (("approle", "role_id_file"), ("jwt", "jwt_file")):
         scripted = Scripted(nothing, vault_auth=method)
         with pytest.raises(StoreUnsupported, match=setting):
             await scripted.store.fetch(WANTED)
@@ -196,7 +196,7 @@ async def test_a_method_without_its_file_is_told() -> None:
 
 async def test_a_file_that_is_not_there_is_told() -> None:
     scripted = Scripted(nothing, vault_token_file="/nonexistent/token")
-    with pytest.raises(StoreAccessDenied, match="vault_token_file"):
+    with pytest.raises(StoreAccessDenied, match="token_file"):
         await scripted.store.fetch(WANTED)
     await scripted.store.close()
 
