@@ -26,6 +26,7 @@ from keylease.strongroom.hardening.needs import (
     configured_files,
     env_names,
     interpreter_needs,
+    replaced_files,
     uses_scheme,
 )
 from keylease.strongroom.hardening.posture import Measure, Posture
@@ -216,7 +217,7 @@ def _separate(
     options: GatewayOptions, configuration: GatewayConfiguration, sealing_key: Path | None
 ) -> tuple[Measure, ...]:
     needs = interpreter_needs()
-    files = configured_files(configuration)
+    files = (*configured_files(configuration), *replaced_files(configuration))
     key_files = (str(sealing_key),) if sealing_key is not None else ()
     ports = tuple(address.port for address in configuration.listen)
     if configuration.metrics is not None:

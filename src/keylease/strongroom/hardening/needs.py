@@ -89,6 +89,23 @@ def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in files if path))
 
 
+def replaced_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
+    """Directories of files that are read again and that their writers replace by renaming.
+
+    Landlock names files by inode: a file that took the place of another one is only reached
+    through its directory.
+    """
+    stores = configuration.stores
+    files = (
+        configuration.policy_file,
+        stores.vault_token_file,
+        stores.vault_role_id_file,
+        stores.vault_secret_id_file,
+        stores.vault_jwt_file,
+    )
+    return tuple(dict.fromkeys(str(Path(path).parent) for path in files if path))
+
+
 def uses_scheme(configuration: GatewayConfiguration, scheme: str) -> bool:
     """Whether gateway.toml lets any reference of a store be used."""
     patterns = [binding.reference for binding in configuration.bindings]
