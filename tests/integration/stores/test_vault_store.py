@@ -623,3 +623,15 @@ async def test_a_sealed_vault_says_so(stores: Opened, tmp_path: Path) -> None:
         own.call("PUT", "sys/seal")
         with pytest.raises(StoreUnavailable, match="Vault is sealed"):
             await fetch(store, "vault://secret/x#key")
+
+
+async def test_tls_is_verified_with_the_ca_file(stores: Opened, tmp_path: Path) -> None:
+    with running_bao(tmp_path, tls=True) as own:
+        value = fake_key()
+        own.put_v2("x", key=value)
+        trusting = StoreSettings(vault_address=own.address, vault_ca_file=str(own.ca_file))
+        store = stores.store(trusting, VAULT_TOKEN=own.root)
+        assert opened(await fetch(store, "vault://secret/x#key")) == value
+        strict = stores.store(StoreSettings(vault_address=own.address), VAULT_TOKEN=own.root)
+        with pytest.raises(StoreUnavailable, match="ConnectError"):
+            await fetch(strict, "vault://secret/x#key")

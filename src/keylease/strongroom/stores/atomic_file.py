@@ -41,6 +41,9 @@ def make_private_directory(path: Path) -> None:
     try:
         for directory in reversed(missing):
             directory.mkdir(mode=DIRECTORY_OWNER_ONLY, exist_ok=True)
+            if os.geteuid() == 0:
+                owner = directory.parent.stat()
+                os.chown(directory, owner.st_uid, owner.st_gid, follow_symlinks=False)
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:

@@ -82,27 +82,37 @@ class KeyFile:
         if not self.path.exists():
             atomic_file.make_private_directory(self.path.parent)
             atomic_file.create(self.path, _written(os.urandom(KEY_BYTES)))
-        return _read_key_file(self.path)
+        return self._read(self.path)
 
     def prepare_next(self) -> Secret:
         """Make a new key that waits beside the key file until ``promote_next``."""
         self._refuse_inside_data()
         atomic_file.make_private_directory(self.path.parent)
         atomic_file.replace(self.next_path, _written(os.urandom(KEY_BYTES)))
-        return _read_key_file(self.next_path)
+        if os.geteuid() == 0 and self.path.exists():
+            owner = self.path.stat()
+            os.chown(self.next_path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        return self._read(self.next_path)
 
     def promote_next(self) -> None:
         """Make the key in waiting the key.
 
         Written in place: a confined gateway may open this very file (its inode), and no other.
         """
-        waiting = _read_key_file(self.next_path)
+        waiting = self._read(self.next_path)
         atomic_file.overwrite(self.path, _written(waiting.reveal(why="move it to its place")))
         try:
             self.next_path.unlink()
             atomic_file.sync_directory(self.path.parent)
         except OSError as error:
             raise StorageError(f"{self.next_path} cannot be removed: {error.strerror}.") from None
+
+    def _read(self, path: Path) -> Secret:
+        trusted = {0, os.geteuid()}
+        if os.geteuid() == 0 and self._data_directory.exists():
+            # The strongroom's own user, to whom a gateway started by root gives both.
+            trusted.add(self._data_directory.stat().st_uid)
+        return _read_key_file(path, trusted=trusted)
 
     def _refuse_inside_data(self) -> None:
         if self.path.resolve().is_relative_to(self._data_directory.resolve()):
@@ -177,7 +187,7 @@ def _written(key: bytes) -> bytes:
     return _PREFIX + base64.b64encode(key) + b"\n"
 
 
-def _read_key_file(path: Path) -> Secret:
+def _read_key_file(path: Path, *, trusted: set[int]) -> Secret:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -200,7 +210,7 @@ def _read_key_file(path: Path) -> Secret:
                 advice=f"Run `chmod 600 {path}`; if others could read it, run "
                 "`keylease secret rekey` and rotate the secrets.",
             )
-        if status.st_uid not in {0, os.geteuid()}:
+        if status.st_uid not in trusted:
             raise SealedKeyExposed(
                 f"The key file {path} belongs to another user (uid {status.st_uid}).",
                 advice=f"Run `chown {os.geteuid()} {path}` if you trust it.",

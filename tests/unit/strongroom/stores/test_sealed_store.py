@@ -380,3 +380,25 @@ def test_a_fifo_in_its_place_does_not_hang(store: SealedStore) -> None:
     os.mkfifo(store.path)
     with pytest.raises(SealedStoreCorrupt):
         store.get("x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for another user")
+def test_what_root_writes_belongs_to_the_owner_of_the_directory(
+    store: SealedStore, tmp_path: Path, clock: ManualClock
+) -> None:
+    """The strongroom has a user of its own; `keylease secret put` may be run by root."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    os.chown(tmp_path / "data", 61141, 61141)
+    put(store)
+    put(store, replace=True)
+    for path in (tmp_path / "data").rglob("*"):
+        assert path.stat().st_uid == 61141, path
+    key = tmp_path / "config" / "sealing.key"
+    os.chown(key, 61141, 61141)
+    value = put(sealed_store(tmp_path, clock), "second")
+    store.rekey(key_file(tmp_path))
+    assert key.stat().st_uid == 61141, "a confined gateway goes on reading its key"
+    assert opened(sealed_store(tmp_path, clock).get("second")) == value
+    os.chown(key, 12345, 12345)
+    with pytest.raises(SealedKeyExposed, match="another user"):
+        sealed_store(tmp_path, clock).get("second")
