@@ -68,13 +68,15 @@ class KeyFile:
                 advice="Set passphrase_file under [stores.sealed] in gateway.toml.",
             )
         self._refuse_inside_data()
-        keys = tuple(_read_key_file(path) for path in (self.path, self.next_path) if path.exists())
-        if not keys:
-            raise SealedKeyMissing(
-                f"The key file of the sealed store is missing: {self.path}.",
-                advice="Bring it back from where you keep a copy; without it nothing can be read.",
-            )
-        return keys
+        if not self.next_path.exists():
+            return (self._read(self.path),)
+        # A store is being sealed again, or a crash came in between: either key may be the right
+        # one, and the key file itself may be half written.
+        waiting = self._read(self.next_path)
+        try:
+            return (self._read(self.path), waiting)
+        except (SealedKeyWrong, SealedKeyMissing):
+            return (waiting,)
 
     def create(self) -> Secret:
         """The key in the file, which is made on first use."""

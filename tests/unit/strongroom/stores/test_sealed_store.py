@@ -402,3 +402,23 @@ def test_what_root_writes_belongs_to_the_owner_of_the_directory(
     os.chown(key, 12345, 12345)
     with pytest.raises(SealedKeyExposed, match="another user"):
         sealed_store(tmp_path, clock).get("second")
+
+
+@pytest.mark.parametrize("damage", [b"", b"keylease-sealing-key-1:AA", None])
+def test_a_key_in_waiting_opens_the_store_when_the_key_file_is_damaged(
+    store: SealedStore, tmp_path: Path, clock: ManualClock, damage: bytes | None
+) -> None:
+    """A crash while the new key was moved to its place; the next writer finishes it."""
+    value = put(store)
+    key = tmp_path / "config" / "sealing.key"
+    waiting = key.with_name("sealing.key.next")
+    waiting.write_bytes(key.read_bytes())
+    waiting.chmod(0o600)
+    if damage is None:
+        key.unlink()
+    else:
+        key.write_bytes(damage)
+    assert opened(sealed_store(tmp_path, clock).get("openai")) == value
+    put(sealed_store(tmp_path, clock), "second")
+    assert not waiting.exists()
+    assert opened(sealed_store(tmp_path, clock).get("second"))
