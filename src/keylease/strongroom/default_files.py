@@ -6,6 +6,7 @@ store or already has in the environment, and nothing for production.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -17,7 +18,10 @@ from keylease.errors import ConfigurationError
 
 VARIABLES: Final = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 """Variables that the providers' own clients read, and the provider of each."""
-_MODELS: Final = {"openai": '["gpt-*", "o*", "text-*"]', "anthropic": '["claude-*"]'}
+_MODELS: Final = {
+    "openai": '["gpt-*", "o*", "text-*", "chatgpt-*", "whisper-*", "tts-*", "dall-e-*"]',
+    "anthropic": '["claude-*"]',
+}
 
 
 class FirstFiles(msgspec.Struct, frozen=True):
@@ -31,7 +35,7 @@ class FirstFiles(msgspec.Struct, frozen=True):
 
 def gateway_text(*, policy_file: str = "keylease.toml") -> str:
     """A gateway.toml that binds the two large providers for development and evals."""
-    bindings = "\n".join(
+    bindings = "".join(
         f"""
 [[binding]]
 reference = "{reference}"
@@ -49,7 +53,7 @@ version = 1
 [gateway]
 listen = "127.0.0.1:4141"
 metrics = "127.0.0.1:4142"
-policy = "{policy_file}"
+policy = {json.dumps(policy_file, ensure_ascii=False)}
 maximum_lease = "15m"
 
 # Which secrets may go where, and what for. The provider's own hosts are meant unless `hosts` names

@@ -13,9 +13,11 @@ from typing import Final
 
 from keylease.strongroom.configuration import Address, Origin
 
-_DURATION: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
-_MILLISECONDS: Final = re.compile(r"(\d{1,9})ms")
-_SIZE: Final = re.compile(r"(\d{1,12}) ?(B|kB|KB|KiB|MB|MiB|GB|GiB)?")
+_DURATION: Final = re.compile(
+    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?"
+)
+_MILLISECONDS: Final = re.compile(r"([0-9]{1,9})ms")
+_SIZE: Final = re.compile(r"([0-9]{1,12}) ?(B|kB|KB|KiB|MB|MiB|GB|GiB)?")
 _UNITS: Final = {
     None: 1,
     "B": 1,
@@ -27,12 +29,12 @@ _UNITS: Final = {
     "GB": 1000**3,
     "GiB": 1024**3,
 }
-_MONEY: Final = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
+_MONEY: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 _MAXIMUM_MICRO_USD: Final = 10**18
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
-_ORIGIN: Final = re.compile(r"(?:(https?)://)?(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::(\d{1,5}))?/?")
+_ORIGIN: Final = re.compile(r"(?:(https?)://)?(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?/?")
 _BASE_URL: Final = re.compile(r"(https?://[A-Za-z0-9.:\[\]-]+)((?:/[A-Za-z0-9._~-]+)*/?)")
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _MAXIMUM_PORT: Final = 65535
