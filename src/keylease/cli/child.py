@@ -72,9 +72,17 @@ class Child:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.send_signal(number)
             if number == signal.SIGTSTP:
-                # The default action, which a blocked signal does not have: the shell sees that
-                # its job stopped. SIGCONT continues the program and us.
-                os.kill(os.getpid(), signal.SIGSTOP)
+                _stop()
+
+
+def _stop() -> None:
+    """Stop as the signal by default does, so that the shell sees its job stopped by it.
+
+    Not by SIGSTOP: the kernel spares a group that no shell could continue the default action only.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
 
 
 def _next_signal() -> tuple[signal.Signals, bool]:
