@@ -561,7 +561,8 @@ async def test_answering_twice_is_a_defect_and_changes_nothing() -> None:
 
 async def test_drain_closes_idle_connections_and_waits_for_busy_ones() -> None:
     recorder = Recorder(silent)
-    server = Http1Server(recorder, on_error=no_error)
+    limits = ServerLimits(linger_seconds=0.2)
+    server = Http1Server(recorder, limits=limits, on_error=no_error)
     await server.listen(host="127.0.0.1")
     port = server.addresses[0][1]
     async with raw_client(port) as idle, raw_client(port) as busy:

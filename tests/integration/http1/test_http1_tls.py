@@ -24,6 +24,7 @@ from tests.support.http1_kit import (
 )
 
 from keylease.primitives.http1.client import UpstreamPool
+from keylease.primitives.http1.limits import ServerLimits
 from keylease.primitives.http1.server import Http1Server
 
 
@@ -155,7 +156,8 @@ async def test_a_body_that_ends_with_the_connection_needs_a_tls_end(
 
 async def test_malformed_over_tls_is_answered_and_closed(certificate: Path) -> None:
     recorder = Recorder()
-    server = Http1Server(recorder, on_error=no_error)
+    limits = ServerLimits(linger_seconds=0.2)
+    server = Http1Server(recorder, limits=limits, on_error=no_error)
     await server.listen(host="127.0.0.1", ssl_context=server_context(certificate))
     reader, writer = await asyncio.open_connection(
         "127.0.0.1",

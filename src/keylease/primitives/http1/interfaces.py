@@ -90,7 +90,8 @@ class RequestHandler(Protocol):
     """Handles one request; made by a ``HandlerFactory`` when the head is complete.
 
     An exception that leaves a method becomes a plain 500 (or an abort, once the answer has begun)
-    and is reported to the server's ``on_error``.
+    and is reported to the server's ``on_error``. Once the answer is finished nothing is called any
+    more: what is left of the request's body is dropped, or the connection ends with the answer.
     """
 
     def body_received(self, data: bytes) -> None:
@@ -102,7 +103,11 @@ class RequestHandler(Protocol):
         ...
 
     def client_gone(self) -> None:
-        """The client left before the answer was finished. Nothing is called after this."""
+        """The client left before the answer was finished. Nothing is called after this.
+
+        Also when it only closed its sending side, which looks the same; when the body did not
+        come in time, broke its framing or was too large; and when a drain ran out of time.
+        """
         ...
 
     def pause_writing(self) -> None:
