@@ -313,3 +313,16 @@ def test_two_keys_of_one_name_are_refused() -> None:
     doubled = keys.replace(b"]", b"," + keys.split(b"[")[1].split(b"]")[0] + b"]")
     with pytest.raises(SignatureInvalid):
         read_public_keys(doubled)
+
+
+def test_a_lease_that_is_first_seen_late_is_cached_for_what_is_left_of_it() -> None:
+    kit = LeaseKit()
+    token, verifier = kit.token(), kit.verifier()
+    kit.clock.advance(800)
+    verifier.verify(token)
+    kit.clock.set_back(500)
+    kit.clock.advance(99)
+    verifier.verify(token)
+    kit.clock.advance(1)
+    with pytest.raises(LeaseExpired):
+        verifier.verify(token)
