@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from keylease.contracts.references import Reference
-from keylease.errors import SecretInvalid, StoreUnsupported
+from keylease.errors import BindingMissing, SecretInvalid, StoreTimedOut, StoreUnsupported
 from keylease.primitives.clock import Clock
 from keylease.strongroom.configuration import StoreSettings
 from keylease.strongroom.secrets import Secret
@@ -74,6 +74,38 @@ class StoreRegistry:
             return await self._looks.call(functools.partial(signer, reference), seconds=1.0)
         except TimeoutError:
             return None
+
+    async def require_recorded_binding(
+        self, reference: Reference, *, provider: str, host: str
+    ) -> None:
+        """Refuse to send a sealed secret elsewhere than it was sealed for.
+
+        Raises ``BindingMissing`` when the entry was recorded with another provider or without this
+        host, and the store's ``StoreError``. Returns at once for the other stores, and for entries
+        that were recorded without a provider. Ask before each fetch for a credential: it also
+        keeps Keylease's own sealed keys from being used as one.
+        """
+        if reference.scheme != self.sealed.scheme:
+            return
+        seconds = 5.0
+        try:
+            recorded = await self._looks.call(
+                functools.partial(self.sealed.describe, reference.path), seconds=seconds
+            )
+        except TimeoutError:
+            raise StoreTimedOut(
+                f"The sealed store could not be read in {seconds:g} seconds."
+            ) from None
+        if not recorded.provider:
+            return
+        if recorded.provider != provider or host not in recorded.hosts:
+            allowed = ", ".join(recorded.hosts) or "no host"
+            raise BindingMissing(
+                f"{reference} was sealed for {recorded.provider} at {allowed},"
+                f" not for {provider} at {host}.",
+                advice="Put the secret again with the right --provider and --host, or mend the"
+                " credential in the policy.",
+            )
 
     def posture(self) -> tuple[str, ...]:
         """What is weaker than it could be, in words."""

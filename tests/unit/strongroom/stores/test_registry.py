@@ -9,7 +9,7 @@ from tests.support.manual_clock import ManualClock
 from tests.support.store_tools import fake_key, opened, reference
 
 from keylease.contracts.references import SCHEMES, Reference
-from keylease.errors import SecretInvalid, StorageCorrupt, StoreUnsupported
+from keylease.errors import BindingMissing, SecretInvalid, StorageCorrupt, StoreUnsupported
 from keylease.strongroom.configuration import StoreSettings
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores.registry import (
@@ -110,4 +110,25 @@ async def test_building_imports_no_sdk(tmp_path: Path, monkeypatch: pytest.Monke
     for text, extra in (("aws-sm://eu-central-1/x", "aws"), ("keyring://s/n", "keyring")):
         with pytest.raises(StoreUnsupported, match=rf"keylease\[{extra}\]"):
             await registry.fetch(reference(text))
+    await registry.close()
+
+
+async def test_a_sealed_secret_goes_only_where_it_was_sealed_for(tmp_path: Path) -> None:
+    registry = build(tmp_path, OPENAI="x")
+    put = registry.sealed.put
+    put("openai", Secret("x"), provider="openai", hosts=("api.openai.com",))
+    put("free", Secret("x"), provider="", hosts=())
+    put("keylease-lease-signing-key", Secret("x"), provider="keylease", hosts=())
+    require = registry.require_recorded_binding
+    await require(reference("sealed://openai"), provider="openai", host="api.openai.com")
+    for text in ("sealed://free", "env://OPENAI", "vault://secret/x#key"):
+        await require(reference(text), provider="openai", host="elsewhere.example")
+    for name, provider, host in (
+        ("openai", "openai", "elsewhere.example"),
+        ("openai", "anthropic", "api.openai.com"),
+        ("keylease-lease-signing-key", "openai", "api.openai.com"),
+        ("keylease-lease-signing-key", "keylease", "api.openai.com"),
+    ):
+        with pytest.raises(BindingMissing, match="was sealed for"):
+            await require(reference(f"sealed://{name}"), provider=provider, host=host)
     await registry.close()
