@@ -236,7 +236,7 @@ class Attempt:
             self._owner.not_sent(failure)
             return
         # An error status that broke off in its body was not carried out.
-        doubt = self.status == 0 or self.status in _OK
+        doubt = self.may_have_cost
         self._owner.fail(error_for(failure), in_doubt=doubt, final=doubt)
 
     def pause_writing(self) -> None:
@@ -248,6 +248,11 @@ class Attempt:
         """The upstream caught up."""
         if not self.over:
             self._owner.responder.resume_reading()
+
+    @property
+    def may_have_cost(self) -> bool:
+        """The provider did not say that it refused."""
+        return self.status == 0 or self.status in _OK
 
     # --- the owner calls -------------------------------------------------------------------------
 

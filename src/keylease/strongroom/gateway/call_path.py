@@ -20,7 +20,7 @@ from keylease.strongroom.gateway.admission import (
     RevocationChecks,
     SenderChecks,
 )
-from keylease.strongroom.gateway.exchange import CallEnvironment
+from keylease.strongroom.gateway.call_environment import CallEnvironment
 from keylease.strongroom.gateway.interfaces import CoordinatorLink, HttpAnswer
 from keylease.strongroom.gateway.listener import Listener
 from keylease.strongroom.gateway.routing import PolicyHolder

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Final
-from urllib.parse import unquote
 
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import (
@@ -22,28 +21,25 @@ from keylease.errors import (
     KeyleaseError,
     LeaseRevoked,
     ModelNotAllowed,
-    RequestMalformed,
     RequestTooLarge,
     StorageError,
     StoreError,
     UpstreamRefusedCredential,
 )
-from keylease.primitives.clock import Clock
 from keylease.primitives.http1.interfaces import RequestHead, Responder, UpstreamFailure
-from keylease.primitives.tasks import TaskOwner
-from keylease.strongroom.configuration import WireLimits
 from keylease.strongroom.gateway import objects
-from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account, PriceBook
-from keylease.strongroom.gateway.admission import RevocationChecks
+from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account
 from keylease.strongroom.gateway.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.attempt import Attempt, error_for
 from keylease.strongroom.gateway.bodies import FormBody, JsonBody, check_encoding, form_boundary
+from keylease.strongroom.gateway.call_environment import CallEnvironment
 from keylease.strongroom.gateway.caller_fields import CallerFields
+from keylease.strongroom.gateway.choosing import check_query, choose
 from keylease.strongroom.gateway.content import ContentCapture
-from keylease.strongroom.gateway.credentials import Authentication, Authentications
-from keylease.strongroom.gateway.interfaces import CoordinatorLink
+from keylease.strongroom.gateway.credentials import Authentication
 from keylease.strongroom.gateway.metering import MeteredAnswer
 from keylease.strongroom.gateway.model_lists import answer_models
+from keylease.strongroom.gateway.outgoing import render, target_of
 from keylease.strongroom.gateway.providers.interfaces import (
     BodyKind,
     ObjectRole,
@@ -53,7 +49,6 @@ from keylease.strongroom.gateway.providers.interfaces import (
 from keylease.strongroom.gateway.routing import (
     CompiledPolicy,
     Decision,
-    PolicyHolder,
     ResolvedTarget,
 )
 
@@ -62,44 +57,16 @@ _FORM_TYPES: Final = ("multipart/form-data",)
 _JSON_LINE: Final = b"content-type: application/json\r\n"
 _IGNORED_BODY: Final = 64 * 1024
 """Bytes of a body that an operation has no use for; more is refused."""
-_QUERY_VALUE: Final = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%:,[]+"
-)
-
-
-class CallEnvironment:
-    """What every call of a worker shares."""
-
-    def __init__(
-        self,
-        *,
-        limits: WireLimits,
-        clock: Clock,
-        link: CoordinatorLink,
-        policy: PolicyHolder,
-        revocations: RevocationChecks,
-        tasks: TaskOwner,
-        uniform: Callable[[], float],
-    ) -> None:
-        self.limits = limits
-        self.clock = clock
-        self.link = link
-        self.policy = policy
-        self.revocations = revocations
-        self.tasks = tasks
-        self.uniform = uniform
-        self.authentications = Authentications(link)
-        self.prices = PriceBook(link, clock)
 
 
 class Exchange:
     """Handles one request whose lease was verified."""
 
     __slots__ = (
-        "_attempt", "_authentication", "_body", "_body_bytes", "_content_line", "_decision",
-        "_done", "_environment", "_fields", "_head", "_learning", "_limit", "_next_target",
-        "_object_id", "_operation", "_passed_on", "_pieces", "_refreshed", "_surface", "_targets",
-        "_upload", "_upload_ended", "_write_paused", "account", "responder",
+        "_answer", "_attempt", "_authentication", "_body", "_body_bytes", "_content_line",
+        "_decision", "_done", "_environment", "_fields", "_head", "_learning", "_limit",
+        "_next_target", "_object_id", "_operation", "_passed_on", "_pieces", "_refreshed",
+        "_surface", "_targets", "_upload", "_upload_ended", "_write_paused", "account", "responder",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - everything is passed by keyword
@@ -144,6 +111,7 @@ class Exchange:
         self._next_target = 0
         self._authentication: Authentication | None = None
         self._attempt: Attempt | None = None
+        self._answer: MeteredAnswer | None = None
         self._learning = operation.learns
         self._refreshed = False
         self._write_paused = False
@@ -195,7 +163,7 @@ class Exchange:
         answer = None
         if attempt is not None:
             attempt.cancel()
-            answer = attempt.metered()
+            answer = self._answer or attempt.metered()
             names = attempt.streamed_names()
             if names:
                 self._start(lambda: self._remember_quietly(names), "remember objects")
@@ -203,7 +171,7 @@ class Exchange:
             status=self.account.status or CLIENT_GONE,
             answer=answer,
             sent=attempt is not None,
-            in_doubt=attempt is not None,
+            in_doubt=attempt is not None and attempt.may_have_cost,
             client_gone=True,
         )
 
@@ -252,7 +220,11 @@ class Exchange:
         if operation.local:
             self._answer_models(policy)
             return
-        decision = self._decision = self.account.decision = self._decision_of(policy)
+        chosen = choose(
+            policy, self.account.claims, operation, self._body, self._surface.wire_format
+        )
+        decision = self._decision = self.account.decision = chosen.decision
+        self.account.model = chosen.model
         self._passed_on = (
             self._content_line
             + self._fields.passed_on
@@ -285,35 +257,6 @@ class Exchange:
         content_type = self._content_line.partition(b": ")[2].strip().decode("latin-1")
         self._body = FormBody(data, content_type)
         return named
-
-    def _decision_of(self, policy: CompiledPolicy) -> Decision:
-        operation = self._operation
-        body = self._body
-        claims = self.account.claims
-        wire_format = self._surface.wire_format
-        if operation.batch and isinstance(body, JsonBody):
-            return self._batch_decision(policy, body)
-        if body is None or operation.any_model:
-            return policy.decide_without_model(claims, wire_format, every_model=operation.any_model)
-        model = self.account.model = body.model or operation.default_model
-        if not model:
-            raise RequestMalformed("The request names no model.", advice="Set the member 'model'.")
-        return policy.decide(claims, model, wire_format)
-
-    def _batch_decision(self, policy: CompiledPolicy, body: JsonBody) -> Decision:
-        """Every model of a batch must be allowed, and one credential must serve them all."""
-        claims = self.account.claims
-        decisions = [
-            policy.decide(claims, model, self._surface.wire_format) for model in body.batch_models()
-        ]
-        first = decisions[0]
-        if len(decisions) > 1:
-            raise RequestMalformed(
-                "The requests of the batch name more than one model.",
-                advice="Send one batch for each model; each is priced and routed by its model.",
-            )
-        self.account.model = body.batch_models()[0]
-        return first
 
     async def _locate(self, decision: Decision, object_ids: tuple[str, ...]) -> None:
         located = await objects.locate(
@@ -425,54 +368,26 @@ class Exchange:
         self._authentication = authentication
         account = self.account
         account.credential_version = authentication.version
-        body = self._body
-        strip_usage = False
-        content: bytes | None = b""
-        length: int | None = None
-        if self._upload:
-            content, length = None, self._head.content_length
-        elif isinstance(body, JsonBody):
-            strip_usage = (
-                body.streamed
-                and self._operation.name in self._surface.ask_for_usage
-                and not body.asks_for_usage
-            )
-            content = self._json_content(body, include_usage=strip_usage)
-        elif body is not None:
-            renamed = account.upstream_model if account.upstream_model != body.model else ""
-            content = body.rewritten(model=renamed)
+        outgoing = render(self._operation, self._surface, self._body, account)
         attempt = self._attempt = Attempt(
             self,
             authentication,
             wire_format=self._surface.wire_format,
             learns=self._learning,
-            strip_usage=strip_usage,
+            strip_usage=outgoing.strip_usage,
         )
-        tail = self._operation.template
-        if self._object_id:
-            tail = tail.replace("{id}", self._object_id)
-        query = f"?{self._head.query}" if self._head.query else ""
         attempt.request = target.pool.request(
             method=self._operation.method,
-            target=f"{target.prefix}{tail}{query}".encode("ascii"),
+            target=target_of(target.prefix, self._operation, self._object_id, self._head.query),
             headers=authentication.header_lines + self._passed_on,
             receiver=attempt,
-            body=content,
-            content_length=length,
+            body=outgoing.body,
+            content_length=self._head.content_length if self._upload else None,
         )
         if self._write_paused:
             attempt.request.pause_reading()
         if self._upload:
             self._flush(attempt)
-
-    def _json_content(self, body: JsonBody, *, include_usage: bool) -> bytes:
-        account = self.account
-        if self._operation.batch:
-            return body.with_models({account.model: account.upstream_model})
-        renamed = ""
-        if not self._operation.any_model and account.upstream_model != body.model:
-            renamed = account.upstream_model
-        return body.rewritten(model=renamed, include_usage=include_usage)
 
     def _flush(self, attempt: Attempt) -> None:
         """Send what came of an upload before there was anybody to send it to."""
@@ -546,6 +461,7 @@ class Exchange:
         """The answer is whole: remember what it made, then end it."""
         if self._done:
             return
+        self._answer = answer
         if attempt.learned:
             self._start(lambda: self._remember(attempt, answer), "remember objects")
         else:
@@ -643,20 +559,6 @@ class Exchange:
         except BaseException:
             self._refuse(KeyleaseError("The gateway failed to serve this call."))
             raise
-
-
-def check_query(query: str, allowed: frozenset[str]) -> None:
-    """Refuse every query parameter that the operation does not list."""
-    for part in query.split("&"):
-        name, _, value = part.partition("=")
-        name = unquote(name)
-        if name not in allowed or not _QUERY_VALUE.issuperset(value):
-            advice = "Remove it from the URL."
-            if "kll_" in part:
-                advice = "A lease goes into a header, never into the URL. Get a new one."
-            raise RequestMalformed(
-                "The URL has a query parameter that this path does not take.", advice=advice
-            )
 
 
 def _too_large(limit: int) -> RequestTooLarge:

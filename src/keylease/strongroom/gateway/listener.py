@@ -24,8 +24,9 @@ from keylease.primitives.http1.interfaces import Headers, RequestHandler, Reques
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.gateway.admission import Admission
 from keylease.strongroom.gateway.answers import JSON_TYPE, NO_STORE, REQUEST_ID, send_error
+from keylease.strongroom.gateway.call_environment import CallEnvironment
 from keylease.strongroom.gateway.caller_fields import CallerFields
-from keylease.strongroom.gateway.exchange import CallEnvironment, Exchange
+from keylease.strongroom.gateway.exchange import Exchange
 from keylease.strongroom.gateway.interfaces import CoordinatorLink, HttpAnswer
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
 from keylease.strongroom.gateway.providers.interfaces import Match, Surface

@@ -671,3 +671,28 @@ async def test_chat_answers_pass_unchanged_on_both_surfaces() -> None:
     assert call.json == CHAT_ANSWER
     assert call.headers["request-id"] == "req_1"
     assert rig.link.records[0].provider_request_id == "req_1"
+
+
+async def test_usage_counts_although_the_client_left_before_the_end_was_sent() -> None:
+    rig = rig_with()
+    rig.link.object_gate = asyncio.Event()
+    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o"})
+    usage = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
+    rig.upstream.answer({"id": "resp_1", "model": "gpt-4o", "usage": usage})
+    await asyncio.sleep(0.01)
+    call.handler.client_gone()
+    rig.link.object_gate.set()
+    [record] = rig.link.records
+    assert record.usage is not None
+    assert (record.usage.output_tokens, record.estimated, record.client_gone) == (3, False, True)
+    await eventually(lambda: rig.link.objects)
+
+
+async def test_a_client_that_leaves_an_error_answer_pays_nothing() -> None:
+    rig = rig_with()
+    call = rig.chat("gpt-4o")
+    rig.upstream.head(500)
+    rig.upstream.receiver.data_received(b"{")
+    call.handler.client_gone()
+    [record] = rig.link.records
+    assert (record.status, record.usage, record.estimated) == (500, None, False)
