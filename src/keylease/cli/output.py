@@ -14,7 +14,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from keylease.errors import KeyleaseError, SettingsInvalid
+from keylease.errors import Diagnostic, KeyleaseError, SettingsInvalid, Severity
 from keylease.settings import Color, load
 
 _BOLD: Final = "1"
@@ -46,6 +46,16 @@ def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     print(_paint(_aligned(headings, widths), _BOLD, sys.stdout))
     for row in cells:
         print(_aligned(row, widths))
+
+
+def emit_diagnostic(item: Diagnostic) -> None:
+    """Write a diagnostic to stdout, as compilers do: the place, the severity, what, and a hint."""
+    place = f"{item.path}:{item.line}:{item.column}" if item.line else item.path
+    colour = _RED if item.severity is Severity.ERROR else _YELLOW
+    severity = _paint(f"{item.severity.value}:", colour, sys.stdout)
+    print(f"{_paint(_cell(place) + ':', _BOLD, sys.stdout)} {severity} {_cell(item.message)}")
+    if item.suggestion:
+        print(f"    {_paint('hint:', _BLUE, sys.stdout)} {_cell(item.suggestion)}")
 
 
 def say(text: str = "") -> None:
