@@ -96,11 +96,13 @@ def cold_fetch(gateway: ours.Gateway, *, age_seconds: float) -> dict[str, float]
     target = gateway.running()
     measuring.measure(target, kind="closed", model="bench-1k", requests=5)
     slow = []
+    failed = 0
     for _ in range(COLD_CALLS):
         time.sleep(age_seconds * 1.2)
         seen = measuring.measure(target, kind="closed", model="bench-1k", requests=1)
+        failed += measuring.errors([seen])
         slow.append(seen.value("latency.p50") or float("nan"))
-    return {"p50": statistics.median(slow), "max": max(slow), "calls": len(slow)}
+    return {"p50": statistics.median(slow), "max": max(slow), "calls": COLD_CALLS, "errors": failed}
 
 
 def rotation(gateway: ours.Gateway, bao: Bao, upstream: peers.Running, key: str) -> dict[str, Any]:

@@ -354,7 +354,7 @@ def store_modes(session: Session) -> None:
         table.add(
             "cold: the key is fetched for the call",
             number(cold["calls"], 0),
-            "0",
+            number(cold["errors"], 0),
             number(cold["p50"]),
             number(cold["max"]),
         )
