@@ -582,6 +582,34 @@ async def test_slices_that_are_empty_are_waited_for() -> None:
     assert call.status == 200
 
 
+async def test_what_is_set_aside_for_a_client_that_left_meanwhile_goes_back() -> None:
+    rig = limited(requests_per_minute=5)
+    rig.link.slices = False
+    call = rig.chat()
+    call.handler.client_gone()
+    await eventually(lambda: rig.link.settled)
+    assert rig.link.live_holds == []
+    assert set(rig.link.used.values()) == {0}
+    assert not rig.calls
+    assert len(rig.link.records) == 1
+
+
+async def test_the_next_target_draws_from_the_limits_anew() -> None:
+    policy = bundle(
+        credentials=(credential("a"), credential("b")),
+        routes=(route(targets=(Target(credential_id="a"), Target(credential_id="b"))),),
+        grants=(grant(limits=Limits(requests_per_minute=1)),),
+    )
+    rig = CallRig(policy)
+    rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
+    call = rig.chat()
+    rig.calls[0].fail("connect", sent=False)
+    rig.calls[1].answer(CHAT_ANSWER)
+    assert call.status == 200
+    assert [used for _, used in rig.link.settled] == [(0,), (1,)]
+    assert rig.link.live_holds == []
+
+
 async def test_a_budget_cannot_hold_a_model_without_a_price() -> None:
     rig = limited(budget_micro_usd=1_000_000)
     rig.link.prices.clear()
