@@ -606,6 +606,24 @@ async def test_a_slow_receiver_pauses_the_upstream() -> None:
         request.cancel()
 
 
+class Pausing(RecordingReceiver):
+    request: UpstreamRequest | None = None
+
+    def data_received(self, data: bytes) -> None:
+        assert self.request is not None
+        self.request.pause_reading()
+        super().data_received(data)
+
+
+async def test_a_pause_ends_with_its_answer() -> None:
+    async with raw_upstream(forever) as port, pool_to(port) as pool:
+        receiver = Pausing()
+        receiver.request = get(pool, receiver)
+        await receiver.ended()
+        assert (await ask(pool)).body == b"ok"
+        assert pool.open_count == 1
+
+
 async def test_a_slow_upstream_pauses_the_sender() -> None:
     go_on = asyncio.Event()
 

@@ -79,6 +79,27 @@ async def test_a_long_pipeline_is_not_read_ahead_without_bound() -> None:
             assert len(connection._pending) <= 256 * 1024 + 1024  # type: ignore[attr-defined]  # looking inside
 
 
+async def test_a_pipeline_whose_answers_are_not_read_does_not_go_on() -> None:
+    count, size = 600, 64 * 1024
+
+    def answer(head: RequestHead, responder: Responder) -> RequestHandler:
+        responder.send(200, [], b"x" * size)
+        return RecordingHandler(head, responder)
+
+    recorder = Recorder(answer)
+    async with running_server(recorder) as (server, port), raw_client(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # both loops have it
+        client.send(GET % b"a" * count)
+        await asyncio.sleep(0.2)
+        assert len(recorder.handlers) < count / 2
+        (connection,) = server.connections.sweeper.members
+        unsent = connection._transport.get_write_buffer_size()  # type: ignore[attr-defined]  # looking inside
+        assert unsent <= 4 * size
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
+        for _ in range(count):
+            await client.answer()
+
+
 async def test_chunked_requests_and_answers() -> None:
     recorder = Recorder(silent)
     async with running_server(recorder) as (_, port), raw_client(port) as client:
