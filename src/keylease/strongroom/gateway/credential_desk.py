@@ -8,7 +8,7 @@ Does not protect: where the secret goes afterwards; the worker decides that by t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from keylease.errors import BindingMissing, KeyleaseError, SecretNotFound, Store
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.catalogue import CATALOGUE
-from keylease.strongroom.configuration import GatewayConfiguration, StoreSettings
+from keylease.strongroom.configuration import GatewayConfiguration, Origin, StoreSettings
 from keylease.strongroom.gateway.audit_spool import AuditSpool
 from keylease.strongroom.gateway.upstreams import read_base_url
 from keylease.strongroom.stores.cache import CredentialCache, SecretSource
@@ -51,12 +51,22 @@ class GivenSecret(msgspec.Struct, frozen=True):
     usable_seconds: float
 
 
+class BoundSecretSource(SecretSource, Protocol):
+    """What ``stores.StoreRegistry`` is here."""
+
+    async def require_recorded_binding(
+        self, reference: Reference, *, provider: str, host: str
+    ) -> None:
+        """Raise ``BindingMissing`` when the secret was stored for another provider or host."""
+        ...
+
+
 class CredentialDesk:
     """One per coordinator."""
 
     def __init__(
         self,
-        source: SecretSource,
+        source: BoundSecretSource,
         *,
         configuration: GatewayConfiguration,
         policy: Callable[[], PolicyBundle],
@@ -65,6 +75,7 @@ class CredentialDesk:
         on_change: Callable[[], None],
     ) -> None:
         """``on_change`` is told when the state of a credential changed."""
+        self._source = source
         self._settings: StoreSettings = configuration.stores
         self._bindings = Bindings(configuration.bindings)
         self._policy = policy
@@ -83,8 +94,11 @@ class CredentialDesk:
         ``BindingMissing``.
         """
         credential = self._credential(credential_id)
-        self._require_binding(credential)
+        origin = self._require_binding(credential)
         reference = Reference.parse(credential.reference)
+        await self._source.require_recorded_binding(
+            reference, provider=credential.provider, host=origin.host
+        )
         fetched = await self._cache.get(reference, fetched_after=fetched_after)
         age = (self._clock.now() - fetched.fetched_at) / MICROSECONDS
         usable = self._settings.maximum_age_seconds - max(0.0, age)
@@ -98,22 +112,24 @@ class CredentialDesk:
                 return credential
         raise SecretNotFound("The policy in force has no such credential.")
 
-    def _require_binding(self, credential: Credential) -> None:
+    def _require_binding(self, credential: Credential) -> Origin:
+        """Where the credential goes, if a binding allows that for one of its purposes."""
         upstream = credential.upstream or CATALOGUE[credential.provider].base_url
+        origin = read_base_url(upstream).origin
         refusal: BindingMissing | None = None
         for purpose in credential.purposes:
             try:
                 self._bindings.decide(
                     reference=credential.reference,
                     provider=credential.provider,
-                    origin=read_base_url(upstream).origin,
+                    origin=origin,
                     purpose=purpose,
                     environment=credential.environment,
                 )
             except BindingMissing as error:
                 refusal = error
             else:
-                return
+                return origin
         raise refusal or BindingMissing("The credential has no purpose.")
 
     async def _fetched(self, reference: Reference, outcome: FetchedSecret | StoreError) -> None:
