@@ -149,8 +149,19 @@ class RunningGateway:
         return token
 
     def chat(self, lease: str, *, model: str = MODEL, **members: object) -> httpx.Response:
+        """A call on the connection that is kept."""
+        return self._chat(self.client, lease, model, members)
+
+    def chat_anew(self, lease: str, *, model: str = MODEL, **members: object) -> httpx.Response:
+        """A call on a new connection, which any worker may get."""
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            return self._chat(client, lease, model, members)
+
+    def _chat(
+        self, client: httpx.Client, lease: str, model: str, members: dict[str, object]
+    ) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **members}
-        return self.client.post(
+        return client.post(
             f"{self.url}/v1/chat/completions",
             json=body,
             headers={"authorization": f"Bearer {lease}"},

@@ -112,8 +112,7 @@ class CallLists:
         return records
 
     async def follow(self, wanted: CallFilter) -> AsyncIterator[dict[str, Any]]:
-        """Calls as they are recorded, from now on."""
-        wanted.check()
+        """Calls as they are recorded, from now on; ``wanted`` was checked."""
         cursor = self._spool.log.end
         while True:
             await self._spool.beyond(cursor)

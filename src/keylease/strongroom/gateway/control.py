@@ -47,7 +47,8 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 Operation = Callable[[Caller, dict[str, Any]], Awaitable[Any]]
-Stream = Callable[[Caller, dict[str, Any]], AsyncIterator[Any]]
+Stream = Callable[[Caller, dict[str, Any]], Awaitable[AsyncIterator[Any]]]
+"""Refuses wrong arguments before it gives the iterator."""
 
 
 class ControlServer:
@@ -147,7 +148,7 @@ class ControlServer:
         try:
             request = _read(line)
             if (stream := self._streams.get(request.operation)) is not None:
-                await _follow(stream(caller, request.arguments), reader, writer)
+                await _follow(await stream(caller, request.arguments), reader, writer)
                 return
             operation = self._operations.get(request.operation, _unknown)
             reply = ControlReply(result=await operation(caller, request.arguments))

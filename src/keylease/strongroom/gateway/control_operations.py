@@ -149,8 +149,8 @@ class ControlOperations:
         self, _caller: Caller, arguments: dict[str, Any]
     ) -> AsyncIterator[dict[str, Any]]:
         wanted = msgspec.convert(arguments, CallFilter)
-        async for call in self._calls.follow(wanted):
-            yield call
+        wanted.check()
+        return self._calls.follow(wanted)
 
     async def _credentials_check(
         self, _caller: Caller, arguments: dict[str, Any]
