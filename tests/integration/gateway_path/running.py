@@ -60,6 +60,8 @@ async def running(
     *,
     policy: PolicyBundle | None = None,
     limits: WireLimits | None = None,
+    upstream_ca_file: str = "",
+    listed: bool = True,
 ) -> AsyncIterator[Running]:
     """Serve on a free port; the upstreams are bound by listed hosts."""
     plain = policy or bundle()
@@ -74,7 +76,7 @@ async def running(
         for known in plain.credentials
     )
     bindings = tuple(
-        binding(provider, origins=(read_base_url(url).origin,), listed=True)
+        binding(provider, origins=(read_base_url(url).origin,), listed=listed)
         for provider, url in upstream.items()
     )
     clock = SystemClock()
@@ -84,7 +86,12 @@ async def running(
     errors: list[BaseException] = []
     wire = limits or WireLimits()
     path = build_call_path(
-        configuration=GatewayConfiguration(path="gateway.toml", bindings=bindings, limits=wire),
+        configuration=GatewayConfiguration(
+            path="gateway.toml",
+            bindings=bindings,
+            limits=wire,
+            upstream_ca_file=upstream_ca_file,
+        ),
         clock=clock,
         link=link,
         leases=leases,
