@@ -24,6 +24,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_tokens: int = 0
     cache_write_1h_tokens: int = 0
     """The part of ``cache_write_tokens`` that is kept for an hour, which costs more."""
+    input_audio_tokens: int = 0
+    """The part of the input that is sound; it has a price of its own with some models."""
+    input_image_tokens: int = 0
+    output_audio_tokens: int = 0
+    output_image_tokens: int = 0
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -106,6 +106,11 @@ class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
     """Per token written to a cache that is kept for an hour."""
     reasoning: int | None = None
     """Per reasoning token, where these have a price of their own; ``output`` otherwise."""
+    input_audio: int | None = None
+    """Per token of sound or image, where these have a price of their own."""
+    input_image: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
     tiers: tuple[PriceTier, ...] = ()
     """In ascending order of ``above``."""
 

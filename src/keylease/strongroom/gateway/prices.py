@@ -6,8 +6,8 @@ price rises with the length of the input ("tiers"), the quote holds every tier, 
 applies to the call's input prices all of its tokens, as the providers bill. A reservation takes
 the dearest tier that its bound of the input could reach.
 
-Not in a quote: service tiers other than the standard one, web searches, and the separate prices of
-audio and image tokens; a model that has such prices is priced at its text rates.
+Not in a quote: service tiers other than the standard one, web searches, and the price of cached
+sound and images, which count as cached text.
 """
 
 from __future__ import annotations
@@ -71,11 +71,14 @@ def _quote_of(price: ModelPrice, *, version: str) -> PriceQuote | None:
             PriceTier(above=start, **_rates(price, start)._asdict()) for start in _starts(price)
         )
         per_request = _pico(_at_start(price.requests_kcount, None), per=1000)
-        reasoning = price.output_reasoning_mtok
         return PriceQuote(
             **base._asdict(),
             per_request=per_request,
-            reasoning=None if reasoning is None else _pico(_at_start(reasoning, None)),
+            reasoning=_own(price.output_reasoning_mtok),
+            input_audio=_own(price.input_audio_mtok),
+            input_image=_own(price.input_image_mtok),
+            output_audio=_own(price.output_audio_mtok),
+            output_image=_own(price.output_image_mtok),
             tiers=tiers,
             version=version,
         )
@@ -108,6 +111,10 @@ def _rates(price: ModelPrice, start: int | None) -> _Rates:
         cache_write=_pico(write),
         cache_write_1h=_pico(_or(price.cache_write_1h_mtok, start, write)),
     )
+
+
+def _own(value: object) -> int | None:
+    return None if value is None else _pico(_at_start(value, None))
 
 
 def _or(value: object, start: int | None, otherwise: Decimal) -> Decimal:
@@ -152,6 +159,15 @@ def cost_micro_usd(price: PriceQuote, usage: Usage) -> int:
     )
     if price.reasoning is not None:
         pico += usage.reasoning_tokens * (price.reasoning - tier.output)
+    for own, tokens, counted_as in (
+        (price.input_audio, usage.input_audio_tokens, tier.input),
+        (price.input_image, usage.input_image_tokens, tier.input),
+        (price.output_audio, usage.output_audio_tokens, tier.output),
+        (price.output_image, usage.output_image_tokens, tier.output),
+    ):
+        if own is not None and tokens:
+            pico += tokens * (own - counted_as)
+    pico = max(0, pico)  # cached tokens that are sound, too, were taken off twice
     return (pico + _PICO_PER_MICRO // 2) // _PICO_PER_MICRO
 
 
@@ -162,9 +178,17 @@ def reserve_micro_usd(price: PriceQuote, reservation: Reservation) -> int:
         *(tier for tier in price.tiers if reservation.input_tokens > tier.above),
     ]
     dearest_input = max(
-        max(tier.input, tier.cache_read, tier.cache_write, tier.cache_write_1h) for tier in tiers
+        *(max(tier.input, tier.cache_read) for tier in tiers),
+        *(max(tier.cache_write, tier.cache_write_1h) for tier in tiers),
+        price.input_audio or 0,
+        price.input_image or 0,
     )
-    dearest_output = max(*(tier.output for tier in tiers), price.reasoning or 0)
+    dearest_output = max(
+        *(tier.output for tier in tiers),
+        price.reasoning or 0,
+        price.output_audio or 0,
+        price.output_image or 0,
+    )
     pico = (
         reservation.input_tokens * dearest_input
         + reservation.output_tokens * dearest_output

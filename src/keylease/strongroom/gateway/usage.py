@@ -28,6 +28,8 @@ class _Details(msgspec.Struct, gc=False):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     thinking_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -44,6 +46,8 @@ class WireUsage(msgspec.Struct, gc=False):
     output_tokens: int | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
+    input_token_details: _Details | None = None
+    """So spelt in transcriptions."""
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation: _CacheCreation | None = None
@@ -65,8 +69,14 @@ def usage_of(wire: WireUsage | None, wire_format: WireFormat) -> Usage | None:
         and parts <= usage.input_tokens
         and 0 <= usage.cache_write_1h_tokens <= usage.cache_write_tokens
         and 0 <= usage.reasoning_tokens <= usage.output_tokens
+        and _parts(usage.input_audio_tokens, usage.input_image_tokens, usage.input_tokens)
+        and _parts(usage.output_audio_tokens, usage.output_image_tokens, usage.output_tokens)
     )
     return usage if possible else None
+
+
+def _parts(one: int, two: int, whole: int) -> bool:
+    return one >= 0 and two >= 0 and one + two <= whole
 
 
 _NO_DETAILS: Final = _Details()
@@ -81,7 +91,12 @@ def _openai(wire: WireUsage) -> Usage | None:
         return None
     if tokens_out is None:
         tokens_out = 0  # embeddings have no output
-    details_in = wire.prompt_tokens_details or wire.input_tokens_details or _NO_DETAILS
+    details_in = (
+        wire.prompt_tokens_details
+        or wire.input_tokens_details
+        or wire.input_token_details
+        or _NO_DETAILS
+    )
     details_out = wire.completion_tokens_details or wire.output_tokens_details or _NO_DETAILS
     reasoning = details_out.reasoning_tokens or 0
     if wire.total_tokens is not None and wire.total_tokens == tokens_in + tokens_out + reasoning:
@@ -96,6 +111,10 @@ def _openai(wire: WireUsage) -> Usage | None:
         cache_read_tokens=cached,
         cache_write_tokens=details_in.cache_write_tokens or 0,
         reasoning_tokens=reasoning,
+        input_audio_tokens=details_in.audio_tokens or 0,
+        input_image_tokens=details_in.image_tokens or 0,
+        output_audio_tokens=details_out.audio_tokens or 0,
+        output_image_tokens=details_out.image_tokens or 0,
     )
 
 
