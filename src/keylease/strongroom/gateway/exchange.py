@@ -125,6 +125,9 @@ class Exchange:
                 self._decide()
         except KeyleaseError as error:
             self._refuse(error)
+        except Exception:
+            self._refuse(_defect())
+            raise
 
     # --- the server calls ------------------------------------------------------------------------
 
@@ -153,6 +156,9 @@ class Exchange:
             self._decide()
         except KeyleaseError as error:
             self._refuse(error)
+        except Exception:
+            self._refuse(_defect())
+            raise
 
     def client_gone(self) -> None:
         """Nobody waits for the answer any more: the upstream is told to stop."""
@@ -174,6 +180,7 @@ class Exchange:
             in_doubt=attempt is not None and attempt.may_have_cost,
             client_gone=True,
         )
+        self._let_go()
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
@@ -430,6 +437,7 @@ class Exchange:
             self._refuse(_refused_credential(""))
             return
         self._refreshed = True
+        attempt.request = None
         self._start(lambda: self._refresh(attempt.authentication), "refetch a credential")
 
     async def _refresh(self, refused: Authentication) -> None:
@@ -495,9 +503,13 @@ class Exchange:
 
     def _finish(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
         self._done = True
-        attempt.deliver()
-        good = 200 <= attempt.status < 300  # noqa: PLR2004 - RFC 9110
-        self.account.close(status=attempt.status, answer=answer, sent=True, in_doubt=good)
+        try:
+            attempt.deliver()
+        finally:
+            self.account.close(
+                status=attempt.status, answer=answer, sent=True, in_doubt=attempt.may_have_cost
+            )
+            self._let_go()
 
     def echoed(self, attempt: Attempt, error: CredentialEchoed) -> None:
         """Cut the answer off and report it."""
@@ -544,6 +556,13 @@ class Exchange:
             sent=attempt is not None and (in_doubt or attempt.status != 0),
             in_doubt=in_doubt,
         )
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Undo the circles of references, so that no collector has to find them."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.request = None
 
     def _start(self, work: Callable[[], Coroutine[object, object, None]], name: str) -> None:
         if self._upload and not self._upload_ended:
@@ -557,8 +576,12 @@ class Exchange:
         except KeyleaseError as error:
             self._refuse(error)
         except BaseException:
-            self._refuse(KeyleaseError("The gateway failed to serve this call."))
+            self._refuse(_defect())
             raise
+
+
+def _defect() -> KeyleaseError:
+    return KeyleaseError("The gateway failed to serve this call.")
 
 
 def _too_large(limit: int) -> RequestTooLarge:

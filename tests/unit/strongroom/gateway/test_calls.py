@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -756,6 +757,60 @@ async def test_a_defect_of_ours_still_answers_the_client(monkeypatch: pytest.Mon
     assert (call.status, call.code) == (500, "internal")
     assert b"internal detail" not in call.body
     assert isinstance(rig.errors[0], ZeroDivisionError)
+
+
+async def test_a_defect_on_the_fast_path_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = CallRig()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("internal detail")
+
+    monkeypatch.setattr(rig.link, "try_price", broken)
+    with pytest.raises(ZeroDivisionError):  # the server reports it
+        rig.chat()
+    [record] = rig.link.records
+    assert (record.status, record.error) == (500, "internal")
+
+
+async def test_calls_leave_no_circles_of_references() -> None:
+    rig = CallRig()
+    rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
+
+    def every_end() -> None:
+        calls = [rig.chat()]
+        rig.upstream.answer(CHAT_ANSWER)
+        calls.append(rig.chat(stream=True))
+        rig.upstream.stream(b"data: {}\n\n", b"data: [DONE]\n\n")
+        calls.append(rig.chat())
+        rig.upstream.fail("connect", sent=False)
+        calls.append(rig.chat(stream=True))
+        calls[-1].handler.client_gone()
+        for call in calls:
+            del call.handler  # as the server does at the end of an answer
+        rig.calls.clear()
+        rig.link.records.clear()
+
+    every_end()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            every_end()
+        left = [type(found).__name__ for found in _circles()]
+    finally:
+        gc.enable()
+    assert not {"Exchange", "Attempt", "Account"} & set(left)
+
+
+def _circles() -> list[object]:
+    """What only the collector could have freed."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return list(gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 async def test_closing_ends_what_waits() -> None:
