@@ -16,7 +16,7 @@ MAXIMUM_CHUNK_LINE: Final = 256
 MAXIMUM_TRAILERS: Final = 4 * 1024
 
 _EXTENSIONS: Final = (
-    rb"(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb'|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*+"))?)*+'
+    rb"(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb'|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*+"))?)*'
 )
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?![0-9A-Fa-f])" + _EXTENSIONS + rb"\r\n")
 _CHUNK_LINE_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;[\t\x20-\x7e]*+)?\r?")
