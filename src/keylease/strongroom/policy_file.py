@@ -37,7 +37,7 @@ from keylease.errors import Diagnostic, PolicyFileInvalid, ReferenceInvalid
 from keylease.primitives.identifiers import derived_id
 from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.leases.patterns import is_pattern
-from keylease.strongroom.leases.rules import check_rule
+from keylease.strongroom.leases.rules import check_rule, is_github
 from keylease.strongroom.policy_checks import check_policy
 from keylease.strongroom.toml_positions import Position
 from keylease.strongroom.toml_reader import Document, Table, did_you_mean, quoted
@@ -268,7 +268,7 @@ class _Reader:
             environments=_patterns(table, "environments", "*"),
             models=_patterns(table, "models", "*"),
             # Presented once by CI jobs, again and again by workloads whose platform renews it.
-            subject_once=table.boolean("subject_once", default="githubusercontent.com" in issuer),
+            subject_once=table.boolean("subject_once", default=is_github(issuer)),
             maximum_lease_seconds=_lease_seconds(table),
         )
         if not table.damaged and not claims.damaged:
