@@ -1,8 +1,12 @@
 """Finding a canary key wherever it may have been written, in whatever form.
 
 A canary is searched for plain and in base64 (all three alignments, both alphabets), hex, URL and
-JSON escapes, reversed, and in UTF-16; compressed members are decoded first. ``search_memory`` reads
-the writable memory of a process.
+JSON escapes, reversed, and in UTF-16; gzip and zlib members are decoded first, and the product
+compresses with nothing else. ``search_memory`` reads the writable memory of a process,
+``search_process`` also what /proc shows of it.
+
+Searching many canaries is dear, so give all canaries of a test the same random core (``family``)
+and search for that: it has to be in every form that is searched for.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import base64
 import gzip
 import os
 import re
+import secrets as random_secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,9 +26,23 @@ ZLIB_MAGIC = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 PIECE = 16 * 1024 * 1024
 
 
+JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}")
+
+
 class Finding(NamedTuple):
     place: str
     form: str
+
+
+class Family:
+    """Canaries that share a core, so that one search finds all of them."""
+
+    def __init__(self) -> None:
+        self.core = random_secrets.token_hex(12).encode()
+
+    def key(self, prefix: str = "sk-test-") -> bytes:
+        """A key that looks like one and is none."""
+        return prefix.encode() + self.core + random_secrets.token_hex(8).encode()
 
 
 def forms(secret: bytes) -> dict[str, bytes]:
@@ -34,7 +53,7 @@ def forms(secret: bytes) -> dict[str, bytes]:
         "hex upper case": secret.hex().upper().encode(),
         "url": b"".join(b"%%%02X" % byte for byte in secret),
         "json": b"".join(b"\\u%04x" % byte for byte in secret),
-        "utf-16": secret.decode().encode("utf-16-le"),
+        "utf-16": b"".join(bytes((byte, 0)) for byte in secret),
         "reversed": secret[::-1],
     }
     for shift in range(3):
@@ -92,11 +111,33 @@ def search_files(
     return found
 
 
+def search_process(pid: int, secrets: Iterable[bytes], *, memory: bool) -> list[Finding]:
+    """Look through the command line, the environment and, when asked, the memory of a process."""
+    secrets = list(secrets)
+    found: list[Finding] = []
+    for name in ("cmdline", "environ"):
+        data = Path(f"/proc/{pid}/{name}").read_bytes()
+        found += search_bytes(f"{name} of {pid}", data, secrets)
+    return found + (search_memory(pid, secrets) if memory else [])
+
+
+def tokens_in_memory(pid: int) -> set[bytes]:
+    """Signed tokens (leases and others) in the writable memory of a process."""
+    return {match[0] for data in memory_of(pid) for match in JWT.finditer(data)}
+
+
 def search_memory(pid: int, secrets: Iterable[bytes]) -> list[Finding]:
     """Look through the readable, writable memory of a process; needs the right to trace it."""
     secrets = list(secrets)
     patterns = {form: p for secret in secrets for form, p in forms(secret).items()}
     found: set[Finding] = set()
+    for data in memory_of(pid):
+        found.update(Finding(f"memory of {pid}", form) for form, p in patterns.items() if p in data)
+    return sorted(found)
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """The readable, writable parts of the memory of a process that were ever written to."""
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
             span, permissions, *_ = line.split()
@@ -104,14 +145,11 @@ def search_memory(pid: int, secrets: Iterable[bytes]) -> list[Finding]:
                 continue
             start, stop = (int(bound, 16) for bound in span.split("-"))
             data = read_span(memory.fileno(), start, stop)
-            found.update(
-                Finding(f"memory of {pid}", form) for form, p in patterns.items() if p in data
-            )
-    return sorted(found)
+            if data.strip(b"\0"):
+                yield data
 
 
 def read_span(descriptor: int, start: int, stop: int) -> bytes:
-
     pieces = []
     while start < stop:
         try:
