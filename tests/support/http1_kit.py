@@ -110,6 +110,7 @@ class FakeTransport(asyncio.Transport):
         self.closed = False
         self.ended = False
         self.reading = True
+        self.unsent = 0
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return ("192.0.2.1", 1234) if name == "peername" else default
@@ -134,6 +135,9 @@ class FakeTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def is_reading(self) -> bool:
+        return self.reading
+
     def pause_reading(self) -> None:
         self.reading = False
 
@@ -141,7 +145,7 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
 
 class InMemory(NamedTuple):

@@ -354,6 +354,23 @@ async def test_an_idle_connection_is_closed() -> None:
         assert await client.rest() == b""
 
 
+async def test_a_connection_that_was_read_slowly_is_closed_when_idle_all_the_same() -> None:
+    size = 8 * 1024 * 1024
+
+    def answer(head: RequestHead, responder: Responder) -> RequestHandler:
+        responder.send(200, [], b"x" * size)
+        return RecordingHandler(head, responder)
+
+    limits = ServerLimits(idle_seconds=0.3, write_seconds=5)
+    async with running_server(answer, limits=limits) as (_, port), raw_client(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # both loops have it
+        client.send(GET % b"a")
+        await asyncio.sleep(0.1)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
+        assert len((await client.answer())[1]) == size
+        assert await client.rest() == b""
+
+
 async def test_a_handler_may_take_longer_than_any_time_out() -> None:
     limits = ServerLimits(header_seconds=0.1, body_seconds=0.1, idle_seconds=0.1)
     recorder = Recorder(silent)
