@@ -18,7 +18,6 @@ from keylease.errors import DataDirectoryLocked
 from keylease.strongroom.hardening.landlock import landlock_abi
 from keylease.strongroom.options import STRONGROOM_UID
 
-
 GATEWAY = """
 version = 1
 [gateway]

@@ -35,6 +35,9 @@ _SYSTEM: Final = (
 )
 """Name resolution, certificates, times of day, randomness, the loader's cache."""
 _DEVICES: Final = ("/dev/null",)
+_TOP_LEVEL: Final = 2
+"""Parts of /etc, /tmp, /root and the like."""
+_HOMES: Final = ("/home", "/Users", "/var/home")
 _SHARED_PREFIXES: Final = ("/", "/usr", "/usr/local")
 
 
@@ -93,8 +96,24 @@ def replaced_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
     """Directories of files that are read again and that their writers replace by renaming.
 
     Landlock names files by inode: a file that took the place of another one is only reached
-    through its directory.
+    through its directory. A directory with much else in it is not opened for that; see
+    ``files_among_others``.
     """
+    return tuple(
+        dict.fromkeys(
+            str(path.parent)
+            for path in _read_again(configuration)
+            if not _holds_much_else(path.parent)
+        )
+    )
+
+
+def files_among_others(configuration: GatewayConfiguration) -> tuple[str, ...]:
+    """Files that cannot be read any more once they were replaced, until the next start."""
+    return tuple(str(path) for path in _read_again(configuration) if _holds_much_else(path.parent))
+
+
+def _read_again(configuration: GatewayConfiguration) -> list[Path]:
     stores = configuration.stores
     files = (
         configuration.policy_file,
@@ -103,7 +122,21 @@ def replaced_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
         stores.vault_secret_id_file,
         stores.vault_jwt_file,
     )
-    return tuple(dict.fromkeys(str(Path(path).parent) for path in files if path))
+    return [Path(path) for path in files if path]
+
+
+def _holds_much_else(directory: Path) -> bool:
+    """A home directory, or one of the system's own at the top of the tree."""
+    return (
+        len(directory.parts) <= _TOP_LEVEL
+        or str(directory.parent) in _HOMES
+        or directory == _home()
+    )
+
+
+def _home() -> Path | None:
+    home = os.environ.get("HOME", "")  # noqa: TID251 - a place to keep closed, no configuration
+    return Path(home) if home else None
 
 
 def uses_scheme(configuration: GatewayConfiguration, scheme: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 from keylease.contracts.leases import DEFAULT_LIFETIME
 from keylease.contracts.policy import Limits, PolicyBundle
 from keylease.strongroom.configuration import GatewayConfiguration
+from keylease.strongroom.hardening.needs import files_among_others
 from keylease.strongroom.hardening.posture import ISOLATING, Measure
 
 _WORLD_READABLE: Final = 0o004
@@ -53,6 +54,11 @@ def _configuration(configuration: GatewayConfiguration) -> Iterator[str]:
     if configuration.maximum_lease_seconds > DEFAULT_LIFETIME:
         minutes = configuration.maximum_lease_seconds / 60
         yield f"leases may live {minutes:g} minutes: a stolen one is worth more"
+    for name in files_among_others(configuration):
+        yield (
+            f"{name} is not read again after it was replaced, because its directory holds much"
+            " else: move it into one of its own, or restart the gateway after a change"
+        )
     for name in configuration.stores.file_directories:
         yield from _readable_by_all(Path(name))
 

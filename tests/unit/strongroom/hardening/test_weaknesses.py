@@ -47,6 +47,11 @@ def binding(scheme: str, host: str) -> Binding:
         ({"metrics": Address("192.0.2.1", 1)}, "metrics are served on 192.0.2.1"),
         ({"bindings": (binding("http", "10.0.0.7"),)}, "binding:1 sends its key to 10.0.0.7"),
         ({"stores": StoreSettings(grace_seconds=60)}, "grace period of 60 s"),
+        ({"policy_file": "/etc/keylease.toml"}, "/etc/keylease.toml is not read again"),
+        (
+            {"stores": StoreSettings(vault_token_file="/home/user/.vault-token")},
+            "/home/user/.vault-token is not read again",
+        ),
         ({"maximum_lease_seconds": 3600}, "leases may live 60 minutes"),
     ],
 )
@@ -62,6 +67,7 @@ def test_what_gateway_toml_leaves_open(change: dict[str, Any], expected: str) ->
         {"listen": (Address("::1", 4141), Address("localhost", 1), Address("127.9.9.9", 2))},
         {"listen": (Address("0.0.0.0", 1),), "tls_certificate_file": "/cert"},  # noqa: S104 - with TLS
         {"bindings": (binding("http", "127.0.0.1"), binding("https", "10.0.0.7"))},
+        {"policy_file": "/etc/keylease/keylease.toml"},
     ],
 )
 def test_what_is_no_weakness(change: dict[str, Any]) -> None:
