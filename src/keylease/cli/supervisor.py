@@ -32,7 +32,7 @@ from keylease.errors import KeyleaseError, ProcessFailed
 from keylease.primitives.clock import Clock, SystemClock
 from keylease.sdk.control import ControlClient
 from keylease.strongroom.hardening.process import no_core_dumps, not_dumpable
-from keylease.strongroom.options import ReadyMessage
+from keylease.strongroom.options import STRONGROOM_UID, ReadyMessage
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
@@ -59,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     policy_file: str
     data_directory: str
     port: int | None = None
+    uid: int = STRONGROOM_UID
     handover: int | None = None
 
 
@@ -197,7 +198,7 @@ class Supervisor:
         plan = self._plan
         arguments = ["gateway", "--gateway-file", plan.gateway_file]
         arguments += ["--data-dir", plan.data_directory]
-        arguments += ["--ready-fd", str(ready), "--stop-with-parent"]
+        arguments += ["--ready-fd", str(ready), "--stop-with-parent", "--uid", str(plan.uid)]
         if plan.port is not None:
             arguments += ["--port", str(plan.port)]
         if handover is not None:
@@ -305,6 +306,7 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
     parser.add_argument("--policy-file", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--uid", type=int, default=STRONGROOM_UID)
     parser.add_argument("--handover-fd", type=int)
     given = parser.parse_args(arguments)
     if given.handover_fd is not None:
@@ -315,6 +317,7 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
         policy_file=str(given.policy_file),
         data_directory=str(given.data_dir),
         port=given.port,
+        uid=given.uid,
         handover=given.handover_fd,
     )
 

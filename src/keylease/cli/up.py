@@ -22,6 +22,7 @@ from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.settings import Settings, process_environment
 from keylease.strongroom.data_directory import owner_of
 from keylease.strongroom.default_files import VARIABLES, write_first_files
+from keylease.strongroom.options import STRONGROOM_UID
 
 
 def command(
@@ -39,6 +40,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    strongroom_uid: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2**31 - 1,
+            metavar="UID",
+            help="Started as root: the user and group that the gateway becomes.",
+        ),
+    ] = STRONGROOM_UID,
 ) -> None:
     """Start the product on this machine and keep it running.
 
@@ -53,7 +63,7 @@ def command(
             " --config-dir, and another --port.",
         )
     write_missing_files(settings)
-    arguments = _supervisor_command(settings, port=port)
+    arguments = _supervisor_command(settings, port=port, uid=strongroom_uid)
     _become(settings, arguments)
 
 
@@ -71,12 +81,13 @@ def write_missing_files(settings: Settings) -> None:
         output.say(f"Wrote {files.policy_file}: credentials, routes and grants.")
 
 
-def _supervisor_command(settings: Settings, *, port: int | None) -> list[str]:
+def _supervisor_command(settings: Settings, *, port: int | None, uid: int) -> list[str]:
     command_line = [sys.executable, "-I", "-m", "keylease.cli.supervisor"]
     command_line += ["--strongroom-python", str(settings.strongroom_python)]
     command_line += ["--gateway-file", str(settings.gateway_file)]
     command_line += ["--policy-file", str(settings.policy_file)]
     command_line += ["--data-dir", str(settings.data_dir)]
+    command_line += ["--uid", str(uid)]
     if port is not None:
         command_line += ["--port", str(port)]
     return command_line

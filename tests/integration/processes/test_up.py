@@ -16,8 +16,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.users import open_directory
 
 from keylease.sdk.control import ControlClient
+from keylease.strongroom.default_files import write_first_files
 
 READY_SECONDS = 30.0
 
@@ -78,10 +80,14 @@ class Up:
 
 @contextlib.contextmanager
 def up(
-    directory: Path, *, environment: dict[str, str] | None = None, port: int = 0
+    directory: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    python: str = sys.executable,
+    options: tuple[str, ...] = (),
 ) -> Iterator[Up]:
     process = subprocess.Popen(
-        command(directory, port=port),
+        [python, *command(directory)[1:], *options],
         env={"PATH": "/usr/bin:/bin", "HOME": str(directory), **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -244,3 +250,20 @@ def test_the_gateway_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
             time.sleep(0.05)
         status = Path(f"/proc/{gateway}/status")
         assert not status.exists() or "zombie" in status.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a process a user of its own")
+def test_root_may_choose_the_gateways_user(shared_python: str) -> None:
+    with open_directory() as directory:
+        config = directory / "config"
+        config.mkdir()
+        write_first_files(config / "gateway.toml", config / "keylease.toml")
+        for path in config.iterdir():
+            path.chmod(0o644)
+        config.chmod(0o755)
+        with up(directory, python=shared_python, options=("--strongroom-uid", "61177")) as running:
+            running.wait_for("Ctrl-C stops it.")
+            for pid in (running.gateway_pid(), *running.workers()):
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert re.search(r"^Uid:(\s+61177){4}$", status, re.MULTILINE)
+            assert running.end() == 0
