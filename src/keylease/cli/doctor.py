@@ -41,7 +41,7 @@ def command(
     else:
         _show(findings)
         warnings = sum(finding.state is State.WARNING for finding in findings)
-        output.say(f"{_counted(problems, 'problem')}, {_counted(warnings, 'warning')}.")
+        output.say(f"{output.counted(problems, 'problem')}, {output.counted(warnings, 'warning')}.")
     return 1 if problems else 0
 
 
@@ -57,7 +57,3 @@ def _show(findings: list[Finding]) -> None:
             output.emit(f"  {mark}  {finding.name.ljust(width)}  {finding.detail}".rstrip())
             if finding.advice:
                 output.emit(f"  {' ' * len(mark)}  {' ' * width}  {finding.advice}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -127,7 +127,7 @@ def revoke(
         output.emit_json(done)
     else:
         what = "All leases issued until now" if kind is RevocableKind.ALL else f"{kind} {value}"
-        output.say(f"Revoked: {what}. In force in {done['workers']} worker(s).")
+        output.say(f"Revoked: {what}. In force in {output.counted(done['workers'], 'worker')}.")
 
 
 @app.command()

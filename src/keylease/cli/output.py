@@ -60,6 +60,7 @@ def emit_diagnostic(item: Diagnostic) -> None:
 
 def say(text: str = "") -> None:
     """Write a line of talk to stderr."""
+    sys.stdout.flush()  # in one terminal or file, talk stands behind the data it is about
     print(text, file=sys.stderr, flush=True)
 
 
@@ -89,6 +90,11 @@ def show_defect(error: BaseException, *, details: bool) -> None:
         say("".join(traceback.format_exception(error)).rstrip())
     else:
         hint("Run it again as `keylease --debug ...` for the details.")
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 worker``, ``2 workers``, ``no workers``."""
+    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
 
 
 def _cell(value: object) -> str:

@@ -139,8 +139,9 @@ def reload(*, data_dir: DataDir = None, config_dir: ConfigDir = None) -> None:
     changed = "is in force" if status["changed"] else "was in force already"
     output.say(
         f"{status['path']} {changed}: version {status['version']}, "
-        f"{_counted(status['credentials'], 'credential')}, {_counted(status['routes'], 'route')}, "
-        f"{_counted(status['grants'], 'grant')}, since {isoformat(status['loaded_at'])}."
+        f"{output.counted(status['credentials'], 'credential')}, "
+        f"{output.counted(status['routes'], 'route')}, "
+        f"{output.counted(status['grants'], 'grant')}, since {isoformat(status['loaded_at'])}."
     )
 
 
@@ -166,11 +167,7 @@ def _files(
 
 def _summary(checked: Checked) -> str:
     warnings = len(checked.diagnostics) - checked.errors
-    return f"{_counted(checked.errors, 'error')}, {_counted(warnings, 'warning')}."
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return f"{output.counted(checked.errors, 'error')}, {output.counted(warnings, 'warning')}."
 
 
 def _show(bundle: PolicyBundle, diagnostics: Iterable[Diagnostic]) -> None:

@@ -130,8 +130,7 @@ def provider_variables(*, origin: str, bearer: str) -> dict[str, str]:
         "OPENAI_API_KEY": bearer,
         "OPENAI_BASE_URL": f"{origin}/v1",
         "OPENAI_API_BASE": f"{origin}/v1",  # LiteLLM, LangChain and older clients
-        "ANTHROPIC_API_KEY": bearer,
-        "ANTHROPIC_AUTH_TOKEN": bearer,
+        "ANTHROPIC_API_KEY": bearer,  # alone: the SDK warns when ANTHROPIC_AUTH_TOKEN is set too
         "ANTHROPIC_BASE_URL": f"{origin}/anthropic",
         "ANTHROPIC_API_BASE": f"{origin}/anthropic",  # LiteLLM
     }
