@@ -60,8 +60,8 @@ def field(pid: int, name: str) -> str:
 
 
 @linux
-def test_a_hardened_process_shows_it_from_outside() -> None:
-    with hardened(sys.executable) as (process, said):
+def test_a_hardened_process_shows_it_from_outside(shared_python: str) -> None:
+    with hardened(shared_python, user=NOBODY) as (process, said):
         assert "'no core dumps': True" in said
         limits = Path(f"/proc/{process.pid}/limits").read_text()
         assert re.search(r"Max core file size\s+0\s+0\s", limits)
