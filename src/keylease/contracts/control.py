@@ -32,7 +32,7 @@ class ControlError(msgspec.Struct, frozen=True, omit_defaults=True):
     exit_status: int = 1
 
 
-class ControlReply(msgspec.Struct, frozen=True, omit_defaults=True):
+class ControlReply(msgspec.Struct, frozen=True):
     """One answer: a result or an error."""
 
     version: int = CONTROL_VERSION

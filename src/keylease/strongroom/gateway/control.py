@@ -74,16 +74,17 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen; raises ``StorageError`` when the path cannot be used."""
+        listener = socket.socket(socket.AF_UNIX)
         try:
             # The data directory is locked by us, so a socket that lies there is a dead one.
             self._path.unlink(missing_ok=True)
-            listener = socket.socket(socket.AF_UNIX)
             previous = os.umask(0o177)
             try:
                 listener.bind(str(self._path))
             finally:
                 os.umask(previous)
         except OSError as error:
+            listener.close()
             raise StorageError(
                 f"The control socket {self._path} cannot be made: {error.strerror}.",
                 advice="Choose a shorter --data-dir."

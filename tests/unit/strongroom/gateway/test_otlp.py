@@ -131,7 +131,7 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = Rig(tmp_path)
     server = await serve(rig.collector.handle)
-    rig.collector.url = "http://127.0.0.1:%d" % server.addresses[0][1]
+    rig.collector.url = f"http://127.0.0.1:{server.addresses[0][1]}"
     yield rig
     await server.close(drain_seconds=0.1)
 
@@ -179,7 +179,7 @@ async def test_the_position_survives_a_restart(rig: Rig) -> None:
     put(spool, record(1), record(2))
     async with rig.running(spool) as exporter:
         await eventually(lambda: exporter.state.exported == 2)
-        await eventually(lambda: (rig.directory / "calls-exported").exists())
+        await eventually((rig.directory / "calls-exported").exists)
     await spool.close()
     again = rig.spool()
     put(again, record(3))
