@@ -12,6 +12,7 @@ Protects: nothing is sent that was not decided; nothing is sent twice, except on
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
@@ -444,12 +445,18 @@ class Exchange:
         target = self.account.target
         if target is None:
             return
+        fetch = partial(
+            self._environment.authentications.fetch,
+            target.credential.id,
+            target.provider.wire_format,
+        )
+        began = self.account.started_at
         try:
-            fresh = await self._environment.authentications.fetch(
-                target.credential.id,
-                target.provider.wire_format,
-                fetched_after=refused.fetched.fetched_at + 1,
-            )
+            fresh = await fetch(fetched_after=refused.fetched.fetched_at + 1)
+            if fresh.version == refused.version and fresh.fetched.fetched_at < began:
+                # Another worker had it fetched in the meantime, but before this call began: that
+                # says nothing about what the store has now.
+                fresh = await fetch(fetched_after=began)
         except StoreError as error:
             raise _refused_credential(" A fresh one could not be fetched.") from error
         if self._done:

@@ -430,6 +430,26 @@ async def test_a_second_401_is_replaced_by_an_error_of_ours() -> None:
     assert len(rig.link.records) == 1
 
 
+async def test_a_fetch_from_before_the_call_is_not_fresh_enough() -> None:
+    """Another worker's fetch, made between ours and the rotation, still has the old secret."""
+    rig = CallRig()
+    rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
+    held = rig.link.cached["cred-openai"]
+    rig.clock.advance(10)
+    rig.link.warm()
+    newer = rig.link.cached["cred-openai"]
+    rig.link.cached["cred-openai"] = held
+    rig.clock.advance(10)
+    call = rig.chat()
+    rig.link.cached["cred-openai"] = newer
+    rig.link.store("cred-openai", b"sk-test-rotated-0123456789", version="2")
+    rig.upstream.answer(b"{}", 401)
+    await eventually(lambda: len(rig.calls) == 2)
+    assert rig.upstream.headers["authorization"] == "Bearer sk-test-rotated-0123456789"
+    rig.upstream.answer(CHAT_ANSWER)
+    assert call.status == 200
+
+
 async def test_a_401_with_the_store_down_is_an_error_of_ours() -> None:
     rig = CallRig()
     rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
