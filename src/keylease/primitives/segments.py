@@ -35,6 +35,7 @@ from zlib import crc32
 import msgspec
 
 from keylease.errors import StorageCorrupt, StorageError, StorageFull
+from keylease.primitives.files import sync_directory
 
 MAXIMUM_RECORD: Final = 2**24 - 1
 """Bytes of payload. The first byte of every record is therefore zero; ``_valid_later`` uses it."""
@@ -110,15 +111,6 @@ def count(block: bytes) -> int:
     if offset != size:
         raise StorageError("A block does not end at the end of a record.")
     return records
-
-
-def sync_directory(path: Path) -> None:
-    """Make the creation, renaming or removal of a file in ``path`` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _record_end(data: bytes, offset: int) -> int | None:

@@ -24,6 +24,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from keylease.errors import DataDirectoryLocked, DataFormatTooNew, StorageCorrupt, StorageError
+from keylease.primitives import files
 from keylease.primitives.clock import Clock
 from keylease.primitives.identifiers import uuid7
 
@@ -96,7 +97,7 @@ def open_data_directory(
             organization_id = _organization(path, clock)
             # 5. The format is written last: a directory without it is one that was not finished.
             if not (path / "format").exists():
-                write_durably(path / "format", f"{current}\n".encode())
+                files.replace(path / "format", f"{current}\n".encode())
         except BaseException:
             os.close(lock)
             raise
@@ -124,18 +125,6 @@ def owner_of(path: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
-
-
-def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Write a small file so that after a crash it is whole or as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync_directory(path.parent)
 
 
 def _check_private(path: Path) -> None:
@@ -195,7 +184,7 @@ def _bring_to_format(
     for number in range(found, current):
         _back_up(path, number, clock)
         upgrades[number](path)
-        write_durably(file, f"{number + 1}\n".encode())
+        files.replace(file, f"{number + 1}\n".encode())
 
 
 def _back_up(path: Path, number: int, clock: Clock) -> None:
@@ -209,10 +198,10 @@ def _back_up(path: Path, number: int, clock: Clock) -> None:
     )
     for folder, _, names in os.walk(unfinished):
         for name in names:
-            _sync(Path(folder) / name)
-        _sync_directory(Path(folder))
+            files.sync(Path(folder) / name)
+        files.sync_directory(Path(folder))
     unfinished.rename(path / f"backup-{number}-{clock.now() // 1_000_000}")
-    _sync_directory(path)
+    files.sync_directory(path)
 
 
 def _organization(path: Path, clock: Clock) -> str:
@@ -227,21 +216,5 @@ def _organization(path: Path, clock: Clock) -> str:
                 advice="Put it back from a back-up: everything stored here refers to it.",
             ) from error
     identifier = uuid7(clock)
-    write_durably(file, f"{identifier}\n".encode())
+    files.replace(file, f"{identifier}\n".encode())
     return identifier
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from keylease.errors import (
     StorageCorrupt,
     StorageError,
 )
-from keylease.strongroom import data_directory
+from keylease.primitives import files
 from keylease.strongroom.data_directory import open_data_directory, owner_of
 
 
@@ -131,14 +131,14 @@ def test_a_crash_while_it_is_made_leaves_one_that_can_be_opened(
     if after == "mkdir":
         path.mkdir(mode=0o700)
     else:
-        real = data_directory.write_durably
+        real = files.replace
 
-        def stop(where: Path, content: bytes, *, mode: int = 0o600) -> None:
+        def stop(where: Path, content: bytes) -> None:
             if where.name == after:
                 raise KeyboardInterrupt
-            real(where, content, mode=mode)
+            real(where, content)
 
-        monkeypatch.setattr(data_directory, "write_durably", stop)
+        monkeypatch.setattr(files, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             open_data_directory(path, clock=ManualClock())
         monkeypatch.undo()

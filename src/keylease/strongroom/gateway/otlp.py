@@ -22,11 +22,11 @@ import msgspec
 
 from keylease.contracts.call_records import CallRecord
 from keylease.errors import EgressRefused, GatewayFileInvalid, StorageCorrupt, StorageError
+from keylease.primitives import files
 from keylease.primitives.clock import Clock
 from keylease.primitives.egress import guarded_client
 from keylease.primitives.segments import Cursor, SegmentLog, WhenFull
 from keylease.strongroom.configuration import SpoolSettings
-from keylease.strongroom.data_directory import write_durably
 from keylease.strongroom.gateway.log import Log
 from keylease.strongroom.gateway.spool import CallSpool
 
@@ -161,9 +161,9 @@ class OtlpExporter:
         self._cursor = cursor
         stored = msgspec.json.encode(_Position(cursor.segment, cursor.offset))
         try:
-            await asyncio.to_thread(write_durably, self._position_path, stored)
+            await asyncio.to_thread(files.replace, self._position_path, stored)
             await self._spool.release(cursor)
-        except (OSError, StorageError) as error:
+        except StorageError as error:
             # Going on is safe: after a crash these records are sent once more.
             self._log.error("export_position_not_written", error=type(error).__name__)
         self.state.behind_bytes = self._spool.log.bytes_after(cursor)

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.policy import PolicyBundle
-from keylease.errors import KeyleaseError, PolicyFileInvalid, StorageCorrupt, StorageError
+from keylease.errors import KeyleaseError, PolicyFileInvalid, StorageCorrupt
+from keylease.primitives import files
 from keylease.primitives.clock import Clock
-from keylease.strongroom.data_directory import write_durably
 from keylease.strongroom.policy_file import load_policy
 
 _FILE_NAME: Final = "policy-high-water"
@@ -107,10 +107,7 @@ class PolicyKeeper:
                 return self._bundle
             return msgspec.structs.replace(bundle, version=self._high_water.version)
         mark = _HighWater(version=bundle.version, digest=digest)
-        try:
-            write_durably(self._mark_path, msgspec.json.encode(mark))
-        except OSError as error:
-            raise StorageError(f"{self._mark_path} cannot be written: {error.strerror}.") from error
+        files.replace(self._mark_path, msgspec.json.encode(mark))
         self._high_water = mark
         return bundle
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from keylease import detectors
 from keylease.contracts.leases import (
     DEFAULT_LIFETIME,
     LEASE_PREFIX,
@@ -153,6 +154,12 @@ def _check_form(request: LeaseRequest) -> None:
     if len(request.models) > MAXIMUM_MODELS or not all(map(is_pattern, request.models)):
         raise RequestMalformed(
             f"The models are not a list of at most {MAXIMUM_MODELS} names or patterns with *."
+        )
+    words = (request.principal, request.environment, request.project, *request.models)
+    if any(map(detectors.looks_like_secret, words)):
+        raise RequestMalformed(
+            "What is asked for has something in it that looks like a key or a lease.",
+            advice="Keys have no place in a lease. If that was one, rotate it.",
         )
     if request.lifetime is not None and request.lifetime < _SHORTEST:
         raise RequestMalformed("The lifetime is less than a second.")

@@ -18,7 +18,7 @@ import msgspec
 
 from keylease.errors import StorageCorrupt, StorageFull, TokenExchangeRefused
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.leases.journal import Journal
+from keylease.primitives.journal import Journal
 
 MAXIMUM_ENTRIES: Final = 200_000
 SKEW: Final = 60

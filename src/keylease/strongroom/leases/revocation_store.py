@@ -11,7 +11,7 @@ from keylease.contracts.leases import LONGEST_LIFETIME
 from keylease.contracts.policy import Revocation, RevocationKind
 from keylease.errors import StorageCorrupt
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.leases.journal import Journal
+from keylease.primitives.journal import Journal
 from keylease.strongroom.leases.verify import CLOCK_SKEW
 
 _FILE_NAME: Final = "revocations"

@@ -28,10 +28,11 @@ from keylease.errors import (
     SecretNotFound,
     StoreTimedOut,
 )
+from keylease.primitives import files
 from keylease.primitives.clock import Clock, isoformat
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.secrets import Secret
-from keylease.strongroom.stores import atomic_file, sealed_format
+from keylease.strongroom.stores import sealed_format
 from keylease.strongroom.stores.blocking import BlockingCalls
 from keylease.strongroom.stores.interfaces import FetchedSecret
 from keylease.strongroom.stores.sealed_format import (
@@ -219,7 +220,7 @@ class SealedStore:
 
     def _read(self) -> SealedIndex:
         try:
-            content = atomic_file.read_bounded(self.path, maximum=sealed_format.MAXIMUM_FILE_BYTES)
+            content = files.read_bounded(self.path, maximum=sealed_format.MAXIMUM_FILE_BYTES)
         except FileNotFoundError:
             raise SecretNotFound(
                 "There is no sealed store yet.",
@@ -276,10 +277,10 @@ class SealedStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[SealedIndex, StoreKeys]]:
-        atomic_file.make_private_directory(self.path.parent)
+        files.make_private_directory(self.path.parent)
         lock_path = self.path.with_name(f"{self.path.name}.lock")
-        with atomic_file.locked(lock_path, seconds=LOCK_SECONDS):
-            atomic_file.remove_leftovers(self.path)
+        with files.locked(lock_path, seconds=LOCK_SECONDS):
+            files.remove_leftovers(self.path)
             if self.path.exists():
                 index, keys = self._opened()
                 self._finish_rekey(index)
@@ -329,7 +330,7 @@ class SealedStore:
         content = sealed_format.encode(sealed_format.signed(changed, keys))
         if len(content) > sealed_format.MAXIMUM_FILE_BYTES:
             raise SealedStoreError("The sealed store is full.")
-        atomic_file.replace(self.path, content)
+        files.replace(self.path, content)
 
     def _refuse_foreign_file(self, new_source: KeyFile) -> None:
         ours = self._key_source
@@ -344,7 +345,7 @@ class SealedStore:
 def locked_by_passphrase(path: Path) -> bool:
     """Whether the store at ``path`` says that a passphrase opens it; nothing is authenticated."""
     try:
-        content = atomic_file.read_bounded(path, maximum=sealed_format.MAXIMUM_FILE_BYTES)
+        content = files.read_bounded(path, maximum=sealed_format.MAXIMUM_FILE_BYTES)
     except OSError:
         return False  # opening the store says what is wrong with the file
     return isinstance(sealed_format.decode(content).lock, PassphraseLock)

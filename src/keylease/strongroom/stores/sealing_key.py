@@ -25,8 +25,8 @@ from keylease.errors import (
     SealedStoreError,
     StorageError,
 )
+from keylease.primitives import files
 from keylease.strongroom.secrets import Secret
-from keylease.strongroom.stores import atomic_file
 from keylease.strongroom.stores.sealed_format import KEY_BYTES, KeyFileLock, Lock, PassphraseLock
 
 KEY_FILE_NAME: Final = "sealing.key"
@@ -82,15 +82,15 @@ class KeyFile:
         """The key in the file, which is made on first use."""
         self._refuse_inside_data()
         if not self.path.exists():
-            atomic_file.make_private_directory(self.path.parent)
-            atomic_file.create(self.path, _written(os.urandom(KEY_BYTES)))
+            files.make_private_directory(self.path.parent)
+            files.create(self.path, _written(os.urandom(KEY_BYTES)))
         return self._read(self.path)
 
     def prepare_next(self) -> Secret:
         """Make a new key that waits beside the key file until ``promote_next``."""
         self._refuse_inside_data()
-        atomic_file.make_private_directory(self.path.parent)
-        atomic_file.replace(self.next_path, _written(os.urandom(KEY_BYTES)))
+        files.make_private_directory(self.path.parent)
+        files.replace(self.next_path, _written(os.urandom(KEY_BYTES)))
         if os.geteuid() == 0 and self.path.exists():
             owner = self.path.stat()
             os.chown(self.next_path, owner.st_uid, owner.st_gid, follow_symlinks=False)
@@ -102,10 +102,10 @@ class KeyFile:
         Written in place: a confined gateway may open this very file (its inode), and no other.
         """
         waiting = self._read(self.next_path)
-        atomic_file.overwrite(self.path, _written(waiting.reveal(why="move it to its place")))
+        files.overwrite(self.path, _written(waiting.reveal(why="move it to its place")))
         try:
             self.next_path.unlink()
-            atomic_file.sync_directory(self.path.parent)
+            files.sync_directory(self.path.parent)
         except OSError as error:
             raise StorageError(f"{self.next_path} cannot be removed: {error.strerror}.") from None
 

@@ -18,11 +18,11 @@ from typing import Any, Final
 import msgspec
 
 from keylease.errors import KeyleaseError, StoreAccessDenied, StoreUnavailable, StoreUnsupported
+from keylease.primitives import files
 from keylease.primitives.clock import Clock
 from keylease.primitives.tasks import TaskOwner
 from keylease.strongroom.configuration import StoreSettings
 from keylease.strongroom.secrets import Secret
-from keylease.strongroom.stores import atomic_file
 from keylease.strongroom.stores.posture import Posture
 from keylease.strongroom.stores.retries import Sleep
 from keylease.strongroom.stores.vault_http import VaultAnswer, VaultHttp
@@ -260,9 +260,7 @@ async def _file_content(path: str, setting: str) -> Secret:
             advice=f"Set {setting} under [stores.vault] in gateway.toml.",
         )
     try:
-        content = await asyncio.to_thread(
-            atomic_file.read_bounded, Path(path), maximum=_LONGEST_FILE
-        )
+        content = await asyncio.to_thread(files.read_bounded, Path(path), maximum=_LONGEST_FILE)
     except OSError as error:
         raise StoreAccessDenied(
             f"The file {path} ({setting}) cannot be read: {error.strerror}.",

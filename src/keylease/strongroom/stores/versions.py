@@ -14,8 +14,8 @@ from typing import Final
 
 from keylease.contracts.references import Reference
 from keylease.errors import StorageCorrupt, StorageError
+from keylease.primitives import files
 from keylease.strongroom.secrets import Secret
-from keylease.strongroom.stores import atomic_file
 
 FILE_NAME: Final = "version-digest.key"
 _KEY_BYTES: Final = 32
@@ -36,11 +36,11 @@ class VersionNames:
         get new names once.
         """
         path = strongroom_directory / FILE_NAME
-        atomic_file.make_private_directory(strongroom_directory)
+        files.make_private_directory(strongroom_directory)
         if not path.exists():
-            atomic_file.create(path, random_bytes)
+            files.create(path, random_bytes)
         try:
-            key = atomic_file.read_bounded(path, maximum=_KEY_BYTES)
+            key = files.read_bounded(path, maximum=_KEY_BYTES)
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}.") from None
         if len(key) != _KEY_BYTES:

@@ -20,8 +20,9 @@ from keylease.errors import (
     StorageFull,
     StoreTimedOut,
 )
+from keylease.primitives import files
 from keylease.strongroom.secrets import Secret
-from keylease.strongroom.stores import atomic_file, sealed, sealing_key
+from keylease.strongroom.stores import sealed, sealing_key
 from keylease.strongroom.stores.sealed import SealedStore, locked_by_passphrase
 from keylease.strongroom.stores.sealing_key import KeyFile, Passphrase
 
@@ -348,7 +349,7 @@ def test_a_lock_that_is_held_too_long_is_named(
     put(store)
     monkeypatch.setattr(sealed, "LOCK_SECONDS", 0.05)
     lock = store.path.with_name("sealed.json.lock")
-    with atomic_file.locked(lock, seconds=1), pytest.raises(StoreTimedOut, match="lock"):
+    with files.locked(lock, seconds=1), pytest.raises(StoreTimedOut, match="lock"):
         put(store, "second")
 
 

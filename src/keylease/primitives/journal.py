@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from keylease.errors import StorageCorrupt, StorageError, StorageFull
+from keylease.errors import StorageCorrupt, StorageError
+from keylease.primitives.files import explained, sync_directory
 
 _CHECKSUM_CHARACTERS: Final = 8
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Journal:
@@ -34,9 +34,9 @@ class Journal:
         """Records in the file, so that the owner can tell when to rewrite it."""
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise explained(error, path) from error
         self._end = 0
 
     def load(self) -> list[bytes]:
@@ -44,7 +44,7 @@ class Journal:
         try:
             data = self._path.read_bytes()
         except OSError as error:
-            raise _storage_error(self._path, error) from error
+            raise explained(error, self._path) from error
         whole, _, torn = data.rpartition(b"\n")
         # Power loss can leave a hole of zeros in the last line with its end already written.
         if b"\0" in (hole := whole.rpartition(b"\n")[2]):
@@ -67,7 +67,7 @@ class Journal:
             os.fsync(self._file)
         except OSError as error:
             self._truncate()
-            raise _storage_error(self._path, error) from error
+            raise explained(error, self._path) from error
         self._end += len(line)
         self.lines += 1
 
@@ -89,9 +89,9 @@ class Journal:
             except OSError:
                 os.close(replacement)
                 raise
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
-            raise _storage_error(self._path, error) from error
+            raise explained(error, self._path) from error
         os.close(self._file)
         self._file = replacement
         self._end = len(data)
@@ -106,7 +106,7 @@ class Journal:
             os.ftruncate(self._file, self._end)
             os.fsync(self._file)
         except OSError as error:
-            raise _storage_error(self._path, error) from error
+            raise explained(error, self._path) from error
 
     def _checked(self, line: bytes) -> bytes:
         checksum, separator, record = line.partition(b" ")
@@ -131,19 +131,3 @@ def _line(record: bytes) -> bytes:
     if b"\n" in record:
         raise StorageError("A journal record holds a line feed.")
     return _checksum(record) + b" " + record + b"\n"
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    kind = StorageFull if error.errno in _FULL else StorageError
-    return kind(
-        f"{path} cannot be written: {error.strerror}.",
-        advice="Free space on its disk and check the directory's owner.",
-    )

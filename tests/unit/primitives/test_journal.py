@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keylease.errors import StorageCorrupt, StorageError, StorageFull
-from keylease.strongroom.leases.journal import Journal
+from keylease.primitives.journal import Journal
 
 RECORDS = [b'{"n":%d}' % number for number in range(5)]
 

@@ -47,7 +47,7 @@ def make_private_directory(path: Path) -> None:
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
-        raise _explained(error, path) from None
+        raise explained(error, path) from None
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -63,7 +63,7 @@ def replace(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # the first failure is the one to report
             temporary.unlink(missing_ok=True)
-        raise _explained(error, path) from None
+        raise explained(error, path) from None
 
 
 def create(path: Path, content: bytes) -> bool:
@@ -77,7 +77,7 @@ def create(path: Path, content: bytes) -> bool:
             return False
         sync_directory(path.parent)
     except OSError as error:
-        raise _explained(error, path) from None
+        raise explained(error, path) from None
     finally:
         with contextlib.suppress(OSError):  # a leftover is harmless, and removed by the next writer
             temporary.unlink(missing_ok=True)
@@ -90,16 +90,21 @@ def remove_leftovers(path: Path) -> None:
         for leftover in path.parent.glob(f"{path.name}{_TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
     except OSError as error:
-        raise _explained(error, path) from None
+        raise explained(error, path) from None
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path, *, flags: int = os.O_NOFOLLOW) -> None:
+    """Make a file's content durable, whoever wrote it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the creation, renaming or removal of files in a directory durable."""
+    sync(path, flags=os.O_DIRECTORY)
 
 
 @contextlib.contextmanager
@@ -113,7 +118,7 @@ def locked(path: Path, *, seconds: float) -> Iterator[None]:
             path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, OWNER_ONLY
         )
     except OSError as error:
-        raise _explained(error, path) from None
+        raise explained(error, path) from None
     try:
         deadline = time.monotonic() + seconds
         while not _try_lock(descriptor):
@@ -144,7 +149,7 @@ def overwrite(path: Path, content: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _explained(error, path) from None
+        raise explained(error, path) from None
 
 
 def _give_to_owner(descriptor: int, directory: Path) -> None:
@@ -181,7 +186,8 @@ def _write_new(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, path: Path) -> StorageError:
+def explained(error: OSError, path: Path) -> StorageError:
+    """The error that says what could not be written, and what to do."""
     reason = os.strerror(error.errno) if error.errno else "unknown error"
     if error.errno in _NO_SPACE:
         return StorageFull(
