@@ -29,6 +29,7 @@ from keylease.primitives.clock import Clock, SystemClock
 from keylease.primitives.http1.simple import SimpleServer, serve
 from keylease.primitives.segments import WhenFull
 from keylease.primitives.tasks import TaskOwner
+from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.data_directory import DataDirectory, open_data_directory
 from keylease.strongroom.gateway import messages, sockets
@@ -70,6 +71,8 @@ from keylease.strongroom.stores.registry import StoreRegistry, build_stores
 _LOOK_SECONDS: Final = 1.0
 _KEY_LOOK_SECONDS: Final = 60.0
 _IN_FORCE_SECONDS: Final = 1.0
+_HANGS_SECONDS: Final = 5.0
+_EXPORT_PAUSE: Final = 5.0
 _JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
 
 
@@ -107,6 +110,7 @@ async def _run(*, ready: int | None, **parts: Any) -> int:  # noqa: ANN401 - pas
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # too early: nothing is loaded yet
     try:
         message = await coordinator.start()
         loop.add_signal_handler(signal.SIGHUP, coordinator.reload_soon)
@@ -335,16 +339,28 @@ class Coordinator:
             clock=self.clock,
             log=self.log,
         )
-        self.tasks.start(self.exporter.run(), name="export")
+        self.tasks.start(self._export(self.exporter), name="export")
+
+    async def _export(self, exporter: OtlpExporter) -> None:
+        while True:
+            try:
+                await exporter.run()
+            except Exception as error:  # noqa: BLE001 - a defect must not end the export
+                self._defect(error)
+                await asyncio.sleep(_EXPORT_PAUSE)
 
     async def stop(self) -> None:
         """Drain and close, each part whatever happens to the others."""
         if hasattr(self, "_control"):
             await self._ended("control", self._control.close())
+        for listener in self._listeners:  # new connections are refused from here on
+            listener.close()
         if hasattr(self, "workers"):
             seconds = self.configuration.limits.drain_seconds
             await self._ended("workers", self.workers.drain(seconds))
         await self._ended("tasks", self.tasks.close())
+        if self.exporter is not None:
+            await self._ended("export", self.exporter.close())
         for server in getattr(self, "_metrics_servers", []):
             await self._ended("metrics", server.close(drain_seconds=0.2))
         await self._ended("spool", self.spool.close())
@@ -361,7 +377,7 @@ class Coordinator:
             self._replay.close()
             await self._ended("audit entry", self.audit.write(AuditAction.GATEWAY_STOPPED))
         await self._ended("audit", self.audit.close())
-        for listener in (*self._listeners, *self._metrics_sockets):
+        for listener in self._metrics_sockets:
             listener.close()
 
     async def _ended(self, part: str, ending: Coroutine[Any, Any, None]) -> None:
@@ -402,25 +418,32 @@ class Coordinator:
                 running.send(messages.RecallSlices(order, keys))
 
     async def _put_in_force(self) -> int:
-        """Send keys and revocations; the number of workers that have them, within a second."""
+        """Send keys and revocations; the number of workers that have them now."""
         self._orders += 1
         order = self._orders
         if not hasattr(self, "workers"):
             return 0
         self.workers.tell(messages.ReplaceKeys(self.desk.keys.public_jwks()))
         self.workers.tell(messages.ReplaceRevocations(order, self.desk.revocations()))
-        try:
-            async with asyncio.timeout(_IN_FORCE_SECONDS), self._confirmed:
-                await self._confirmed.wait_for(
-                    lambda: all(worker.confirmed >= order for worker in self.workers.running)
-                )
-        except TimeoutError:
+        if not await self._all_confirm(order, _IN_FORCE_SECONDS):
             self.log.warning("worker_slow_to_confirm")
-            # A worker that does not take a revocation must not go on serving.
-            for worker in self.workers.running:
-                if worker.confirmed < order and worker.serving.is_set():
-                    worker.process.kill()
+            if not await self._all_confirm(order, _HANGS_SECONDS):
+                # A worker that does not take a revocation must not go on serving.
+                for worker in self.workers.running:
+                    if worker.confirmed < order and worker.serving.is_set():
+                        worker.process.kill()
         return sum(worker.confirmed >= order for worker in self.workers.running)
+
+    async def _all_confirm(self, order: int, seconds: float) -> bool:
+        def confirmed() -> bool:
+            return all(worker.confirmed >= order for worker in self.workers.running)
+
+        try:
+            async with asyncio.timeout(seconds), self._confirmed:
+                await self._confirmed.wait_for(confirmed)
+        except TimeoutError:
+            return False
+        return True
 
     def readiness(self) -> HttpAnswer:
         """The answer to /readyz: a policy is in force. Stores are listed and never decide."""
@@ -473,8 +496,10 @@ class Coordinator:
             self._confirmed.notify_all()
 
     async def _warm_prices(self) -> None:
-        """Load the price table before a call needs it."""
-        await self._questions.price("openai", "gpt-4o-mini")
+        """Load the price table before a call needs it, if one ever will: it takes 50 MB."""
+        providers = {credential.provider for credential in self.policy.bundle.credentials}
+        if any(CATALOGUE[name].price_provider for name in providers if name in CATALOGUE):
+            await self._questions.price("openai", "gpt-4o-mini")
 
     def _worker_gone(self, worker: RunningWorker) -> None:
         self.ledger.worker_lost(worker.number)
@@ -524,17 +549,23 @@ class Coordinator:
         keys_at = self.clock.monotonic()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self.policy.file_changed():
-                await self._reload_quietly()
-            if changed := await self.credentials.changed():
-                self.workers.tell(messages.ForgetCredentials(changed))
-            if self.clock.monotonic() - keys_at >= _KEY_LOOK_SECONDS:
-                keys_at = self.clock.monotonic()
-                try:
-                    if await self.desk.refresh_keys():
-                        self.log.info("signing_keys_replaced", kid=self.desk.keys.kid)
-                except KeyleaseError as error:
-                    self.log.warning("signing_keys_not_read", message=error.message)
+            try:
+                if self.policy.file_changed():
+                    await self._reload_quietly()
+                if changed := await self.credentials.changed():
+                    self.workers.tell(messages.ForgetCredentials(changed))
+                if self.clock.monotonic() - keys_at >= _KEY_LOOK_SECONDS:
+                    keys_at = self.clock.monotonic()
+                    await self._look_at_keys()
+            except Exception as error:  # noqa: BLE001 - a defect must not end the looking
+                self._defect(error)
+
+    async def _look_at_keys(self) -> None:
+        try:
+            if await self.desk.refresh_keys():
+                self.log.info("signing_keys_replaced", kid=self.desk.keys.kid)
+        except KeyleaseError as error:
+            self.log.warning("signing_keys_not_read", message=error.message)
 
     # --- views -----------------------------------------------------------------------------
 

@@ -136,14 +136,15 @@ class OtlpExporter:
 
     async def run(self) -> None:
         """Export until cancelled."""
-        try:
-            while True:
-                await self._spool.beyond(self._cursor)
-                await self._sleep(BATCH_SECONDS)
-                await self._next_batch()
-        finally:
-            await self._client.aclose()
-            self._set_aside.close()
+        while True:
+            await self._spool.beyond(self._cursor)
+            await self._sleep(BATCH_SECONDS)
+            await self._next_batch()
+
+    async def close(self) -> None:
+        """Close connections and files; ``run`` has ended."""
+        await self._client.aclose()
+        self._set_aside.close()
 
     async def _next_batch(self) -> None:
         try:

@@ -79,10 +79,8 @@ class WorkerGroup:
         self._stopping = False
         self._tasks = TaskOwner(self._failed)
         self.restarts = 0
-        self.failure: BaseException | None = None
 
     def _failed(self, error: BaseException) -> None:
-        self.failure = error
         self._log.error("worker_slot_failed", error=type(error).__name__)
 
     @property
@@ -114,6 +112,7 @@ class WorkerGroup:
                 for wait in waits:
                     wait.cancel()
         except TimeoutError as error:
+            worker.process.kill()
             raise ProcessFailed("A worker was started and does not serve.") from error
         if not worker.serving.is_set():
             raise ProcessFailed(
@@ -186,8 +185,8 @@ class WorkerGroup:
                 try:
                     worker = await self._start_one()
                     await self._wait_until_serving(worker)
-                except ProcessFailed as error:
-                    self._log.error("worker_not_started", message=error.message)
+                except (ProcessFailed, OSError) as error:
+                    self._log.warning("worker_not_started", reason=str(error))
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
                 else:

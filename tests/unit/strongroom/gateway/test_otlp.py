@@ -125,6 +125,7 @@ class Rig:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            await exporter.close()
 
 
 @pytest.fixture
