@@ -204,6 +204,7 @@ def start_gateway(files: GatewayFiles, *, log: Path | None = None) -> RunningGat
                 str(files.data),
                 "--ready-fd",
                 str(writing),
+                "--stop-with-parent",
             ],
             pass_fds=[writing],
             stdin=subprocess.DEVNULL,
