@@ -7,10 +7,12 @@ Limits: where the provider's numbers never arrive, the charge is an estimate and
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+from keylease import detectors
 from keylease.contracts.call_records import CallRecord, Usage
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.purposes import Purpose
@@ -90,6 +92,7 @@ class Account:
         "provider_request_id",
         "request_id",
         "retries",
+        "secret",
         "started_at",
         "status",
         "streamed",
@@ -125,6 +128,8 @@ class Account:
         self.model = ""
         self.upstream_model = ""
         self.credential_version = ""
+        self.secret = b""
+        """What the call was authenticated with: no text with it in it is recorded."""
         self.provider_request_id = ""
         self.price: PriceQuote | None = None
         self._body = b""
@@ -300,7 +305,10 @@ class Account:
         claims = self.claims
         target = self.target
         compact = self.request_id.replace("-", "")
-        content = self.capture.finish() if self.capture is not None else None
+        secret = self.secret.decode("latin-1")
+        content = self.capture.finish(secret) if self.capture is not None else None
+        if secret and secret in response_model:
+            response_model = ""
         return CallRecord(
             id=self.request_id,
             trace_id=self.trace_id or compact,
@@ -319,9 +327,9 @@ class Account:
             operation=self.operation.name,
             method=self.operation.method,
             path=self.operation.recorded_path,
-            requested_model=self.model,
-            upstream_model=self.upstream_model,
-            response_model=response_model,
+            requested_model=_without_secrets(self.model),
+            upstream_model=_without_secrets(self.upstream_model),
+            response_model=_without_secrets(response_model),
             provider_request_id=self.provider_request_id,
             started_at=self.started_at,
             duration=self._elapsed(),
@@ -343,6 +351,12 @@ class Account:
 
     def _elapsed(self) -> int:
         return int((self._clock.monotonic() - self._started) * MICROSECONDS)
+
+
+@lru_cache(maxsize=1024)
+def _without_secrets(model: str) -> str:
+    """A model's name for the record: callers also paste keys and leases in its place."""
+    return detectors.mask(model)[0]
 
 
 def reserve(

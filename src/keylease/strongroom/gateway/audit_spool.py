@@ -2,6 +2,7 @@
 
 Promise: when ``write`` returns, the entry survives power loss. A number is used only by an entry
     that was stored, so a missing number means that somebody removed one.
+Protects: keys and leases that somebody sent in the wrong field are masked before they are stored.
 Does not protect: against somebody who may write the files; sequencing into a Merkle tree does.
 Limits: at its bound the spool refuses, and with it lease issue and credential fetches. It is
     never emptied by itself: entries leave when a platform has taken them.
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from keylease import detectors
 from keylease.contracts.audit import AuditAction, AuditEntry
 from keylease.errors import StorageCorrupt
 from keylease.primitives.clock import Clock
@@ -98,10 +100,10 @@ class AuditSpool:
                 at=self._clock.now(),
                 organization_id=self._organization_id,
                 action=action,
-                principal=principal,
-                object=subject,
+                principal=_masked(principal),
+                object=_masked(subject),
                 reason=reason,
-                details=details or {},
+                details={name: _masked(value) for name, value in (details or {}).items()},
             )
         )
 
@@ -128,3 +130,7 @@ class AuditSpool:
         """Finish what is being written."""
         await self._queue.close()
         self._log.close()
+
+
+def _masked(text: str) -> str:
+    return detectors.mask(text)[0]

@@ -3,8 +3,9 @@
 Protects: a secret in a prompt or an answer is masked before anything is cut, also when it came in
     several pieces: text is put together first, masked second, and cut last, and never inside a
     secret.
-Does not protect: what ``detectors`` does not find; a secret spread over several messages or tool
-    arguments; images, sound and files, which are not recorded.
+Does not protect: what ``detectors`` does not find and is not the call's own credential; a secret
+    spread over several messages or tool arguments; images, sound and files, which are not
+    recorded.
 Limits: ``limit_bytes`` for each direction. Memory is bounded by a few times that, however long the
     call is; what is not recorded is marked as truncated.
 """
@@ -27,6 +28,9 @@ MAXIMUM_BODY: Final = 4 * 1024 * 1024
 """A longer body is not decoded for its text: that would hold up every other call."""
 _MAXIMUM_DEPTH: Final = 64
 _LEFT_OUT: Final = "[left out]"
+_CREDENTIAL: Final = "[secret:credential]"
+_SHORTEST_PART: Final = 8
+"""Characters; a shorter beginning of a credential, where a text was cut, says nothing."""
 _REQUEST_MEMBERS: Final = ("system", "instructions", "messages", "input", "prompt", "tools")
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode: Final = msgspec.json.Decoder().decode
@@ -89,14 +93,21 @@ class ContentCapture:
                 self._answer = BodyText()  # a provider may answer a stream's request at once
         self._answer.feed(chunk)
 
-    def finish(self) -> CapturedContent:
-        """Mask, then cut to the limit."""
+    def finish(self, credential: str = "") -> CapturedContent:
+        """Mask, then cut to the limit.
+
+        ``credential`` is what the call was authenticated with. It is masked whatever its form is:
+        a provider may give it back, in pieces or with escapes, and no detector knows every form.
+        """
         budget = _Budget(self._limit)
-        parts = [budget.masked(part.text, cut=part.cut) for part in self._answer.parts()]
+        parts = [
+            budget.masked(_without(part.text, credential), cut=part.cut)
+            for part in self._answer.parts()
+        ]
         text = "\n".join(part for part in parts if part)
         output = self._cut(detectors.mask(text)[0]) if text else None
         return CapturedContent(
-            input=self._input,
+            input=None if self._input is None else _without(self._input, credential),
             output=output,
             truncated=self._truncated or self._answer.truncated or budget.exceeded,
         )
@@ -108,6 +119,17 @@ class ContentCapture:
             return encoded.decode()
         self._truncated = True
         return encoded[: self._limit].decode("utf-8", "ignore")
+
+
+def _without(text: str, credential: str) -> str:
+    """The text without the credential, and without the beginning of it where the text ends."""
+    if not credential:
+        return text
+    text = text.replace(credential, _CREDENTIAL)
+    for size in range(len(credential) - 1, _SHORTEST_PART - 1, -1):
+        if text.endswith(credential[:size]):
+            return text[:-size]
+    return text
 
 
 class _Budget:

@@ -376,6 +376,7 @@ class Exchange:
         self._authentication = authentication
         account = self.account
         account.credential_version = authentication.version
+        account.secret = authentication.secret
         outgoing = render(self._operation, self._surface, self._body, account)
         attempt = self._attempt = Attempt(
             self,

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from keylease import detectors
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.policy import PolicyBundle, Revocation, RevocationKind
 from keylease.contracts.purposes import Purpose
@@ -164,7 +165,8 @@ class LeaseDesk:
             case RevocationKind.CREDENTIAL:
                 return self._credential_id(wish.value)
             case RevocationKind.PRINCIPAL:
-                if not PRINCIPAL.fullmatch(wish.value):
+                named = PRINCIPAL.fullmatch(wish.value)
+                if not named or detectors.looks_like_secret(wish.value):
                     raise RequestMalformed(
                         "The principal is not of the form kind:name, such as user:ada."
                     )

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import secrets
 
 import pytest
 from tests.support.call_rig import CHAT_ANSWER, CallRig, binding, bundle, credential, grant, route
 from tests.support.eventually import eventually
 
-from keylease.contracts.policy import Limits, Revocation, RevocationKind, Strategy, Target
+from keylease.contracts.policy import (
+    ContentRecording,
+    Limits,
+    Revocation,
+    RevocationKind,
+    Strategy,
+    Target,
+)
 from keylease.errors import SecretInvalid, StoreUnavailable
 from keylease.strongroom.configuration import WireLimits
 from keylease.strongroom.gateway.interfaces import PriceQuote
@@ -428,6 +436,46 @@ async def test_a_second_401_is_replaced_by_an_error_of_ours() -> None:
     assert b"1234" not in call.body
     assert len(rig.link.fetches) == 1
     assert len(rig.link.records) == 1
+
+
+@pytest.mark.parametrize("prefix", ["sk-proj-", "sk-ant-api03-", "kll_eyJ"])
+def test_a_key_in_the_place_of_the_model_is_not_recorded(prefix: str) -> None:
+    pasted = prefix + secrets.token_hex(20)
+    rig = CallRig(bundle(routes=(route(models=("*",)),)))
+    rig.link.prices["openai", pasted] = QUOTE
+    rig.chat(pasted)
+    rig.upstream.answer({**CHAT_ANSWER, "model": pasted})
+    [record] = rig.link.records
+    assert pasted not in repr(record)
+    assert record.requested_model.startswith("[secret:")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_credential_is_not_recorded_whatever_the_provider_does_with_it(
+    *, streamed: bool
+) -> None:
+    """Escaped, or over several events: forms in which it passes the echo guard."""
+    rig = CallRig(bundle(grants=(grant(content=ContentRecording.MASKED),)))
+    rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
+    key = "corp." + secrets.token_hex(20)  # of a form that no detector knows
+    rig.link.store("cred-openai", key.encode())
+    rig.link.warm()
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
+    rig.chat(stream=streamed, user="me", messages=[{"role": "user", "content": f"is {key} fine?"}])
+    if streamed:
+        pieces = [b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % c.encode()
+                  for c in key]  # fmt: skip
+        rig.upstream.stream(*pieces, b"data: [DONE]\n\n")
+    else:
+        body = json.dumps(CHAT_ANSWER).replace("gpt-4o-mini-2024-07-18", escaped)
+        rig.upstream.answer(body.replace("Hello", f"It is {escaped}.").encode())
+    [record] = rig.link.records
+    assert key not in repr(record)
+    assert record.input is not None
+    assert "[secret:credential]" in record.input
+    assert record.output is not None
+    assert "[secret:credential]" in record.output
+    assert record.response_model == ""
 
 
 async def test_a_fetch_from_before_the_call_is_not_fresh_enough() -> None:

@@ -173,6 +173,21 @@ async def test_an_audit_entry_that_cannot_be_written_raises_and_uses_no_number(
     await spool.close()
 
 
+async def test_a_key_in_the_wrong_field_is_masked_before_it_is_stored(tmp_path: Path) -> None:
+    key = "sk-proj-" + secrets.token_hex(20)
+    audit = AuditSpool(tmp_path, clock=ManualClock(), organization_id=ORGANIZATION)
+    await audit.write(
+        AuditAction.LEASE_REFUSED,
+        principal=f"user:{key}",
+        subject=key,
+        details={"environment": key, "message": f"The environment '{key}' is not allowed."},
+    )
+    await audit.close()
+    [stored] = SegmentLog(tmp_path, maximum_bytes=1024 * 1024).records()
+    assert key.encode() not in stored
+    assert stored.count(b"[secret:openai]") == 4
+
+
 async def test_audit_numbering_survives_damage(tmp_path: Path) -> None:
     clock = ManualClock()
     spool = AuditSpool(tmp_path / "audit", clock=clock, organization_id=ORGANIZATION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 
 import pytest
 from hypothesis import given
@@ -245,3 +246,14 @@ def test_a_lease_has_a_purpose_of_one_of_its_grants(asked: Purpose, granted: lis
 
 def test_covering_by_two_patterns_together_does_not_count() -> None:
     assert not any_covers(["a*", "b*"], "*")
+
+
+@pytest.mark.parametrize("field", ["principal", "environment", "project", "models"])
+@pytest.mark.parametrize("prefix", ["sk-proj-", "kll_"])
+def test_what_looks_like_a_key_has_no_place_in_a_lease(field: str, prefix: str) -> None:
+    key = prefix + secrets.token_hex(20)
+    value: object = {"principal": f"user:{key}", "models": (key,)}.get(field, key)
+    kit = LeaseKit()
+    with pytest.raises(RequestMalformed) as caught:
+        kit.issuer.issue(wish(**{field: value}), bundle(grant(environments=("*",), models=("*",))))
+    assert key not in str(caught.value)
