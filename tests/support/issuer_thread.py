@@ -33,7 +33,12 @@ class IssuerThread:
         now = int(time.time())
         seconds = claims.pop("lives", 300)
         assert isinstance(seconds, int)
-        base: dict[str, Any] = {"iat": now, "exp": now + seconds, "jti": secrets.token_hex(8), **claims}
+        base: dict[str, Any] = {
+            "iat": now,
+            "exp": now + seconds,
+            "jti": secrets.token_hex(8),
+            **claims,
+        }
         return self._issuer.token(**base).decode()
 
     @property

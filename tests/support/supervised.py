@@ -6,12 +6,15 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.support.ports import free_port
 
 from keylease.errors import GatewayNotRunning
 from keylease.sdk.control import ControlClient
@@ -51,20 +54,23 @@ class Home:
         return [sys.executable, "-m", "keylease", command, *places, *rest]
 
     def run(
-        self, *arguments: str, entered: bytes | None = None, **variables: str
+        self,
+        *arguments: str,
+        entered: bytes = b"",
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end; its output is kept below ``logs`` too."""
         result = subprocess.run(
             self.line(*arguments),
-            input=entered if entered is not None else b"",
+            input=entered,
             capture_output=True,
-            env=self.environment(**variables),
+            env=self.environment(**(variables or {})),
             cwd=self.working,
             timeout=90,
             check=False,
         )
         with (self.logs / "commands").open("ab") as log:
-            log.write(repr(arguments).encode() + result.stdout + result.stderr)
+            log.write(result.stdout + result.stderr)
         return result
 
     def start(self, name: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
@@ -148,8 +154,8 @@ class Supervised:
 
 @contextlib.contextmanager
 def supervised(home: Home, variables: Mapping[str, str] | None = None) -> Iterator[Supervised]:
-    """Run `keylease up` on free ports until the block ends."""
-    process = home.start("up", "up", "--port", "0", **(variables or {}))
+    """Run `keylease up` until the block ends, on ports that stay the same over restarts."""
+    process = home.start("up", "up", "--port", str(_two_free_ports()), **(variables or {}))
     running = Supervised(home, process)
     try:
         wait_until(
@@ -163,6 +169,14 @@ def supervised(home: Home, variables: Mapping[str, str] | None = None) -> Iterat
             running.stop()
         assert process.stdin is not None
         process.stdin.close()
+
+
+def _two_free_ports() -> int:
+    """The first of two neighbours: metrics are served on the second."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", first + 1)):
+            return first
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
