@@ -18,6 +18,8 @@ class AuditAction(StrEnum):
 
     LEASE_ISSUED = "lease.issued"
     LEASE_REFUSED = "lease.refused"
+    LEASE_REFUSALS_COUNTED = "lease.refusals_counted"
+    """Refusals of the token endpoint beyond the rate at which each gets an entry of its own."""
     LEASE_REVOKED = "lease.revoked"
     REVOCATION_LIFTED = "revocation.lifted"
     CREDENTIAL_FETCHED = "credential.fetched"

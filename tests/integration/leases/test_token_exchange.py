@@ -22,6 +22,7 @@ from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.leases.exchange import LeaseAudit, TokenExchange
 from keylease.strongroom.leases.exchange_form import MAXIMUM_FORM_BYTES
 from keylease.strongroom.leases.issuers import IssuerDirectory
+from keylease.strongroom.leases.refusal_limits import PEER, WRITTEN
 from keylease.strongroom.leases.replay import ReplayCache
 from keylease.strongroom.leases.sender_proof import SenderProof
 from keylease.strongroom.leases.trust import SubjectVerifier
@@ -201,6 +202,40 @@ async def test_refusals_are_audited_with_a_stable_code(endpoint: Endpoint) -> No
     assert endpoint.audited[0].reason == "token_exchange_refused"
     await endpoint.refused("invalid_scope", models="claude-*")
     assert endpoint.audited[1].reason == "model_not_allowed"
+
+
+async def test_nobody_fills_the_audit_with_refusals(endpoint: Endpoint) -> None:
+    answers = [await endpoint.raw(b"nonsense") for _ in range(500)]
+    assert {answer.status for answer in answers} == {400, 429}
+    assert len(endpoint.audited) == PEER.at_once
+    refusal(answers[-1], "temporarily_unavailable", 429)
+    assert dict(answers[-1].headers)["retry-after"] == "2"
+    # Other addresses are heard, and what they are refused is counted in the end.
+    for number in range(100):
+        await endpoint.exchange.exchange(
+            form=b"nonsense", content_type=FORM, dpop="", peer=f"198.51.100.{number}"
+        )
+    await endpoint.exchange.write_counted(at_once=True)
+    *single, counted = endpoint.audited
+    assert len(single) == WRITTEN.at_once
+    details = [e.details for e in endpoint.audited if "limited" in e.details]
+    assert sum(int(d["refused"]) for d in details) + WRITTEN.at_once == PEER.at_once + 100
+    assert sum(int(d["limited"]) for d in details) == 500 - PEER.at_once
+    assert counted.action is AuditAction.LEASE_REFUSALS_COUNTED
+    # A good token gets its lease meanwhile, and again from the address once it has waited.
+    endpoint.kit.clock.advance(2)
+    await endpoint.issued()
+
+
+async def test_refusals_that_could_not_be_counted_are_counted_later(endpoint: Endpoint) -> None:
+    for _ in range(PEER.at_once + 5):
+        await endpoint.raw(b"nonsense")
+    endpoint.audit_fails = True
+    with pytest.raises(StorageFull):
+        await endpoint.exchange.write_counted(at_once=True)
+    endpoint.audit_fails = False
+    await endpoint.exchange.write_counted(at_once=True)
+    assert sum(int(e.details.get("limited", 0)) for e in endpoint.audited) == 5
 
 
 async def test_an_issuer_that_is_down_is_no_refusal(endpoint: Endpoint) -> None:

@@ -265,7 +265,7 @@ class Coordinator:
             clock=self.clock,
             put_in_force=self._put_in_force,
         )
-        exchange = TokenExchange(
+        exchange = self._exchange = TokenExchange(
             subjects=SubjectVerifier(self._issuers, clock=self.clock),
             replay=self._replay,
             issuer=issuer,
@@ -375,6 +375,7 @@ class Coordinator:
             await self._ended("issuers", self._issuers.close())
             self._revocation_store.close()
             self._replay.close()
+            await self._count_refusals(at_once=True)
             await self._ended("audit entry", self.audit.write(AuditAction.GATEWAY_STOPPED))
         await self._ended("audit", self.audit.close())
         for listener in self._metrics_sockets:
@@ -549,6 +550,7 @@ class Coordinator:
         keys_at = self.clock.monotonic()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            await self._count_refusals()
             try:
                 if self.policy.file_changed():
                     await self._reload_quietly()
@@ -566,6 +568,12 @@ class Coordinator:
                 self.log.info("signing_keys_replaced", kid=self.desk.keys.kid)
         except KeyleaseError as error:
             self.log.warning("signing_keys_not_read", message=error.message)
+
+    async def _count_refusals(self, *, at_once: bool = False) -> None:
+        try:
+            await self._exchange.write_counted(at_once=at_once)
+        except KeyleaseError as error:  # they are counted on
+            self.log.warning("refusals_not_written", message=error.message)
 
     # --- views -----------------------------------------------------------------------------
 

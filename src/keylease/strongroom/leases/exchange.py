@@ -1,7 +1,8 @@
 """``POST /oauth/token``: a subject token becomes a lease (RFC 8693).
 
 Protects: no lease leaves before its audit entry is durable, and none when that fails; refusals
-    are audited too. Answers say what a caller may know and are never cached.
+    are audited too, one by one up to a rate and then counted (``refusal_limits``). Answers say what
+    a caller may know and are never cached.
 Does not protect: the subject token on its way here; that is TLS's work.
 Limits: actor tokens (delegation) are not supported.
 
@@ -23,6 +24,7 @@ from keylease.contracts.policy import PolicyBundle
 from keylease.errors import (
     AccessDenied,
     KeyleaseError,
+    LimitReached,
     RequestMalformed,
     SenderNotProven,
     StorageError,
@@ -37,6 +39,7 @@ from keylease.strongroom.leases.exchange_form import (
     scope_of,
 )
 from keylease.strongroom.leases.issue import IssuedLease, LeaseIssuer, LeaseRequest
+from keylease.strongroom.leases.refusal_limits import RefusalLimits
 from keylease.strongroom.leases.replay import ReplayCache
 from keylease.strongroom.leases.sender_proof import SenderProof
 from keylease.strongroom.leases.trust import AdmittedSubject, SubjectVerifier
@@ -92,6 +95,7 @@ class TokenExchange:
         self._audit = audit
         self._endpoint_urls = endpoint_urls
         self._clock = clock
+        self._limits = RefusalLimits(clock)
 
     async def exchange(self, *, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
         """Answer one request; never raises a ``KeyleaseError``.
@@ -99,21 +103,51 @@ class TokenExchange:
         ``dpop`` is the value of the only ``DPoP`` header or empty; ``peer`` is for the audit.
         """
         try:
+            await self.write_counted()
             try:
-                return await self._exchange(form, content_type, dpop, peer)
+                self._limits.begin(peer)
+                answer = await self._exchange(form, content_type, dpop, peer)
+                self._limits.succeeded(peer)
+            except LimitReached as error:
+                return _limited(error)
             except KeyleaseError as error:
                 if isinstance(error, StorageError):
                     raise
-                await self._audit(
-                    LeaseAudit(
-                        action=AuditAction.LEASE_REFUSED,
-                        reason=error.code,
-                        details={"peer": peer, "message": error.message},
+                if self._limits.may_be_written():
+                    await self._audit(
+                        LeaseAudit(
+                            action=AuditAction.LEASE_REFUSED,
+                            reason=error.code,
+                            details={"peer": peer, "message": error.message},
+                        )
                     )
-                )
                 return _refusal(error)
+            else:
+                return answer
         except KeyleaseError as error:
             return _unavailable(error)
+
+    async def write_counted(self, *, at_once: bool = False) -> None:
+        """Write down how many refusals have no entry of their own: once a minute, and at the end.
+
+        Raises ``StorageError``; they are written the next time then.
+        """
+        counted = self._limits.take_counted(at_once=at_once)
+        if counted is None:
+            return
+        entry = LeaseAudit(
+            action=AuditAction.LEASE_REFUSALS_COUNTED,
+            details={
+                "refused": str(counted.refused),
+                "limited": str(counted.limited),
+                "seconds": str(counted.seconds),
+            },
+        )
+        try:
+            await self._audit(entry)
+        except StorageError:
+            self._limits.put_back(counted)
+            raise
 
     async def _exchange(self, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
         # 1. The form, and whether it asks for anything we have.
@@ -220,6 +254,14 @@ def _unavailable(error: KeyleaseError) -> HttpAnswer:
     return HttpAnswer(
         status=_UNAVAILABLE,
         headers=(*_HEADERS, ("retry-after", _RETRY_SECONDS)),
+        body=_error_body("temporarily_unavailable", error),
+    )
+
+
+def _limited(error: LimitReached) -> HttpAnswer:
+    return HttpAnswer(
+        status=error.http_status,
+        headers=(*_HEADERS, ("retry-after", str(error.retry_after))),
         body=_error_body("temporarily_unavailable", error),
     )
 
