@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -25,6 +26,8 @@ _ANYTHING: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder()
 _INCLUDE_USAGE: Final = "include_usage"
 _CONTAINERS: Final = frozenset({dict, list})
+_BEFORE_COLON: Final = frozenset({b'"', b" ", b"\n", b"\t", b"\r"})
+"""What can stand in front of a colon that is not part of a string."""
 _WHERE_OBJECTS_ARE_FREE: Final = frozenset({"metadata"})
 """Members whose content is the caller's own and means nothing to the provider."""
 
@@ -44,7 +47,7 @@ class References:
 class JsonBody:
     """A checked JSON object and the bytes that will be sent."""
 
-    __slots__ = ("_canonical", "_raw", "data", "members")
+    __slots__ = ("_raw", "data", "members", "names")
 
     def __init__(self, data: bytes) -> None:
         """Check ``data``; raises ``RequestMalformed``."""
@@ -63,23 +66,13 @@ class JsonBody:
         self.data = data
         self.members: dict[str, object] = members
         self._raw: dict[str, msgspec.Raw] | None = None
-        # What was read, written again, is byte for byte what was sent: then nothing was sent
-        # twice at any depth. Most clients write their JSON in this form; others are looked at
-        # more closely.
-        self._canonical = _is_canonical(members, data)
-        if not self._canonical:
-            self._refuse_duplicates()
-
-    def _refuse_duplicates(self) -> None:
-        """Find a member that was sent twice at the top level."""
-        raw = self.raw()
-        # Written compactly and without escapes in its keys, an object is exactly as long as its
-        # members. A difference may be harmless white space, or a member that was sent twice.
-        length = 1 if raw else 2
-        for key, value in raw.items():
-            length += len(key) + 4 + len(memoryview(value))
-        if length != len(self.data):
-            _refuse_duplicates(self.data)
+        self.names = _names_of(members, data)
+        """The names of all members at any depth; ``None`` where one may hide behind another."""
+        if self.names is None and _is_doubled(data):
+            raise RequestMalformed(
+                "A member of the request body was sent twice.",
+                advice="Send every member of the JSON object once.",
+            )
 
     def raw(self) -> dict[str, msgspec.Raw]:
         """The members at the top level as they were sent."""
@@ -168,20 +161,9 @@ class JsonBody:
 
     def _may_name(self, references: References) -> bool:
         """Whether it is worth to look closely."""
-        if not self._canonical:
+        if self.names is None:
             return any(hint in self.data for hint in references.hints)
-        # Looking at the members that were read is faster than searching the bytes, and nothing
-        # hides behind a duplicate in a body of the canonical form.
-        disjoint = references.members.isdisjoint
-        left: list[object] = [self.members]
-        for value in left:
-            if type(value) is dict:
-                if not disjoint(value):
-                    return True
-                left += [item for item in value.values() if type(item) in _CONTAINERS]
-            elif type(value) is list:
-                left += [item for item in value if type(item) in _CONTAINERS]
-        return False
+        return not references.members.isdisjoint(self.names)
 
     def _walk(self, references: frozenset[str], *, duplicates: bool) -> list[str]:
         """Collect what ``references`` name, also in members that another of the same name hides."""
@@ -205,25 +187,41 @@ class JsonBody:
         return found
 
 
-def _is_canonical(members: dict[str, object], data: bytes) -> bool:
-    try:
-        return _ENCODER.encode(members) == data
-    except (msgspec.EncodeError, OverflowError):
-        return False  # an integer beyond 64 bits
+def _names_of(members: dict[str, object], data: bytes) -> set[str] | None:
+    """The names of all members, unless one may have been sent twice, at whatever depth.
+
+    A decoder keeps one of two members with the same name, and every member in the text has a colon
+    outside of strings: right behind the quote that ends its name, or behind white space. So where
+    the members that are left are as many as such colons, none was lost. Colons in strings may make
+    the answer ``None``, never wrong.
+    """
+    names = set(members)
+    count = len(members)
+    left = [value for value in members.values() if type(value) in _CONTAINERS]
+    for value in left:
+        items: Iterable[object]
+        if type(value) is dict:
+            names.update(value)
+            count += len(value)
+            items = value.values()
+        else:
+            items = value  # type: ignore[assignment]  # _CONTAINERS holds no third type
+        left += [item for item in items if type(item) in _CONTAINERS]
+    if data.count(b":") == count:
+        return names
+    before = data.split(b":")[:-1]
+    return names if len([p for p in before if p[-1:] in _BEFORE_COLON]) == count else None
 
 
-def _refuse_duplicates(data: bytes) -> None:
+def _is_doubled(data: bytes) -> bool:
+    """Whether a member was sent twice at the top level."""
     top: list[tuple[str, object]] = []
 
     def remember(pairs: list[tuple[str, object]]) -> None:
         top[:] = pairs  # the outermost object is the last to be complete
 
     json.loads(data, object_pairs_hook=remember)
-    if len({key for key, _ in top}) != len(top):
-        raise RequestMalformed(
-            "A member of the request body was sent twice.",
-            advice="Send every member of the JSON object once.",
-        )
+    return len({key for key, _ in top}) != len(top)
 
 
 def _identifiers(value: object, *, whole: bool) -> list[str]:

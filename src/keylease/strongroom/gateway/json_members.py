@@ -16,7 +16,6 @@ MAXIMUM_MEMBER: Final = 16 * 1024
 _MAXIMUM_KEY: Final = 128
 _STRUCTURE: Final = re.compile(rb'["{}\[\],:]')
 _NESTING: Final = re.compile(rb'["{}\[\]]')
-_IN_STRING: Final = re.compile(rb'["\\]')
 
 Member = tuple[str, ...]
 
@@ -69,17 +68,23 @@ class JsonMembers:
             self._escaped = False
             self._keep(chunk[position : position + 1])
             return position + 1
-        match = _IN_STRING.search(chunk, position)
-        end = len(chunk) if match is None else match.end()
-        self._keep(chunk[position:end])
-        if match is not None:
-            if match[0] == b"\\":
+        # Searches for one byte each are many times faster than one for either of them. Neither
+        # byte is searched for twice in the same place.
+        begun = position
+        quote = chunk.find(b'"', position)
+        while (escape := chunk.find(b"\\", position, quote if quote >= 0 else len(chunk))) >= 0:
+            position = escape + 2
+            if position > len(chunk):
                 self._escaped = True
-            else:
-                self._in_string = False
-                if self._text is not None:
-                    self._key = self._text[:-1].decode("utf-8", "replace")
-                    self._text = None
+            elif position > quote >= 0:
+                quote = chunk.find(b'"', position)
+        end = quote + 1 if quote >= 0 else len(chunk)
+        self._keep(chunk[begun:end])
+        if quote >= 0:
+            self._in_string = False
+            if self._text is not None:
+                self._key = self._text[:-1].decode("utf-8", "replace")
+                self._text = None
         return end
 
     def _outside(self, chunk: bytes, position: int) -> int:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keylease.errors import RequestMalformed
 from keylease.primitives.http1.interfaces import RequestHead
@@ -152,6 +154,79 @@ def test_an_object_cannot_hide_behind_a_duplicate_or_an_escape() -> None:
     assert escaped.objects(OPENAI.references, items=False) == ("theirs",)
     anthropic = JsonBody(b'{"messages":[{"content":[{"source":{"file_id":"file_1"}}]}]}')
     assert anthropic.objects(ANTHROPIC.references, items=False) == ("file_1",)
+
+
+class Members(list[tuple[str, object]]):
+    """An object as it is written: names may be there twice."""
+
+
+NAMES = st.sampled_from(["a", "b", "file_id", "", 'q"', "é", ": ", "metadata"])
+DOCUMENTS = st.recursive(
+    st.one_of(st.none(), st.integers(-9, 9), st.text('":{}[],\\ x\n', max_size=6)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.lists(st.tuples(NAMES, inner), max_size=4).map(Members)
+    ),
+    max_leaves=10,
+)
+
+
+def written(value: object, space: str, *, ascii_only: bool) -> str:
+    if isinstance(value, Members):
+        members = [
+            f"{json.dumps(name, ensure_ascii=ascii_only)}{space}:{space}"
+            f"{written(item, space, ascii_only=ascii_only)}"
+            for name, item in value
+        ]
+        return "{" + f",{space}".join(members) + "}"
+    if isinstance(value, list):
+        return f"[{','.join(written(item, space, ascii_only=ascii_only) for item in value)}]"
+    return json.dumps(value, ensure_ascii=ascii_only)
+
+
+def doubled(value: object) -> bool:
+    if isinstance(value, Members):
+        names = [name for name, _ in value]
+        return len(set(names)) != len(names) or any(doubled(item) for _, item in value)
+    return isinstance(value, list) and any(doubled(item) for item in value)
+
+
+def names_in(value: object) -> set[str]:
+    if isinstance(value, Members):
+        found = {name for name, _ in value}
+        return found.union(*(names_in(item) for _, item in value))
+    return set().union(*map(names_in, value)) if isinstance(value, list) else set()
+
+
+@given(
+    st.lists(st.tuples(NAMES, DOCUMENTS), max_size=4).map(Members),
+    st.sampled_from(["", " ", "\n", "\t", "\r", " \n "]),
+    st.sampled_from(["escaped", "plain"]),
+)
+@settings(max_examples=800, deadline=None)
+def test_names_are_known_only_where_none_was_sent_twice(
+    document: Members, space: str, form: str
+) -> None:
+    data = written(document, space, ascii_only=form == "escaped").encode()
+    top = [name for name, _ in document]
+    if len(set(top)) != len(top):
+        with pytest.raises(RequestMalformed, match="twice"):
+            JsonBody(data)
+        return
+    body = JsonBody(data)
+    if doubled(document):
+        assert body.names is None
+    elif body.names is not None:
+        assert body.names == names_in(document)
+    else:
+        assert ":" in "".join(texts_in(document)), "only a colon in a text makes it uncertain"
+
+
+def texts_in(value: object) -> list[str]:
+    if isinstance(value, Members):
+        return [name for name, _ in value] + [t for _, item in value for t in texts_in(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in texts_in(item)]
+    return [value] if isinstance(value, str) else []
 
 
 def test_the_models_of_a_batch_are_all_found_and_renamed() -> None:

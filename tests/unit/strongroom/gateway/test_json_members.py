@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -94,3 +95,19 @@ def test_a_member_that_is_too_long_is_dropped_and_memory_stays_bounded() -> None
         assert members._value is None
     members.feed(b'", "id": "a"}')
     assert members.found == {("id",): b' "a"'}
+
+
+@pytest.mark.parametrize("unit", [b"\\n", b'\\"', b"\\\\", b'","', b"x", b'":{"'])
+def test_no_text_takes_longer_than_its_length(unit: bytes) -> None:
+    # Ten times the bytes may take ten times as long; a quadratic search would take a hundred.
+    def seconds(size: int) -> float:
+        data = b'{"a":"' + unit * (size // len(unit)) + b'"}'
+        best = float("inf")
+        for _ in range(3):
+            members = JsonMembers(WANTED)
+            begun = time.process_time()
+            members.feed(data)
+            best = min(best, time.process_time() - begun)
+        return best
+
+    assert seconds(1_000_000) < 40 * seconds(100_000) + 0.01

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keylease.strongroom.gateway.bodies import JsonBody
 from keylease.strongroom.gateway.reservations import (
     DEFAULT_OUTPUT_TOKENS,
     IMAGE_TOKENS,
@@ -37,6 +38,29 @@ def test_pointers_get_an_allowance() -> None:
     assert estimate_input_tokens(two) == len(two) + 2 * REFERENCE_TOKENS
     earlier = body(previous_response_id="resp_1")
     assert estimate_input_tokens(earlier) == len(earlier) + REFERENCE_TOKENS
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"messages": [{"role": "user", "content": 'say "image_url" and "file_id"'}]},
+        {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
+        {"input": [{"content": [{"type": "input_image", "file_id": "a"}]}]},
+        {"messages": [{"content": [{"type": "image", "source": {"type": "url", "url": "x"}}]}]},
+        {"messages": [{"content": [{"type": "text", "text": "x"}]}]},
+        {"previous_response_id": "resp_1"},
+        {"conversation": {"id": "conv_1"}},
+        {"prompt": {"id": "pmpt_1"}},
+        {"prompt": "a text"},
+        {"input": [{"type": "input_file", "file_id": "a"}]},
+    ],
+)
+def test_knowing_the_names_of_the_members_changes_no_bound(members: dict[str, object]) -> None:
+    for separators in ((",", ":"), (", ", ": ")):
+        data = json.dumps({"model": "m", **members}, separators=separators).encode()
+        names = JsonBody(data).names
+        assert names is not None
+        assert estimate_input_tokens(data, names) == estimate_input_tokens(data)
 
 
 @pytest.mark.parametrize("size", [1_000, 60_000, 3_000_000])
