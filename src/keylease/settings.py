@@ -22,8 +22,6 @@ from keylease.errors import SettingsInvalid
 
 PREFIX: Final = "KEYLEASE_"
 SETTINGS_FILE: Final = "settings.toml"
-MAXIMUM_SOCKET_PATH: Final = 103
-"""Bytes; sun_path of unix(4) holds 104 on macOS and 108 on Linux, with the closing NUL."""
 _MAXIMUM_FILE_BYTES: Final = 64 * 1024
 
 
@@ -237,20 +235,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             also_value="never",
         ),
     ]
-
-    @property
-    def control_socket(self) -> Path:
-        """Where the gateway's coordinator listens for the people of this machine.
-
-        Raises ``SettingsInvalid`` when the path is longer than a socket's may be.
-        """
-        path = self.data_dir / "strongroom" / "control.sock"
-        if len(os.fsencode(path)) > MAXIMUM_SOCKET_PATH:
-            raise SettingsInvalid(
-                f"The data directory's path is too long for a socket in it: {self.data_dir}.",
-                advice=f"{path} may have {MAXIMUM_SOCKET_PATH} bytes; choose a shorter --data-dir.",
-            )
-        return path
 
     @property
     def strongroom_shares_environment(self) -> bool:

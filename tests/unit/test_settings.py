@@ -144,15 +144,6 @@ def test_a_value_that_is_wrong_is_not_repeated(tmp_path: Path) -> None:
     assert slip not in str(caught.value)
 
 
-def test_the_control_socket_lies_in_the_data_directory_unless_its_path_is_too_long() -> None:
-    variables = {"HOME": "/h"}
-    loaded = settings.load({}, variables).settings
-    assert loaded.control_socket == Path("/h/.keylease/strongroom/control.sock")
-    far = settings.load({"data_dir": "/" + "d" * 100}, variables).settings
-    with pytest.raises(SettingsInvalid, match="too long for a socket"):
-        _ = far.control_socket
-
-
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     write_file(tmp_path, "").unlink()
     (tmp_path / ".config" / "keylease" / settings.SETTINGS_FILE).mkdir()

@@ -16,6 +16,7 @@ import msgspec
 
 from keylease.contracts.control import ControlError, ControlReply, ControlRequest
 from keylease.errors import GatewayNotRunning, KeyleaseError, LimitReached, TokenExchangeRefused
+from keylease.primitives.unix_sockets import socket_name
 
 _TIMEOUT: Final = 30.0
 _START: Final = "Start it with `keylease up`, or say where its data is with --data-dir."
@@ -39,7 +40,8 @@ class ControlClient:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         try:
-            self._socket.connect(str(path))
+            with socket_name(path) as name:
+                self._socket.connect(name)
         except OSError as error:
             self._socket.close()
             if isinstance(error, PermissionError):

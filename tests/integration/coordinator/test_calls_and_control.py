@@ -27,6 +27,7 @@ from keylease.errors import (
     PurposeNotAllowed,
     RequestMalformed,
 )
+from keylease.primitives.unix_sockets import socket_name
 from keylease.sdk.control import ControlClient
 
 T = TypeVar("T")
@@ -287,7 +288,8 @@ def test_calls_are_listed_filtered_and_followed(start: StartGateway) -> None:
 )
 def test_a_bad_line_gets_one_clear_error(control_gateway: RunningGateway, line: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(control_gateway.ready.control_socket)
+        with socket_name(Path(control_gateway.ready.control_socket)) as name:
+            connection.connect(name)
         connection.settimeout(5)
         connection.sendall(line + b'{"operation": "policy.status"}\n')
         lines = connection.makefile("rb")
@@ -308,7 +310,8 @@ def control_gateway(
 
 def test_an_endless_line_is_refused(control_gateway: RunningGateway) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(control_gateway.ready.control_socket)
+        with socket_name(Path(control_gateway.ready.control_socket)) as name:
+            connection.connect(name)
         connection.settimeout(5)
         with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
             connection.sendall(b"x" * 8 * 1024 * 1024)

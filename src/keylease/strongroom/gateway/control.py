@@ -28,6 +28,7 @@ from keylease.contracts.control import (
     ControlRequest,
 )
 from keylease.errors import AccessDenied, KeyleaseError, RequestMalformed, StorageError
+from keylease.primitives.unix_sockets import socket_name
 from keylease.strongroom.gateway.log import Log
 
 _IDLE_SECONDS: Final = 60.0
@@ -80,13 +81,14 @@ class ControlServer:
             self._path.unlink(missing_ok=True)
             previous = os.umask(0o177)
             try:
-                listener.bind(str(self._path))
+                with socket_name(self._path) as name:
+                    listener.bind(name)
             finally:
                 os.umask(previous)
         except OSError as error:
             listener.close()
             raise StorageError(
-                f"The control socket {self._path} cannot be made: {error.strerror}.",
+                f"The control socket {self._path} cannot be made: {error.strerror or error}.",
                 advice="Choose a shorter --data-dir."
                 if "too long" in str(error)
                 else "Check the permissions of its directory.",
