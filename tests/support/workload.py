@@ -243,7 +243,7 @@ sub = "job"
         for store in STORES:
             for stream in (False, True):
                 answer = self.chat(up, lease, f"via-{store}", stream=stream)
-                assert answer.status_code == 200, (store, answer.text)
+                assert answer.status_code == 200, answer.text
         claude = httpx.post(
             f"{up.url}/v1/messages",
             json={
@@ -286,7 +286,7 @@ sub = "job"
             else:
                 bao.put_v2("canary", value=self.key(store).decode())
             answer = self.chat(up, lease, f"via-{store}")
-            assert answer.status_code == 200, (store, answer.text)
+            assert answer.status_code == 200, answer.text
 
     def mistakes(self, up: Supervised) -> None:
         """Keys and leases that people put where they do not belong."""
@@ -341,7 +341,7 @@ sub = "job"
         key = self.by_mistake.decode()
         good = self.subject(issuer)
         answer = exchange(up.url, good)
-        assert answer.status_code == 200, (store, answer.text)
+        assert answer.status_code == 200, answer.text
         self.leases.append(answer.json()["access_token"])
         assert self.chat(up, self.leases[-1], "via-vault").status_code == 200
         self.answers.append(exchange(up.url, good))  # used before
@@ -381,7 +381,7 @@ sub = "job"
             for thread in streams:
                 thread.join(timeout=30)
             answer = self.chat(up, self.lease(), "via-file")
-            assert answer.status_code == 200, (store, answer.text)
+            assert answer.status_code == 200, answer.text
 
     def _stream(self, url: str, lease: str, store: str) -> None:
         body = {"model": f"via-{store}", "stream": True,
