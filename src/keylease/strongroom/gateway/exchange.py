@@ -20,6 +20,7 @@ from keylease.errors import (
     CallsNotAccepted,
     CredentialEchoed,
     KeyleaseError,
+    LeaseExpired,
     LeaseRevoked,
     ModelNotAllowed,
     RequestTooLarge,
@@ -27,6 +28,7 @@ from keylease.errors import (
     StoreError,
     UpstreamRefusedCredential,
 )
+from keylease.primitives.clock import MICROSECONDS
 from keylease.primitives.http1.interfaces import RequestHead, Responder, UpstreamFailure
 from keylease.strongroom.gateway import objects
 from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account
@@ -319,7 +321,18 @@ class Exchange:
             return
         self._send(target, authentication)
 
+    def _check_in_force(self) -> None:
+        """Raise ``LeaseRefused`` when the lease has ended since its head was admitted.
+
+        Only what is sent counts: a body that trickles in, or a wait, keeps no lease alive.
+        """
+        claims = self.account.claims
+        self._environment.revocations.check(claims)
+        if claims.exp * MICROSECONDS <= self._environment.clock.now():
+            raise LeaseExpired("The lease expired before the request was whole.")
+
     def _choose(self) -> ResolvedTarget:
+        self._check_in_force()
         revoked: LeaseRevoked | None = None
         while self._next_target < len(self._targets):
             target = self._targets[self._next_target]
@@ -368,7 +381,8 @@ class Exchange:
             target.credential.id, target.provider.wire_format
         )
         if not self._done:
-            # A credential that was revoked while we waited is not used any more.
+            # What was revoked while we waited is not used any more.
+            self._check_in_force()
             environment.revocations.check_credential(target.credential.id)
             self._send(target, authentication)
 
@@ -469,6 +483,7 @@ class Exchange:
             and fresh.fetched.fetched_at <= refused.fetched.fetched_at
         ):
             raise _refused_credential("")
+        self._check_in_force()
         self._environment.revocations.check_credential(target.credential.id)
         self.account.retries += 1
         self._send(target, fresh)
