@@ -4,8 +4,9 @@ Protects: against a body that two readers would understand in two ways (duplicat
     encoding, bytes that are no UTF-8, NaN, ambiguous multipart parts), so that the model that was
     allowed is the model that is used.
 Does not protect: against anything in members that no decision depends on.
-Limits: duplicate members are looked for at the top level, and in every object when stored objects
-    are named; nesting is bounded by the decoder's own limit.
+Limits: duplicate members are looked for at the top level, and in every object where stored objects
+    may be named; nesting is bounded by the decoder's own limit. Names that differ from a deciding
+    one only by case are refused at the top level, because some servers do not tell them apart.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ _INCLUDE_USAGE: Final = "include_usage"
 _CONTAINERS: Final = frozenset({dict, list})
 _BEFORE_COLON: Final = frozenset({b'"', b" ", b"\n", b"\t", b"\r"})
 """What can stand in front of a colon that is not part of a string."""
+_DECIDING: Final = frozenset(
+    {
+        "background", "best_of", "conversation", "fallback_models", "fallbacks", "input",
+        "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "model", "models",
+        "n", "plugins", "preset", "previous_response_id", "prompt", "requests", "store", "stream",
+        "stream_options", "tools",
+    }
+)  # fmt: skip
+"""Members of a request that the gateway decides by."""
+_OTHER_MODELS: Final = ("models", "fallbacks", "fallback_models", "preset")
+"""Members by which some providers choose among models that ``model`` does not name."""
 _WHERE_OBJECTS_ARE_FREE: Final = frozenset({"metadata"})
 """Members whose content is the caller's own and means nothing to the provider."""
 
@@ -66,6 +78,7 @@ class JsonBody:
         self.data = data
         self.members: dict[str, object] = members
         self._raw: dict[str, msgspec.Raw] | None = None
+        _refuse_lookalikes(members)
         self.names = _names_of(members, data)
         """The names of all members at any depth; ``None`` where one may hide behind another."""
         if self.names is None and _is_doubled(data):
@@ -89,6 +102,10 @@ class JsonBody:
         if not isinstance(model, str) or not model or len(model) > 256 or not model.isprintable():  # noqa: PLR2004 - no provider has longer names
             raise RequestMalformed("The member 'model' is not the name of a model.")
         return model
+
+    def further_models(self) -> tuple[str, ...]:
+        """Models that tools name, each once; ``RequestMalformed`` when others could be chosen."""
+        return _further_models(self.members)
 
     @property
     def streamed(self) -> bool:
@@ -135,13 +152,15 @@ class JsonBody:
             for request in requests:
                 parameters = request.get("params") if isinstance(request, dict) else None
                 model = parameters.get("model") if isinstance(parameters, dict) else None
-                if not isinstance(model, str) or not model:
+                if not isinstance(model, str) or not model or not isinstance(parameters, dict):
                     raise RequestMalformed("A request of the batch names no model.")
+                _refuse_lookalikes(parameters)
                 found[model] = None
+                found.update(dict.fromkeys(_further_models(parameters)))
         if not found:
             raise RequestMalformed("The batch holds no requests.")
         # Members below the top level decide here, so none of them may be there twice.
-        self._walk(frozenset(), duplicates=True)
+        self._walk(frozenset())
         return tuple(found)
 
     def objects(self, references: References, *, items: bool) -> tuple[str, ...]:
@@ -151,10 +170,12 @@ class JsonBody:
         """
         found: list[str] = []
         if self._may_name(references):
-            found += self._walk(references.members, duplicates=False)
+            found += self._walk(references.members)
+        elif items and self.names is None:
+            self._walk(frozenset())  # an item may hide behind another
         prompt = self.members.get("prompt")  # an object is a stored prompt; otherwise it is text
         if type(prompt) is dict:
-            found += self._walk(frozenset({"prompt"}), duplicates=False)
+            found += self._walk(frozenset({"prompt"}))
         if items:
             found += _items(self.members.get("input"))
         return tuple(dict.fromkeys(found))
@@ -165,24 +186,27 @@ class JsonBody:
             return any(hint in self.data for hint in references.hints)
         return not references.members.isdisjoint(self.names)
 
-    def _walk(self, references: frozenset[str], *, duplicates: bool) -> list[str]:
-        """Collect what ``references`` name, also in members that another of the same name hides."""
+    def _walk(self, references: frozenset[str]) -> list[str]:
+        """Collect what ``references`` name; refuses an object with a member that was sent twice."""
         found: list[str] = []
 
         def visit(pairs: list[tuple[str, object]]) -> dict[str, object]:
             members = dict(pairs)
-            if duplicates and len(members) != len(pairs):
+            if len(members) != len(pairs):
                 raise RequestMalformed("A member of an object in the request body was sent twice.")
             for key, value in pairs:
                 if key in references:
                     found.extend(_identifiers(value, whole=key != "prompt"))
             return members
 
-        top = [
-            (key, json.loads(bytes(raw), object_pairs_hook=visit))
-            for key, raw in self.raw().items()
-            if key not in _WHERE_OBJECTS_ARE_FREE
-        ]
+        try:
+            top = [
+                (key, json.loads(bytes(raw), object_pairs_hook=visit))
+                for key, raw in self.raw().items()
+                if key not in _WHERE_OBJECTS_ARE_FREE
+            ]
+        except RecursionError as error:
+            raise RequestMalformed("The request body is nested too deeply.") from error
         visit(top)
         return found
 
@@ -220,8 +244,48 @@ def _is_doubled(data: bytes) -> bool:
     def remember(pairs: list[tuple[str, object]]) -> None:
         top[:] = pairs  # the outermost object is the last to be complete
 
-    json.loads(data, object_pairs_hook=remember)
+    try:
+        json.loads(data, object_pairs_hook=remember)
+    except RecursionError as error:
+        raise RequestMalformed("The request body is nested too deeply.") from error
     return len({key for key, _ in top}) != len(top)
+
+
+def _refuse_lookalikes(members: dict[str, object]) -> None:
+    """Refuse ``Model`` and the like: servers that ignore case would take it for ``model``."""
+    for name in members:
+        if name.isascii() and name.islower():
+            continue
+        folded = name.casefold()
+        if folded != name and folded in _DECIDING:
+            raise RequestMalformed(
+                f"A member of the request body differs from '{folded}' only by case.",
+                advice="Write the names of members as the provider documents them.",
+            )
+
+
+def _further_models(members: dict[str, object]) -> tuple[str, ...]:
+    for name in _OTHER_MODELS:
+        if members.get(name):
+            raise RequestMalformed(
+                f"The member '{name}' would let the provider choose another model.",
+                advice="Name one model; the routes of the policy can have several targets.",
+            )
+    found: dict[str, None] = {}
+    for name in ("tools", "plugins"):
+        entries = members.get(name)
+        for entry in entries if isinstance(entries, list) else ():
+            if not isinstance(entry, dict):
+                continue
+            for key, value in entry.items():
+                if key == "model" or key.endswith("models"):
+                    found.update(dict.fromkeys(_model_names(value)))
+    return tuple(found)
+
+
+def _model_names(value: object) -> list[str]:
+    names = value if isinstance(value, list) else [value]
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def _identifiers(value: object, *, whole: bool) -> list[str]:
@@ -247,6 +311,7 @@ def _items(value: object) -> list[str]:
             kind == "item_reference"
             or (kind is None and "role" not in item)
             or (kind == "reasoning" and not item.get("encrypted_content"))
+            or (kind == "image_generation_call" and not item.get("result"))
         ):
             found.append(item["id"])
     return found
@@ -274,24 +339,29 @@ def check_encoding(head: RequestHead, *, media_types: tuple[str, ...]) -> str:
 
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*;\s*boundary="
-    r"(?:\"([0-9A-Za-z'()+_,./:=? -]{1,70})\"|([0-9A-Za-z'+_./:=?-]{1,70}))"
+    r"(?:\"([0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-])\"|([0-9A-Za-z'+_.-]{1,70}))"
     r"\s*(?:;\s*charset=[\w-]+\s*)?",
     re.IGNORECASE,
 )
+"""RFC 2046 section 5.1.1: no space at the end, which some readers cut off. Without quotes a token:
+some readers stop at what is none."""
 _DISPOSITION: Final = re.compile(
-    rb'form-data; *name="([^"\\\r\n]{1,128})"(?:; *filename="[^"\\\r\n]*")?'
-    rb"(?:; *filename\*=[Uu][Tt][Ff]-8''[^\s;\"]*)?",
+    rb'form-data; *name="([^"\\\r\n]{1,128})"((?:; *filename="[^"\\\r\n]*")?'
+    rb"(?:; *filename\*=[Uu][Tt][Ff]-8''[^\s;\"]*)?)",
 )
+_NUMBER: Final = re.compile(r"[0-9]{1,4}")
+_FIELDS: Final = (b"model", b"stream", b"n")
+"""Fields that are looked at."""
 
 
 class FormBody:
-    """A multipart form of which two fields matter: ``model`` and ``stream``.
+    """A multipart form of which three fields matter: ``model``, ``stream`` and ``n``.
 
     Every part must have the plain form that HTTP clients write, so that no other reader of the
     same bytes finds another model in it.
     """
 
-    __slots__ = ("_boundary", "_model_span", "data", "model", "streamed")
+    __slots__ = ("_boundary", "_model_span", "choices", "data", "model", "streamed")
 
     def __init__(self, data: bytes, content_type: str) -> None:
         """Check ``data``; raises ``RequestMalformed``."""
@@ -299,20 +369,24 @@ class FormBody:
         self.data = data
         self.model = ""
         self.streamed = False
+        self.choices: int | None = None
+        """The field ``n``: how many answers are asked for."""
         self._boundary = boundary
         self._model_span: tuple[int, int] | None = None
         seen: set[bytes] = set()
         for name, start, end in _parts(data, boundary):
-            if name in (b"model", b"stream"):
+            if name in _FIELDS:
                 if name in seen:
                     raise RequestMalformed(f"The form has two fields '{name.decode()}'.")
-                value = data[start:end]
+                text = _form_text(data[start:end])
                 if name == b"model":
                     self._model_span = (start, end)
-                    self.model = _form_text(value)
+                    self.model = text
+                elif name == b"stream":
+                    self.streamed = text.lower() in ("true", "1")
                 else:
-                    self.streamed = _form_text(value).lower() in ("true", "1")
-            elif name.lower() in (b"model", b"model[]", b"stream"):
+                    self.choices = _form_number(text)
+            elif name.strip().lower().removesuffix(b"[]") in _FIELDS:
                 raise RequestMalformed("A field of the form has an ambiguous name.")
             seen.add(name)
 
@@ -346,6 +420,12 @@ def _form_text(value: bytes) -> str:
     if not text or len(text) > 256 or not text.isprintable():  # noqa: PLR2004 - no provider has longer names
         raise RequestMalformed("A field of the form is empty or too long.")
     return text
+
+
+def _form_number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise RequestMalformed("The field 'n' of the form is no small number.")
+    return int(text)
 
 
 def _parts(data: bytes, boundary: bytes) -> list[tuple[bytes, int, int]]:
@@ -384,6 +464,8 @@ def _part_name(head: bytes) -> bytes:
             if found is None or name is not None:
                 raise RequestMalformed("A part of the form has no plain Content-Disposition.")
             name = found[1]
+            if found[2] and name in _FIELDS:
+                raise RequestMalformed(f"The field '{name.decode()}' of the form is a file.")
         elif lowered == b"content-transfer-encoding":
             if value.strip().lower() not in (b"binary", b"8bit", b"7bit"):
                 raise RequestMalformed("A part of the form is encoded.")

@@ -43,7 +43,12 @@ def choose(
     model = body.model or operation.default_model
     if not model:
         raise RequestMalformed("The request names no model.", advice="Set the member 'model'.")
-    return Choice(policy.decide(claims, model, wire_format), model)
+    decision = policy.decide(claims, model, wire_format)
+    if isinstance(body, JsonBody):
+        # A tool may run a model of its own: the lease has to be good for that one too.
+        for further in body.further_models():
+            policy.decide(claims, further, wire_format)
+    return Choice(decision, model)
 
 
 def _choose_for_batch(

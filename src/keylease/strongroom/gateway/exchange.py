@@ -359,7 +359,7 @@ class Exchange:
                 )
                 account.capture.request(body.data)
         elif body is not None:
-            account.expects(body.data, {})
+            account.expects(body.data, {"n": body.choices})
 
     async def _prepare(self, target: ResolvedTarget) -> None:
         """What ``_try_next_target`` does, with waiting."""

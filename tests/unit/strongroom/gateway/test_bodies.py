@@ -144,12 +144,13 @@ def test_stored_objects_are_found_at_any_depth(
 
 
 def test_an_object_cannot_hide_behind_a_duplicate_or_an_escape() -> None:
-    twice = JsonBody(
-        b'{"conversation":{"id":"mine","id":"theirs"},"x":{"file_id":"a","file_id":1}}'
-    )
-    assert {"theirs", "a"} <= set(twice.objects(OPENAI.references, items=True))
-    whole = JsonBody(b'{"x":{"source":{"file_id":"theirs"},"source":{}}}')
-    assert whole.objects(OPENAI.references, items=False) == ("theirs",)
+    for twice in (
+        b'{"conversation":{"id":"mine","id":"theirs"}}',
+        b'{"x":{"file_id":"theirs","file_id":1}}',
+        b'{"x":{"source":{"file_id":"theirs"},"source":{}}}',
+    ):
+        with pytest.raises(RequestMalformed):
+            JsonBody(twice).objects(OPENAI.references, items=True)
     escaped = JsonBody(b'{"x":{"file\\u005fid":"theirs"}}')
     assert escaped.objects(OPENAI.references, items=False) == ("theirs",)
     anthropic = JsonBody(b'{"messages":[{"content":[{"source":{"file_id":"file_1"}}]}]}')
