@@ -14,7 +14,7 @@ import typer
 
 from keylease.cli.environment import handover_environment, kept_names
 from keylease.cli.options import ConfigDir, DataDir, settings_from
-from keylease.cli.strongroom_process import strongroom_command
+from keylease.cli.strongroom_process import log_arguments, strongroom_command
 from keylease.errors import ProcessFailed, SettingsInvalid
 
 
@@ -35,11 +35,11 @@ def command(
         if not path.exists():
             raise SettingsInvalid(
                 f"There is no {path}.",
-                advice="`keylease up` writes first ones, `keylease policy init` as well.",
+                advice="`keylease up` writes first ones.",
             )
     python = str(settings.strongroom_python)
     gateway = ["gateway", "--gateway-file", str(settings.gateway_file)]
-    gateway += ["--data-dir", str(settings.data_dir)]
+    gateway += ["--data-dir", str(settings.data_dir), *log_arguments(settings)]
     if port is not None:
         gateway += ["--port", str(port)]
     arguments = ["handover", "--gateway-file", str(settings.gateway_file)]

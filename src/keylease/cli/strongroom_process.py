@@ -12,12 +12,17 @@ from collections.abc import Sequence
 
 from keylease.cli.environment import strongroom_environment
 from keylease.errors import ProcessFailed
-from keylease.settings import process_environment
+from keylease.settings import Settings, process_environment
 
 
 def strongroom_command(arguments: Sequence[str], *, python: str) -> list[str]:
     """The command line of a strongroom process. ``python`` is ``settings.strongroom_python``."""
     return [python, "-I", "-m", "keylease.strongroom", *arguments]
+
+
+def log_arguments(settings: Settings) -> tuple[str, ...]:
+    """What a gateway is told about its log."""
+    return ("--log-level", settings.log_level.value, "--log-format", settings.log_format.value)
 
 
 def spawn_strongroom(

@@ -61,6 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     uid: int = STRONGROOM_UID
     handover: int | None = None
+    log: tuple[str, ...] = ()
+    """The gateway's arguments about its log."""
 
 
 class Supervisor:
@@ -197,7 +199,7 @@ class Supervisor:
     def _arguments(self, *, ready: int, handover: int | None) -> list[str]:
         plan = self._plan
         arguments = ["gateway", "--gateway-file", plan.gateway_file]
-        arguments += ["--data-dir", plan.data_directory]
+        arguments += ["--data-dir", plan.data_directory, *plan.log]
         arguments += ["--ready-fd", str(ready), "--stop-with-parent", "--uid", str(plan.uid)]
         if plan.port is not None:
             arguments += ["--port", str(plan.port)]
@@ -308,6 +310,8 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
     parser.add_argument("--port", type=int)
     parser.add_argument("--uid", type=int, default=STRONGROOM_UID)
     parser.add_argument("--handover-fd", type=int)
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-format", default="json")
     given = parser.parse_args(arguments)
     if given.handover_fd is not None:
         os.set_inheritable(given.handover_fd, False)  # noqa: FBT003 - the standard library's signature
@@ -319,6 +323,7 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
         port=given.port,
         uid=given.uid,
         handover=given.handover_fd,
+        log=("--log-level", given.log_level, "--log-format", given.log_format),
     )
 
 

@@ -17,7 +17,7 @@ import typer
 from keylease.cli import output
 from keylease.cli.environment import handover_environment, kept_names
 from keylease.cli.options import ConfigDir, DataDir, settings_from
-from keylease.cli.strongroom_process import strongroom_command
+from keylease.cli.strongroom_process import log_arguments, strongroom_command
 from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.settings import Settings, process_environment
 from keylease.strongroom.data_directory import owner_of
@@ -86,7 +86,7 @@ def _supervisor_command(settings: Settings, *, port: int | None, uid: int) -> li
     command_line += ["--strongroom-python", str(settings.strongroom_python)]
     command_line += ["--gateway-file", str(settings.gateway_file)]
     command_line += ["--policy-file", str(settings.policy_file)]
-    command_line += ["--data-dir", str(settings.data_dir)]
+    command_line += ["--data-dir", str(settings.data_dir), *log_arguments(settings)]
     command_line += ["--uid", str(uid)]
     if port is not None:
         command_line += ["--port", str(port)]

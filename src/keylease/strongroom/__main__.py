@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from keylease.errors import KeyleaseError, ProcessError
-from keylease.strongroom.options import STRONGROOM_UID
+from keylease.strongroom.options import LOG_FORMATS, LOG_LEVELS, STRONGROOM_UID
 
 _DEFECT: Final = 70
 _INTERRUPTED: Final = 130
@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     gateway.add_argument("--handover-fd", type=int)
     gateway.add_argument("--stop-with-parent", action="store_true")
     gateway.add_argument("--ready-fd", type=int)
+    gateway.add_argument("--log-level", choices=LOG_LEVELS, default="info")
+    gateway.add_argument("--log-format", choices=LOG_FORMATS, default="json")
     gateway.set_defaults(run=_gateway)
 
     worker = commands.add_parser("worker", allow_abbrev=False)
@@ -110,6 +112,8 @@ def _gateway(options: argparse.Namespace, rest: list[str]) -> int:
             stop_with_parent=options.stop_with_parent,
             handover=options.handover_fd,
             ready=options.ready_fd,
+            log_level=options.log_level,
+            log_format=options.log_format,
         )
     )
 

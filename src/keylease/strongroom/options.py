@@ -10,6 +10,10 @@ STRONGROOM_UID: Final = 61141
 """In the range that neither Debian nor systemd hands out (systemd's docs/UIDS-GIDS.md)."""
 
 
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("text", "json")
+
+
 class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``python -I -m keylease.strongroom gateway``: the coordinator."""
 
@@ -24,6 +28,9 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Drain when the process that started this one is gone."""
     handover: int | None = None
     """Descriptor with the values that ``env://`` references need; see ``stores.env``."""
+    log_level: str = "info"
+    log_format: str = "json"
+    """``json`` or ``text``."""
     ready: int | None = None
     """Descriptor that gets one line of JSON (``ReadyMessage``) and is closed when the gateway
     takes calls."""

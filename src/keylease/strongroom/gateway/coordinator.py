@@ -99,6 +99,11 @@ def main(options: GatewayOptions, *, posture: Posture, owner_uid: int | None = N
                     posture=posture,
                     uids=frozenset({0, os.geteuid()} | ({owner_uid} if owner_uid else set())),
                     ready=options.ready,
+                    log=make_log(
+                        gateway=configuration.group,
+                        level=options.log_level,
+                        form=options.log_format,
+                    ),
                     clock=clock,
                 )
             )
@@ -136,6 +141,7 @@ class Coordinator:
         environment: dict[str, Secret],
         posture: Posture,
         uids: frozenset[int],
+        log: Log,
         clock: Clock,
     ) -> None:
         """Must be made where an event loop runs. Raises ``StorageError`` and the like."""
@@ -143,7 +149,7 @@ class Coordinator:
         self.directory = directory
         self.clock = clock
         self.started_at = clock.now()
-        self.log: Log = make_log(gateway=configuration.group)
+        self.log = log
         self._listeners = listeners
         self._metrics_sockets = metrics
         self._uids = uids
