@@ -15,7 +15,10 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class RequestHead(msgspec.Struct, gc=False):
-    """A request that passed the strict checks, without its body."""
+    """A request that passed the strict checks, without its body.
+
+    Two requests whose heads are the same bytes may share one: nothing but ``notes`` is changed.
+    """
 
     method: str
     target: bytes
@@ -30,6 +33,8 @@ class RequestHead(msgspec.Struct, gc=False):
     content_length: int | None
     """``None`` when the body is chunked or when there is none; see ``has_body``."""
     has_body: bool
+    notes: object = None
+    """What the ``HandlerFactory`` concluded from this head, for when it gets the same one again."""
 
     def header(self, name: bytes) -> bytes | None:
         """The only value of a field; ``None`` when absent or when it was sent more than once."""

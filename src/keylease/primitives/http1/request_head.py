@@ -4,7 +4,7 @@ Protects: a head that two readers could understand differently is refused, whole
 sections 2.2, 3, 5, 6 and 11.2), and so is a target that could name another path than it shows.
 Does not protect: against a handler that passes on fields it should not.
 Limits: every head gets its own llhttp parser, fed with exactly that head, so no state is carried
-from one message to the next.
+from one message to the next. The last ``REMEMBERED_HEADS`` heads stay in memory.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ METHODS: Final = {
 """CONNECT and TRACE are for proxies and debuggers (RFC 9110 sections 9.3.6, 9.3.8): refused."""
 
 
+REMEMBERED_HEADS: Final = 1024
+REMEMBERED_BYTES: Final = 4 * 1024
+"""Of one head; a longer one is read anew each time."""
+
+
 class IncomingRequest(msgspec.Struct, gc=False):
     """A request's head and what the server side needs beside it."""
 
@@ -39,6 +44,32 @@ class IncomingRequest(msgspec.Struct, gc=False):
     chunked: bool
     expects_continue: bool
     version_1_0: bool
+
+
+class RequestHeads:
+    """Reads heads and remembers them: a client sends the same one again and again.
+
+    A head is looked up by all of its bytes, so what is remembered is what reading it again would
+    give. A head that was refused is not remembered. What is remembered includes the leases in it.
+    """
+
+    __slots__ = ("_known", "_limits")
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._known: dict[bytes, IncomingRequest] = {}
+
+    def read(self, raw: bytes) -> IncomingRequest:
+        """As ``parse_request_head``."""
+        known = self._known.get(raw)
+        if known is not None:
+            return known
+        incoming = parse_request_head(raw, self._limits)
+        if len(raw) <= REMEMBERED_BYTES:
+            if len(self._known) >= REMEMBERED_HEADS:
+                del self._known[next(iter(self._known))]
+            self._known[raw] = incoming
+        return incoming
 
 
 def parse_request_head(raw: bytes, limits: ServerLimits) -> IncomingRequest:

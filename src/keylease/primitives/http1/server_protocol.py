@@ -32,7 +32,7 @@ from keylease.primitives.http1.connections import Connections
 from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
-from keylease.primitives.http1.request_head import IncomingRequest, parse_request_head
+from keylease.primitives.http1.request_head import IncomingRequest
 from keylease.primitives.http1.sweeper import NEVER
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -239,7 +239,7 @@ class ServerProtocol(asyncio.Protocol):
         self._pending = bytes(pending[size:])
         self._scanned = 0
         self._line_seen = self._blank_seen = False
-        incoming = parse_request_head(raw, self._limits)
+        incoming = self._shared.heads.read(raw)
         if incoming.chunked:
             self._body = ChunkedBody()
         elif incoming.head.has_body:

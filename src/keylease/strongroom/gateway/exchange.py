@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import (
@@ -23,7 +22,6 @@ from keylease.errors import (
     LeaseExpired,
     LeaseRevoked,
     ModelNotAllowed,
-    RequestTooLarge,
     StorageError,
     StoreError,
     UpstreamRefusedCredential,
@@ -34,63 +32,46 @@ from keylease.strongroom.gateway import objects
 from keylease.strongroom.gateway.accounting import CLIENT_GONE, Account
 from keylease.strongroom.gateway.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.attempt import Attempt, error_for
-from keylease.strongroom.gateway.bodies import FormBody, JsonBody, check_encoding, form_boundary
+from keylease.strongroom.gateway.bodies import FormBody, JsonBody
 from keylease.strongroom.gateway.call_environment import CallEnvironment
-from keylease.strongroom.gateway.caller_fields import CallerFields
-from keylease.strongroom.gateway.choosing import check_query, choose
+from keylease.strongroom.gateway.call_head import CallHead, too_large
+from keylease.strongroom.gateway.choosing import choose
 from keylease.strongroom.gateway.content import ContentCapture
 from keylease.strongroom.gateway.credentials import Authentication
 from keylease.strongroom.gateway.metering import MeteredAnswer
 from keylease.strongroom.gateway.model_lists import answer_models
-from keylease.strongroom.gateway.outgoing import render, target_of
-from keylease.strongroom.gateway.providers.interfaces import (
-    BodyKind,
-    ObjectRole,
-    Operation,
-    Surface,
-)
+from keylease.strongroom.gateway.outgoing import render
+from keylease.strongroom.gateway.providers.interfaces import BodyKind, ObjectRole
 from keylease.strongroom.gateway.routing import (
     CompiledPolicy,
     Decision,
     ResolvedTarget,
 )
 
-_JSON_TYPES: Final = ("application/json", "")
-_FORM_TYPES: Final = ("multipart/form-data",)
-_JSON_LINE: Final = b"content-type: application/json\r\n"
-_IGNORED_BODY: Final = 64 * 1024
-"""Bytes of a body that an operation has no use for; more is refused."""
-
 
 class Exchange:
     """Handles one request whose lease was verified."""
 
     __slots__ = (
-        "_answer", "_attempt", "_authentication", "_body", "_body_bytes", "_content_line",
-        "_decision", "_done", "_environment", "_fields", "_head", "_learning", "_limit",
-        "_next_target", "_object_id", "_operation", "_passed_on", "_pieces", "_refreshed",
-        "_surface", "_targets", "_upload", "_upload_ended", "_write_paused", "account", "responder",
+        "_answer", "_attempt", "_authentication", "_body", "_body_bytes", "_decision", "_done",
+        "_environment", "_head", "_learning", "_next_target", "_operation", "_passed_on", "_pieces",
+        "_refreshed", "_surface", "_targets", "_upload", "_upload_ended", "_write_paused",
+        "account", "responder",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - everything is passed by keyword
+    def __init__(
         self,
         *,
         environment: CallEnvironment,
-        surface: Surface,
-        operation: Operation,
-        object_id: str,
-        head: RequestHead,
+        head: CallHead,
         responder: Responder,
-        fields: CallerFields,
         claims: LeaseClaims,
         request_id: str,
     ) -> None:
         self._environment = environment
-        self._surface = surface
-        self._operation = operation
-        self._object_id = object_id
         self._head = head
-        self._fields = fields
+        self._surface = head.surface
+        operation = self._operation = head.operation
         self.responder = responder
         account = self.account = Account(
             link=environment.link,
@@ -99,15 +80,13 @@ class Exchange:
             operation=operation,
             request_id=request_id,
         )
-        account.trace_id = fields.trace_id
-        account.parent_span_id = fields.parent_span_id
+        account.trace_id = head.fields.trace_id
+        account.parent_span_id = head.fields.parent_span_id
         self._upload = operation.body is BodyKind.UPLOAD
         self._upload_ended = False
         self._pieces: list[bytes] = []
         self._body_bytes = 0
-        self._limit = environment.limits.body_bytes
         self._body: JsonBody | FormBody | None = None
-        self._content_line = b""
         self._passed_on = b""
         self._decision: Decision | None = None
         self._targets: tuple[ResolvedTarget, ...] = ()
@@ -120,10 +99,10 @@ class Exchange:
         self._write_paused = False
         self._done = False
 
-    def begin(self) -> None:
+    def begin(self, head: RequestHead) -> None:
         """Check what the head says about the body; an upload is decided at once."""
         try:
-            self._check_head()
+            self._head.check_body(head, self._environment.limits)
             if self._upload:
                 self._decide()
         except KeyleaseError as error:
@@ -139,8 +118,8 @@ class Exchange:
         if self._done:
             return
         self._body_bytes += len(data)
-        if self._body_bytes > self._limit:
-            self._refuse(_too_large(self._limit))
+        if self._body_bytes > self._head.limit:
+            self._refuse(too_large(self._head.limit))
         elif self._upload and self._attempt is not None and self._attempt.request is not None:
             self._attempt.request.write(data)
         elif self._operation.body is not BodyKind.NONE:
@@ -199,27 +178,6 @@ class Exchange:
 
     # --- deciding --------------------------------------------------------------------------------
 
-    def _check_head(self) -> None:
-        head = self._head
-        operation = self._operation
-        limits = self._environment.limits
-        match operation.body:
-            case BodyKind.JSON:
-                check_encoding(head, media_types=_JSON_TYPES)
-                self._content_line = _JSON_LINE
-            case BodyKind.FORM | BodyKind.UPLOAD:
-                content_type = check_encoding(head, media_types=_FORM_TYPES)
-                form_boundary(content_type)
-                self._content_line = b"content-type: %b\r\n" % content_type.encode("latin-1")
-                if self._upload:
-                    self._limit = limits.upload_bytes
-            case BodyKind.NONE:
-                self._limit = _IGNORED_BODY
-        if head.content_length is not None and head.content_length > self._limit:
-            raise _too_large(self._limit)
-        if head.query:
-            check_query(head.query, operation.query)
-
     def _decide(self) -> None:
         policy = self._environment.policy.current
         if policy is None:
@@ -236,9 +194,9 @@ class Exchange:
         decision = self._decision = self.account.decision = chosen.decision
         self.account.model = chosen.model
         self._passed_on = (
-            self._content_line
-            + self._fields.passed_on
-            + self._fields.rendered_idempotency_key(decision.claims.sub)
+            self._head.content_line
+            + self._head.fields.passed_on
+            + self._head.fields.rendered_idempotency_key(decision.claims.sub)
         )
         self._targets = decision.in_order(self._environment.uniform)
         if operation.role is ObjectRole.LISTS:
@@ -250,7 +208,7 @@ class Exchange:
 
     def _read_body(self) -> tuple[str, ...]:
         """Check the body; gives the stored objects that the request names."""
-        named = (self._object_id,) if self._operation.role is ObjectRole.USES else ()
+        named = (self._head.object_id,) if self._operation.role is ObjectRole.USES else ()
         kind = self._operation.body
         if kind is BodyKind.NONE or kind is BodyKind.UPLOAD:
             return named
@@ -264,8 +222,7 @@ class Exchange:
             return named + body.objects(
                 self._surface.references, items=self._operation.stored_by_default
             )
-        content_type = self._content_line.partition(b": ")[2].strip().decode("latin-1")
-        self._body = FormBody(data, content_type)
+        self._body = FormBody(data, self._head.content_type)
         return named
 
     async def _locate(self, decision: Decision, object_ids: tuple[str, ...]) -> None:
@@ -282,7 +239,9 @@ class Exchange:
 
     def _answer_models(self, policy: CompiledPolicy) -> None:
         account = self.account
-        body = answer_models(policy, account.claims, self._surface.wire_format, self._object_id)
+        body = answer_models(
+            policy, account.claims, self._surface.wire_format, self._head.object_id
+        )
         self._done = True
         headers = [JSON_TYPE, (REQUEST_ID, account.request_id.encode())]
         self.responder.send(200, headers, body)
@@ -401,7 +360,7 @@ class Exchange:
         )
         attempt.request = target.pool.request(
             method=self._operation.method,
-            target=target_of(target.prefix, self._operation, self._object_id, self._head.query),
+            target=self._head.target(target.prefix),
             headers=authentication.header_lines + self._passed_on,
             receiver=attempt,
             body=outgoing.body,
@@ -605,10 +564,6 @@ class Exchange:
 
 def _defect() -> KeyleaseError:
     return KeyleaseError("The gateway failed to serve this call.")
-
-
-def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request body is larger than {limit} bytes.")
 
 
 def _refused_credential(more: str) -> UpstreamRefusedCredential:

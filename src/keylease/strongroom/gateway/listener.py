@@ -21,11 +21,11 @@ from keylease.errors import (
     RequestTooLarge,
 )
 from keylease.primitives.http1.interfaces import Headers, RequestHandler, RequestHead, Responder
-from keylease.primitives.identifiers import uuid7
+from keylease.primitives.identifiers import Uuid7Maker
 from keylease.strongroom.gateway.admission import Admission
 from keylease.strongroom.gateway.answers import JSON_TYPE, NO_STORE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.call_environment import CallEnvironment
-from keylease.strongroom.gateway.caller_fields import CallerFields
+from keylease.strongroom.gateway.call_head import CallHead
 from keylease.strongroom.gateway.exchange import Exchange
 from keylease.strongroom.gateway.interfaces import CoordinatorLink, HttpAnswer
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
@@ -119,6 +119,7 @@ class Listener:
         ready: Callable[[], HttpAnswer],
     ) -> None:
         self._environment = environment
+        self._new_request_id = Uuid7Maker(environment.clock)
         self._admission = admission
         self._link = link
         self._ready = ready
@@ -139,7 +140,10 @@ class Listener:
 
     def __call__(self, head: RequestHead, responder: Responder) -> RequestHandler:
         """Decide who handles a request."""
-        request_id = uuid7(self._environment.clock)
+        request_id = self._new_request_id()
+        call_head = head.notes
+        if type(call_head) is CallHead:
+            return self._call(head, call_head, responder, request_id)
         path = head.path
         found = self._exact.get(path)
         if found is None or path == _MODELS:
@@ -153,47 +157,36 @@ class Listener:
             match = surface.match(_tail(path, surface))
         else:
             surface, match = found
-        return self._call(head, responder, request_id, surface, match)
+        try:
+            call_head = head.notes = _read(head, surface, match)
+        except KeyleaseError as error:
+            send_error(responder, surface, error, request_id)
+            return _IGNORED
+        return self._call(head, call_head, responder, request_id)
 
     def _call(
-        self,
-        head: RequestHead,
-        responder: Responder,
-        request_id: str,
-        surface: Surface,
-        match: Match | None,
+        self, head: RequestHead, call_head: CallHead, responder: Responder, request_id: str
     ) -> RequestHandler:
         try:
-            # 1. The method and the path are on the provider's list.
-            if match is None:
-                raise PathNotFound("This path of the API is not served here.", advice=_ADVICE)
-            operation = match.methods.get(head.method)
-            if operation is None:
-                raise MethodNotAllowed(f"This path takes {', '.join(sorted(match.methods))}.")
-            # 2. The call can be recorded.
+            # 1. The call can be recorded.
             if not self._link.accepts_calls():
                 raise CallsNotAccepted(
                     "The gateway cannot record calls at the moment and serves none.",
                     advice="Its spool is full or its disk is: the owner has to make room.",
                 )
-            # 3. The lease is good.
-            fields = CallerFields(head.headers)
-            claims = self._admission.admit(head, fields)
+            # 2. The lease is good: now, and not only when this head was read first.
+            claims = self._admission.admit(head, call_head.fields)
         except KeyleaseError as error:
-            send_error(responder, surface, error, request_id)
+            send_error(responder, call_head.surface, error, request_id)
             return _IGNORED
         exchange = Exchange(
             environment=self._environment,
-            surface=surface,
-            operation=operation,
-            object_id=match.object_id,
-            head=head,
+            head=call_head,
             responder=responder,
-            fields=fields,
             claims=claims,
             request_id=request_id,
         )
-        exchange.begin()
+        exchange.begin(head)
         return exchange
 
     # --- our own endpoints -----------------------------------------------------------------------
@@ -228,6 +221,16 @@ class Listener:
             return _wrong_method(responder, "GET", request_id)
         _send_answer(responder, self._ready(), request_id)
         return _IGNORED
+
+
+def _read(head: RequestHead, surface: Surface, match: Match | None) -> CallHead:
+    """Whether the method and the path are on the provider's list, and what the fields say."""
+    if match is None:
+        raise PathNotFound("This path of the API is not served here.", advice=_ADVICE)
+    operation = match.methods.get(head.method)
+    if operation is None:
+        raise MethodNotAllowed(f"This path takes {', '.join(sorted(match.methods))}.")
+    return CallHead(head, surface=surface, operation=operation, object_id=match.object_id)
 
 
 def _surface_of(head: RequestHead) -> Surface | None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from keylease.errors import RequestMalformed
+from keylease.errors import RequestMalformed, RequestRefused
 from keylease.primitives.http1.limits import ServerLimits
-from keylease.primitives.http1.request_head import IncomingRequest, parse_request_head
+from keylease.primitives.http1.request_head import (
+    REMEMBERED_BYTES,
+    REMEMBERED_HEADS,
+    IncomingRequest,
+    RequestHeads,
+    parse_request_head,
+)
 
 
 def parse(line: bytes, *fields: bytes) -> IncomingRequest:
@@ -144,3 +152,41 @@ def test_matching_is_linear_for_hostile_heads() -> None:
     ):
         with pytest.raises(RequestMalformed):
             parse_request_head(raw, ServerLimits())
+
+
+PARTS = st.sampled_from(
+    [b"GET / HTTP/1.1\r\n", b"POST /a?b=c HTTP/1.1\r\n", b"HEAD / HTTP/1.0\r\n", b"Host: a\r\n",
+     b"host: b\r\n", b"Content-Length: 5\r\n", b"content-length: 0\r\n", b"Authorization: x\r\n",
+     b"authorization: y\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+     b"Connection: authorization\r\n", b"Expect: 100-continue\r\n", b"A:\tb \r\n", b"\0\r\n",
+     b"\n"],
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=6), min_size=1, max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_a_remembered_head_is_what_reading_it_again_gives(heads: list[list[bytes]]) -> None:
+    remembering = RequestHeads(ServerLimits())
+    for parts in [*heads, *heads]:
+        raw = b"".join(parts) + b"\r\n"
+        try:
+            expected: IncomingRequest | str = parse_request_head(raw, ServerLimits())
+        except RequestRefused as refusal:
+            expected = refusal.message
+        try:
+            found: IncomingRequest | str = remembering.read(raw)
+        except RequestRefused as refusal:
+            found = refusal.message
+        assert found == expected
+
+
+def test_the_memory_for_heads_is_bounded() -> None:
+    remembering = RequestHeads(ServerLimits())
+    first = b"GET /0 HTTP/1.1\r\nhost: a\r\n\r\n"
+    kept = remembering.read(first)
+    assert remembering.read(first) is kept
+    for number in range(1, REMEMBERED_HEADS + 1):
+        remembering.read(b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n" % number)
+    assert remembering.read(first) is not kept
+    long = b"GET / HTTP/1.1\r\nhost: a\r\nx: %b\r\n\r\n" % (b"y" * REMEMBERED_BYTES)
+    assert remembering.read(long) is not remembering.read(long)
