@@ -3,6 +3,7 @@
 Protects: every call that got past its lease is settled once and recorded once, however it ends.
 Limits: where the provider's numbers never arrive, the charge is an estimate and marked as one. It
     is the reservation, unless a part of a stream arrived: then not more output than its bytes say.
+    A response in the background goes on when nobody listens, so its estimate is the reservation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from keylease import detectors
 from keylease.contracts.call_records import CallRecord, Usage
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.purposes import Purpose
-from keylease.errors import AccessDenied, KeyleaseError
+from keylease.errors import AccessDenied, KeyleaseError, RequestMalformed
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.strongroom.gateway import metering, prices
 from keylease.strongroom.gateway.content import ContentCapture
@@ -71,6 +72,7 @@ class Account:
     """One call, from its lease to its record."""
 
     __slots__ = (
+        "_background",
         "_body",
         "_clock",
         "_closed",
@@ -135,6 +137,7 @@ class Account:
         self._body = b""
         self._members: dict[str, object] = {}
         self._reservation: Reservation | None = None
+        self._background = False
         self.capture: ContentCapture | None = None
         self.retries = 0
         self.status = 0
@@ -152,6 +155,7 @@ class Account:
         self._body = body
         self._members = members
         self._reservation = None
+        self._background = bool(members.get("background"))
 
     @property
     def reservation(self) -> Reservation:
@@ -284,7 +288,7 @@ class Account:
 
     def _estimate(self, partial: Usage | None) -> Usage:
         output = self.reservation.output_tokens
-        if self.streamed and self.answer_bytes:
+        if self.streamed and self.answer_bytes and not self._background:
             output = min(output, self.answer_bytes // _BYTES_PER_TOKEN)
         if partial is None:
             return Usage(input_tokens=self.reservation.input_tokens, output_tokens=output)
@@ -371,25 +375,38 @@ def reserve(
             for request in (requests if isinstance(requests, list) else ())
             if isinstance(request, dict) and isinstance(request.get("params"), dict)
         ] or parts
-    bounds = [_output_bound(part) for part in parts]
+    names = _OUTPUT_MEMBERS.get(operation.template, ())
+    bounds = [_output_bound(part, names) for part in parts]
     known = [bound for bound in bounds if bound is not None]
-    answers = [
-        count for name in ("n", "best_of") if type(count := members.get(name)) is int and count > 0
-    ]
+    answers = [_count_of(members, name) for name in ("n", "best_of")]
     return metering.reserve_for(
         body,
         operation=operation.name,
         model=model,
         max_tokens=max(known) if len(known) == len(bounds) else None,
-        choices=max(answers, default=1) * len(parts),
+        choices=max(answers) * len(parts),
     )
 
 
-def _output_bound(members: dict[str, object]) -> int | None:
+_OUTPUT_MEMBERS: Final = {
+    "/chat/completions": ("max_completion_tokens", "max_tokens"),
+    "/completions": ("max_tokens",),
+    "/responses": ("max_output_tokens",),
+    "/v1/messages": ("max_tokens",),
+    "/v1/messages/batches": ("max_tokens",),
+}
+"""What bounds the output of an operation; elsewhere such a member means nothing."""
+
+
+def _count_of(members: dict[str, object], name: str) -> int:
+    """How many answers are asked for; refuses what only some providers would take for a number."""
+    count = members.get(name)
+    if count is not None and type(count) is not int:
+        raise RequestMalformed(f"The member '{name}' is no whole number.")
+    return max(1, count or 1)
+
+
+def _output_bound(members: dict[str, object], names: tuple[str, ...]) -> int | None:
     """The largest of the members that bound the output; the provider heeds one of them."""
-    bounds = [
-        bound
-        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")
-        if type(bound := members.get(name)) is int and bound >= 0
-    ]
+    bounds = [bound for name in names if type(bound := members.get(name)) is int and bound >= 0]
     return max(bounds) if bounds else None

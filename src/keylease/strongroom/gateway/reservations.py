@@ -47,7 +47,10 @@ _IMAGE_OUTPUT: Final = 10_000
 _NO_OUTPUT: Final = frozenset({"embeddings", "moderations", "count_tokens"})
 _IMAGE_OPERATIONS: Final = frozenset({"image_generation", "image_edit", "image_variation"})
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/=_\\-]*")
-_IMAGE_TYPE: Final = re.compile(rb'(?:data:|media_type"\s{0,4}:\s{0,4}")image/[a-z0-9.+-]{1,32}')
+_IMAGE_TYPE: Final = re.compile(
+    rb'"(?:(?:image_)?url"\s{0,4}:\s{0,4}"data:|media_type"\s{0,4}:\s{0,4}")image/[a-z0-9.+-]{1,32}'
+)
+"""Where providers expect an image. In any other member the same bytes are text and cost as much."""
 _IMAGE_PREFIX: Final = 512
 """Bytes before the data in which an inline image says that it is one."""
 _POINTERS: Final = (b'"file_id"', b'"previous_response_id"', b'"conversation"', b'"prompt":{')
