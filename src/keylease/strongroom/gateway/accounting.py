@@ -396,17 +396,20 @@ _OUTPUT_MEMBERS: Final = {
     "/v1/messages/batches": ("max_tokens",),
 }
 """What bounds the output of an operation; elsewhere such a member means nothing."""
+_MOST_TOKENS: Final = 10_000_000
+"""No model writes more in one answer. A larger bound says no more, and would fit into no record."""
+_MOST_ANSWERS: Final = 1000
 
 
 def _count_of(members: dict[str, object], name: str) -> int:
     """How many answers are asked for; refuses what only some providers would take for a number."""
     count = members.get(name)
-    if count is not None and type(count) is not int:
-        raise RequestMalformed(f"The member '{name}' is no whole number.")
+    if count is not None and (type(count) is not int or count > _MOST_ANSWERS):
+        raise RequestMalformed(f"The member '{name}' is no whole number up to {_MOST_ANSWERS}.")
     return max(1, count or 1)
 
 
 def _output_bound(members: dict[str, object], names: tuple[str, ...]) -> int | None:
     """The largest of the members that bound the output; the provider heeds one of them."""
     bounds = [bound for name in names if type(bound := members.get(name)) is int and bound >= 0]
-    return max(bounds) if bounds else None
+    return min(max(bounds), _MOST_TOKENS) if bounds else None

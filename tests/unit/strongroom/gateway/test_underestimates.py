@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from tests.support.call_rig import CallRig, bundle, grant
 from tests.support.eventually import eventually
@@ -30,7 +31,7 @@ def test_only_members_that_the_operation_heeds_bound_its_output() -> None:
     assert reserve(b"{}", both, CHAT, "gpt-4o").output_tokens == 9
 
 
-@pytest.mark.parametrize("count", ["128", 128.0, True, [128]], ids=repr)
+@pytest.mark.parametrize("count", ["128", 128.0, True, [128], 10**30], ids=repr)
 @pytest.mark.parametrize("name", ["n", "best_of"])
 def test_a_number_of_answers_that_only_some_understand_is_refused(name: str, count: object) -> None:
     with pytest.raises(RequestMalformed):
@@ -71,3 +72,13 @@ async def test_a_response_in_the_background_is_not_cheap_for_whoever_leaves(
         assert record.usage.output_tokens == 5000
     else:
         assert record.usage.output_tokens < 100
+
+
+async def test_an_absurd_number_of_tokens_does_not_keep_a_call_out_of_the_records() -> None:
+    rig = CallRig()
+    call = rig.chat(max_tokens=10**30)
+    await eventually(lambda: bool(rig.calls))
+    call.handler.client_gone()
+    [record] = rig.link.records
+    assert record.client_gone
+    assert msgspec.msgpack.encode(record)
