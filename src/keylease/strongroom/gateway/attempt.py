@@ -4,7 +4,7 @@ Protects: the credential never passes back; redirects, 401 and 403 bodies and en
     pass at all; an answer that breaks off reaches the client as a broken connection and not as an
     end.
 Limits: small answers of known length, and answers that name a new object, are held until they are
-    whole; everything else passes piece by piece.
+    whole, up to ``HELD_AT_MOST``; everything else passes piece by piece.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from keylease.strongroom.gateway.objects import StreamedNames, named_in
 
 HELD_WHOLE: Final = 64 * 1024
 """Answers of known length up to this many bytes are sent in one piece."""
+HELD_AT_MOST: Final = 64 * 1024 * 1024
+"""Bytes of an answer that names a new object; a longer one is taken for broken."""
 _DISCARDED: Final = 64 * 1024
 _OK: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
@@ -201,9 +203,18 @@ class Attempt:
         if not data:
             return
         if self._collect:
-            self._pieces.append(data)
+            self._hold(data)
         else:
             self._owner.responder.write(data)
+
+    def _hold(self, data: bytes) -> None:
+        if self._owner.account.answer_bytes <= HELD_AT_MOST:
+            self._pieces.append(data)
+            return
+        self._pieces = []
+        self._drop()
+        error = UpstreamBroken(f"The provider's answer is too long. {_DOUBT}")
+        self._owner.fail(error, in_doubt=True, final=True)
 
     def response_complete(self) -> None:
         """The answer is whole."""

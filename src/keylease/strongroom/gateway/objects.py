@@ -21,6 +21,7 @@ from keylease.errors import ObjectNotAllowed
 from keylease.strongroom.gateway.interfaces import CoordinatorLink, OwnedObject
 from keylease.strongroom.gateway.providers.interfaces import OBJECT_ID
 from keylease.strongroom.gateway.routing import Decision, ResolvedTarget
+from keylease.strongroom.gateway.sse import SseSplitter
 
 _MAXIMUM_NAMED: Final = 256
 _MAXIMUM_EVENT: Final = 64 * 1024 * 1024
@@ -102,26 +103,19 @@ def _named(answer: object, members: tuple[str, ...]) -> tuple[str, ...]:
 class StreamedNames:
     """Reads from a stream of the Responses API what it gives identifiers to."""
 
-    __slots__ = ("_rest", "found")
+    __slots__ = ("_splitter", "found")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._splitter = SseSplitter(limit=_MAXIMUM_EVENT)
         self.found: dict[str, None] = {}
 
     def feed(self, data: bytes) -> None:
         """Look at the next bytes."""
-        self._rest += data
-        *events, self._rest = self._rest.replace(b"\r\n", b"\n").split(b"\n\n")
-        for event in events:
-            if any(name in event for name in _NAMING_EVENTS):
-                self._read(event)
-        if len(self._rest) > _MAXIMUM_EVENT:
-            self._rest = b""
+        for event in self._splitter.feed(data):
+            if any(name in event.data for name in _NAMING_EVENTS):
+                self._read(event.data)
 
-    def _read(self, event: bytes) -> None:
-        data = b"\n".join(
-            line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")
-        )
+    def _read(self, data: bytes) -> None:
         try:
             decoded = _ANYTHING.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
