@@ -82,18 +82,25 @@ class SenderProof:
             return
         if not dpop_header:
             raise SenderNotProven("The lease is bound to a sender key.", advice=_ADVICE)
-        proven = self._thumbprint(dpop_header, method=method, url=url, token=token)
+        proof, proven = self._proven(dpop_header, method=method, url=url, token=token)
         if not claims.cnf.jkt or proven != claims.cnf.jkt:
             raise SenderNotProven("The proof was made with another key.", advice=_ADVICE)
+        # Only now: whoever has a stolen lease and not its key fills no memory.
+        self._use_once(proven, proof.jti)
 
     def thumbprint(self, dpop_header: str, *, method: str, url: str) -> str:
         """The thumbprint of the key that a token request proves, to bind a new lease to it.
 
         Raises ``SenderNotProven``.
         """
-        return self._thumbprint(dpop_header, method=method, url=url, token=None)
+        proof, proven = self._proven(dpop_header, method=method, url=url, token=None)
+        self._use_once(proven, proof.jti)
+        return proven
 
-    def _thumbprint(self, proof: str, *, method: str, url: str, token: bytes | None) -> str:
+    def _proven(
+        self, proof: str, *, method: str, url: str, token: bytes | None
+    ) -> tuple[_ProofClaims, str]:
+        """The claims of a proof for this request, and the thumbprint of its key."""
         try:
             claims, jkt = _verified(proof)
         except (SignatureInvalid, msgspec.ValidationError, UnicodeEncodeError) as error:
@@ -107,8 +114,7 @@ class SenderProof:
             raise SenderNotProven("The DPoP proof is for another lease.", advice=_ADVICE)
         if abs(claims.iat - self._clock.now() / MICROSECONDS) > WINDOW:
             raise SenderNotProven("The DPoP proof is too old, or ahead of time.", advice=_ADVICE)
-        self._use_once(jkt, claims.jti)
-        return jkt
+        return claims, jkt
 
     def _use_once(self, jkt: str, jti: str) -> None:
         if not 0 < len(jti) <= _MAXIMUM_JTI:

@@ -233,6 +233,15 @@ def test_a_full_memory_refuses_and_does_not_forget() -> None:
         check(bound(sender), proof(sender, jti="1"), checker=checker)
 
 
+def test_whoever_has_the_lease_and_not_its_key_fills_no_memory() -> None:
+    sender, thief = EdSender(), EdSender()
+    checker = SenderProof(KIT.clock, maximum_proofs=2)
+    for name in ("1", "2", "3"):
+        with pytest.raises(SenderNotProven, match="another key"):
+            check(bound(sender), proof(thief, jti=name), checker=checker)
+    check(bound(sender), proof(sender), checker=checker)
+
+
 def test_a_proof_made_for_another_server_is_not_good_here() -> None:
     """The caller chooses the Host header, so the gateway's own names decide."""
     sender = EdSender()
