@@ -79,6 +79,7 @@ class Account:
         "_holds",
         "_link",
         "_members",
+        "_names",
         "_reservation",
         "_started",
         "answer_bytes",
@@ -136,6 +137,7 @@ class Account:
         self.price: PriceQuote | None = None
         self._body = b""
         self._members: dict[str, object] = {}
+        self._names: set[str] | None = None
         self._reservation: Reservation | None = None
         self._background = False
         self.capture: ContentCapture | None = None
@@ -150,10 +152,16 @@ class Account:
         """The record is written."""
         return self._closed
 
-    def expects(self, body: bytes, members: dict[str, object]) -> None:
-        """What the target will be sent; bounds what the call may use."""
+    def expects(
+        self, body: bytes, members: dict[str, object], names: set[str] | None = None
+    ) -> None:
+        """What the target will be sent; bounds what the call may use.
+
+        ``names``: of the members of a JSON body at any depth, where they are known.
+        """
         self._body = body
         self._members = members
+        self._names = names
         self._reservation = None
         self._background = bool(members.get("background"))
 
@@ -164,7 +172,13 @@ class Account:
         if found is None:
             found = _NOTHING
             if self.operation.spends and self._body:
-                found = reserve(self._body, self._members, self.operation, self.upstream_model)
+                found = reserve(
+                    self._body,
+                    self._members,
+                    self.operation,
+                    self.upstream_model,
+                    names=self._names,
+                )
             self._reservation = found
         return found
 
@@ -173,6 +187,7 @@ class Account:
         self._reservation = self.reservation
         self._body = b""
         self._members = {}
+        self._names = None
 
     def first_chunk(self) -> None:
         """The first byte of the answer's body is here."""
@@ -233,12 +248,12 @@ class Account:
         hold, self._holds = self._holds, None
         if hold is None:
             return
-        used = {
-            LimitKind.REQUESTS: requests,
-            LimitKind.TOKENS: tokens,
-            LimitKind.MICRO_USD: cost,
-        }
-        self._link.settle(hold, tuple(used[demand.key.kind] for demand in hold.demands))
+        used = []
+        for demand in hold.demands:
+            kind = demand.key.kind
+            counted = tokens if kind is LimitKind.TOKENS else cost
+            used.append(requests if kind is LimitKind.REQUESTS else counted)
+        self._link.settle(hold, tuple(used))
 
     def close(
         self,
@@ -364,9 +379,14 @@ def _without_secrets(model: str) -> str:
 
 
 def reserve(
-    body: bytes, members: dict[str, object], operation: Operation, model: str
+    body: bytes,
+    members: dict[str, object],
+    operation: Operation,
+    model: str,
+    *,
+    names: set[str] | None = None,
 ) -> Reservation:
-    """Bound what a call may use from what its body says."""
+    """Bound what a call may use from what its body says; ``names`` as ``JsonBody`` has them."""
     parts = [members]
     if operation.batch:
         requests = members.get("requests")
@@ -375,16 +395,17 @@ def reserve(
             for request in (requests if isinstance(requests, list) else ())
             if isinstance(request, dict) and isinstance(request.get("params"), dict)
         ] or parts
-    names = _OUTPUT_MEMBERS.get(operation.template, ())
-    bounds = [_output_bound(part, names) for part in parts]
+    limiting = _OUTPUT_MEMBERS.get(operation.template, ())
+    bounds = [_output_bound(part, limiting) for part in parts]
     known = [bound for bound in bounds if bound is not None]
-    answers = [_count_of(members, name) for name in ("n", "best_of")]
+    answers = max(_count_of(members, "n"), _count_of(members, "best_of"))
     return metering.reserve_for(
         body,
         operation=operation.name,
         model=model,
         max_tokens=max(known) if len(known) == len(bounds) else None,
-        choices=max(answers) * len(parts),
+        choices=answers * len(parts),
+        names=names,
     )
 
 

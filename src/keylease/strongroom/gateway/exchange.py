@@ -311,7 +311,7 @@ class Exchange:
         body = self._body
         account = self.account
         if isinstance(body, JsonBody):
-            account.expects(body.data, body.members)
+            account.expects(body.data, body.members, body.names)
             if self._decision is not None and self._decision.capture and account.capture is None:
                 account.capture = ContentCapture(
                     target.provider.wire_format, streamed=body.streamed

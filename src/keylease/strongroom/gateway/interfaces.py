@@ -35,7 +35,7 @@ class LimitWindow(StrEnum):
     TOTAL = "total"
 
 
-class LimitKey(msgspec.Struct, frozen=True, order=True):
+class LimitKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """One counter in the ledger, shared by all workers."""
 
     owner: str

@@ -19,21 +19,12 @@ _KEEP_TICKS: Final = 8
 _FORGET_SECONDS: Final = 120.0
 
 
-class SliceHold(Hold):
-    """A hold that knows in which report interval it was made."""
-
-    __slots__ = ("epoch", "settled")
-
-    def __init__(self, demands: tuple[Demand, ...], epoch: int) -> None:
-        super().__init__(demands)
-        self.epoch = epoch
-        self.settled = False
-
-
 class _Slice:
-    __slots__ = ("bulk", "drawn", "last_drawn", "live", "remaining", "used")
+    __slots__ = ("bulk", "drawn", "last_drawn", "live", "remaining", "requests", "used")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, requests: bool) -> None:
+        self.requests = requests
+        """It counts requests."""
         self.remaining = 0
         self.used = 0
         """Not reported yet."""
@@ -46,6 +37,20 @@ class _Slice:
         self.last_drawn = now
 
 
+class SliceHold(Hold):
+    """A hold that knows its slices, and in which report interval it was made."""
+
+    __slots__ = ("epoch", "low", "parts", "settled")
+
+    def __init__(self, demands: tuple[Demand, ...], parts: list[_Slice], epoch: int) -> None:
+        self.demands = demands
+        self.parts = parts
+        self.epoch = epoch
+        self.low = False
+        """One of the slices may be worth topping up, see ``Slices.runs_low``."""
+        self.settled = False
+
+
 class Slices:
     """All slices of one worker. No I/O; ``now`` is monotonic seconds."""
 
@@ -56,31 +61,38 @@ class Slices:
     def try_reserve(self, demands: tuple[Demand, ...], now: float) -> SliceHold | None:
         """Draw a call's amounts; all or nothing."""
         slices = self._slices
-        for position, demand in enumerate(demands):
-            part = slices.get(demand.key)
-            if part is None or part.remaining < demand.amount:
-                for undone in demands[:position]:
-                    slices[undone.key].remaining += undone.amount
-                return None
-            part.remaining -= demand.amount
-        return self._hold(demands, now)
-
-    def _hold(self, demands: tuple[Demand, ...], now: float) -> SliceHold:
+        parts: list[_Slice] = []
         for demand in demands:
-            part = self._slices[demand.key]
+            part = slices.get(demand.key)
+            amount = demand.amount
+            if part is None or part.remaining < amount:
+                for undone, drawn in zip(demands, parts, strict=False):
+                    drawn.remaining += undone.amount
+                return None
+            part.remaining -= amount
+            parts.append(part)
+        return self._hold(demands, parts, now)
+
+    def _hold(self, demands: tuple[Demand, ...], parts: list[_Slice], now: float) -> SliceHold:
+        hold = SliceHold(demands, parts, self._epoch)
+        for demand, part in zip(demands, parts, strict=True):
+            amount = demand.amount
             part.last_drawn = now
-            part.drawn += demand.amount
+            part.drawn += amount
             part.live += 1
-            if demand.key.kind is LimitKind.REQUESTS:
-                part.used += demand.amount  # a request counts when it is admitted
-        return SliceHold(demands, self._epoch)
+            if part.requests:
+                part.used += amount  # a request counts when it is admitted
+            if part.remaining < part.bulk >> 2:
+                hold.low = True
+        return hold
 
     def credit(self, demands: Sequence[Demand], amounts: Sequence[int], now: float) -> None:
         """Take in a grant."""
         for demand, amount in zip(demands, amounts, strict=True):
             part = self._slices.get(demand.key)
             if part is None:
-                part = self._slices[demand.key] = _Slice(now)
+                requests = demand.key.kind is LimitKind.REQUESTS
+                part = self._slices[demand.key] = _Slice(now, requests=requests)
             part.remaining += amount
             part.bulk = amount
             part.last_drawn = now
@@ -90,9 +102,10 @@ class Slices:
     ) -> SliceHold:
         """Take in a grant and draw the call that it was asked for."""
         self.credit(demands, amounts, now)
-        for demand in demands:
-            self._slices[demand.key].remaining -= demand.amount
-        return self._hold(demands, now)
+        parts = [self._slices[demand.key] for demand in demands]
+        for demand, part in zip(demands, parts, strict=True):
+            part.remaining -= demand.amount
+        return self._hold(demands, parts, now)
 
     def runs_low(self, demands: Sequence[Demand]) -> tuple[Demand, ...]:
         """The demands whose slices are worth topping up before they are empty.
@@ -111,10 +124,9 @@ class Slices:
         if not isinstance(hold, SliceHold) or hold.settled:
             return
         hold.settled = True
-        for demand, amount in zip(hold.demands, used, strict=True):
-            part = self._slices[demand.key]
+        for demand, part, amount in zip(hold.demands, hold.parts, used, strict=True):
             part.live -= 1
-            if demand.key.kind is not LimitKind.REQUESTS:
+            if not part.requests:
                 part.used += amount
                 part.remaining += demand.amount - amount  # negative when it used more
             elif amount < demand.amount and hold.epoch == self._epoch:

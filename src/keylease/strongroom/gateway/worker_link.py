@@ -232,7 +232,7 @@ class WorkerLink:
     def try_reserve(self, demands: tuple[Demand, ...]) -> Hold | None:
         """Set amounts aside from the slices this worker holds; all or nothing."""
         hold = self._slices.try_reserve(demands, self._clock.monotonic())
-        if hold is not None and (low := self._slices.runs_low(demands)):
+        if hold is not None and hold.low and (low := self._slices.runs_low(demands)):
             self._top_up(low)
         return hold
 
