@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -247,11 +248,12 @@ def announcement(plan: Plan, message: ReadyMessage, *, usable: tuple[str, ...] |
         message.posture,
         "",
     ]
+    name = _command_name()
     if usable == ():
         lines += [
             "No provider key is configured yet. Either",
-            "  - see a first call without one, in another terminal:  keylease demo",
-            "  - put a key into the sealed store:  keylease secret put openai",
+            f"  - see a first call without one, in another terminal:  {name} demo",
+            f"  - put a key into the sealed store:  {name} secret put openai",
             f"  - or say in {plan.policy_file} where yours lives.",
         ]
     else:
@@ -259,12 +261,20 @@ def announcement(plan: Plan, message: ReadyMessage, *, usable: tuple[str, ...] |
             lines += [f"Credentials that can be used now: {', '.join(usable)}.", ""]
         lines += [
             "A first call, in another terminal:",
-            "  keylease run -- python your_program.py",
+            f"  {name} run -- python your_program.py",
             "or with any client of the provider's API:",
             f"  export OPENAI_BASE_URL={url}/v1",
-            '  export OPENAI_API_KEY="$(keylease lease create)"',
+            f'  export OPENAI_API_KEY="$({name} lease create)"',
         ]
     return [*lines, "Ctrl-C stops it."]
+
+
+def _command_name() -> str:
+    """How a person types the command here: by its name when the path has it."""
+    if shutil.which("keylease"):
+        return "keylease"
+    command = Path(sys.prefix) / "bin" / "keylease"
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
 
 
 def _usable_credentials(data_directory: Path) -> tuple[str, ...] | None:
