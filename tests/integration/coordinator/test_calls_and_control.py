@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -387,3 +388,85 @@ def test_metrics_count_calls_and_tokens(start: StartGateway) -> None:
     assert "keylease_policy_version 1" in text
     assert 'keylease_credential_available{credential="upstream"} 1' in text
     assert gateway.client.get(f"{gateway.ready.metrics_url}/other").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("audit.list", {"limit": -5}),
+        ("audit.list", {"limit": 10**18}),
+        ("calls.list", {"limit": 10**30}),
+        ("lease.create", {"purpose": "development", "environment": "local", "project": "\x1b[31m"}),
+        ("lease.create", {"purpose": "development", "environment": "local", "project": "p" * 9999}),
+        (
+            "lease.create",
+            {
+                "purpose": "development",
+                "environment": "local",
+                "models": [f"{number:03}" + "m" * 250 for number in range(60)],
+            },
+        ),
+    ],
+    ids=["negative", "endless", "absurd", "escape", "long-project", "long-lease"],
+)
+def test_what_cannot_be_meant_is_refused(
+    start: StartGateway, operation: str, arguments: dict[str, object]
+) -> None:
+    gateway = start()
+    with pytest.raises(RequestMalformed):
+        gateway.control(operation, **arguments)
+    assert not any("defect" in line["event"] for line in gateway.log_lines())
+
+
+def test_deep_nesting_is_no_defect(start: StartGateway) -> None:
+    gateway = start()
+    nested = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+    with (
+        socket.socket(socket.AF_UNIX) as client,
+        socket_name(gateway.files.data / "strongroom" / "control.sock") as name,
+    ):
+        client.connect(name)
+        client.sendall(b'{"version":1,"operation":"status","arguments":' + nested + b"}\n")
+        assert b'"request_malformed"' in client.recv(65536)
+    assert not any("defect" in line["event"] for line in gateway.log_lines())
+
+
+def test_workers_inherit_what_they_are_handed_and_nothing_else(start: StartGateway) -> None:
+    gateway = start(workers=2)
+    for pid in gateway.worker_pids:
+        process = Path(f"/proc/{pid}")
+        # A process closes what it opened itself when it becomes another program (O_CLOEXEC).
+        inherited = {
+            str(descriptor.readlink())
+            for descriptor in (process / "fd").iterdir()
+            if not flags_of(process / "fdinfo" / descriptor.name) & os.O_CLOEXEC
+        }
+        standard = {str((process / "fd" / str(number)).readlink()) for number in range(3)}
+        handed = inherited - standard
+        assert len(handed) == 2, handed
+        assert all(name.startswith("socket:") for name in handed), "the listener and the channel"
+
+
+def flags_of(information: Path) -> int:
+    return int(information.read_text().partition("flags:")[2].split()[0], 8)
+
+
+def test_nobody_fills_the_audit_by_asking_for_leases(start: StartGateway) -> None:
+    gateway = start()
+    answers = [
+        gateway.client.post(
+            f"{gateway.url}/oauth/token",
+            content=b"x=1",
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
+        for _ in range(200)
+    ]
+    assert {answer.status_code for answer in answers} == {400, 429}
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert gateway.control("status")["audit"]["next_sequence"] < 40
+    gateway.stop()
+    again = start()
+    counted = [e for e in again.control("audit.list") if e["action"] == "lease.refusals_counted"]
+    assert [int(entry["details"]["limited"]) for entry in counted] == [
+        sum(answer.status_code == 429 for answer in answers)
+    ]

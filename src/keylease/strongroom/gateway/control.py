@@ -177,7 +177,7 @@ async def _unknown(_caller: Caller, _arguments: dict[str, Any]) -> Any:  # noqa:
 def _read(line: bytes) -> ControlRequest:
     try:
         request = msgspec.json.decode(line, type=ControlRequest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestMalformed("The line is no control request in JSON.") from error
     if request.version != CONTROL_VERSION:
         raise RequestMalformed(

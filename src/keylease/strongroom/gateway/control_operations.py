@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -30,7 +30,7 @@ class AuditWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     after: int = 0
     """Sequence number."""
-    limit: int = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
 
 
 class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -82,6 +82,8 @@ def main(options: GatewayOptions, *, posture: Posture, owner_uid: int | None = N
     ``posture`` is what hardening achieved in this process. ``owner_uid`` is the user who started
     ``keylease up``, when that is another one than ours: it may use the control socket too.
     """
+    if options.ready is not None:
+        os.set_inheritable(options.ready, False)  # noqa: FBT003 - the signature of the library
     clock = SystemClock()
     configuration = with_port(load_gateway(Path(options.gateway_file)), options.port)
     environment = env.receive(options.handover) if options.handover is not None else {}

@@ -33,10 +33,12 @@ from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.leases.keys import SigningKeys
 from keylease.strongroom.leases.patterns import any_covers, is_pattern, matches
+from keylease.strongroom.leases.verify import MAXIMUM_TOKEN_BYTES
 
 PRINCIPAL: Final = re.compile(r"(?:user|service_account|workload):[A-Za-z0-9._@+=/-]{1,200}")
 ENVIRONMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAXIMUM_MODELS: Final = 64
+_PROJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}|")
 _SHORTEST: Final = 1
 """Seconds; a lease that would live for less is refused."""
 
@@ -121,6 +123,11 @@ class LeaseIssuer:
             cnf=Confirmation(jkt=request.jkt) if request.jkt else None,
         )
         signed = self._keys.sign(msgspec.json.encode(claims), typ=LEASE_TYPE)
+        if len(signed) > MAXIMUM_TOKEN_BYTES:
+            raise RequestMalformed(
+                "The lease would be longer than any gateway reads.",
+                advice="Ask for fewer models, or for patterns with *.",
+            )
         return IssuedLease(LEASE_PREFIX + signed.decode(), claims, shortened_by)
 
     def _lifetime(self, request: LeaseRequest, longest: int, now: int) -> tuple[int, str]:
@@ -155,6 +162,8 @@ def _check_form(request: LeaseRequest) -> None:
         raise RequestMalformed(
             f"The models are not a list of at most {MAXIMUM_MODELS} names or patterns with *."
         )
+    if not _PROJECT.fullmatch(request.project):
+        raise RequestMalformed("The project is not a plain name.")
     words = (request.principal, request.environment, request.project, *request.models)
     if any(map(detectors.looks_like_secret, words)):
         raise RequestMalformed(
