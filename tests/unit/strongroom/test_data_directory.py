@@ -166,3 +166,16 @@ def test_a_place_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be used") as refused:
         open_data_directory(tmp_path / "file" / "d", clock=ManualClock())
     assert "--data-dir" in refused.value.advice
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Root opens the lock in a directory that belongs to the gateway's user."""
+    path = tmp_path / "data"
+    open_data_directory(path, clock=ManualClock()).close()
+    precious = tmp_path / "precious"
+    precious.write_text("do not truncate")
+    (path / "lock").unlink()
+    (path / "lock").symlink_to(precious)
+    with pytest.raises(StorageError):
+        open_data_directory(path, clock=ManualClock())
+    assert precious.read_text() == "do not truncate"

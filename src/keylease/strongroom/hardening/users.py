@@ -90,11 +90,13 @@ def _usable(path: str) -> bool:
 
 def _give(path: Path, uid: int) -> None:
     if path.is_dir() and not path.is_symlink():
-        for folder, _, names in os.walk(path):
-            os.chown(folder, uid, uid)
-            Path(folder).chmod(0o700)
+        # By descriptors and not by names: what is given away belongs to a user who could put a
+        # link in the place of a folder between a look and a step.
+        for _, _, names, folder in os.fwalk(path):
+            os.fchown(folder, uid, uid)
+            os.fchmod(folder, 0o700)
             for name in names:
-                os.chown(os.path.join(folder, name), uid, uid, follow_symlinks=False)  # noqa: PTH118 - os.walk gives text
+                os.chown(name, uid, uid, dir_fd=folder, follow_symlinks=False)
     else:
         os.chown(path, uid, uid, follow_symlinks=False)
 
