@@ -162,6 +162,7 @@ class InMemory(NamedTuple):
             if self.transport.ended or self.transport.closed:
                 break
             self.protocol.data_received(piece)
+            self.shared.outbox.flush()
         return self.transport.written
 
     def stop(self) -> None:

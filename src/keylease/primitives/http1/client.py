@@ -20,6 +20,7 @@ from keylease.primitives.http1.exchange import JOIN_BYTES
 from keylease.primitives.http1.grammar import HOST, METHOD_NAME, SENT_TARGET
 from keylease.primitives.http1.interfaces import ResponseReceiver, UpstreamFailure, UpstreamRequest
 from keylease.primitives.http1.limits import PoolLimits, sweep_interval
+from keylease.primitives.http1.outbox import Outbox
 from keylease.primitives.http1.rendering import CHUNKED
 from keylease.primitives.http1.sweeper import Sweeper
 from keylease.primitives.http1.upstream_call import Call
@@ -78,6 +79,7 @@ class UpstreamPool:
             raise ValueError("the host is no host name")
         self._after_target = f" HTTP/1.1\r\nhost: {authority}\r\n".encode("ascii")
         self.limits = limits or PoolLimits()
+        self.outbox = Outbox(self._loop)
         self.sweeper = Sweeper(
             self._loop,
             sweep_interval(

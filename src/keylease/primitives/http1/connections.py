@@ -10,6 +10,7 @@ from typing import Protocol, cast
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.http1.interfaces import HandlerFactory
 from keylease.primitives.http1.limits import ServerLimits, sweep_interval
+from keylease.primitives.http1.outbox import Outbox
 from keylease.primitives.http1.request_head import RequestHeads
 from keylease.primitives.http1.sweeper import Expiring, Sweeper
 
@@ -41,6 +42,7 @@ class Connections:
         self.limits = limits
         self.on_error = on_error
         self.heads = RequestHeads(limits)
+        self.outbox = Outbox(loop)
         self.draining = False
         self.date = b""
         self._clock = clock

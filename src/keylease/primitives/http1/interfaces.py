@@ -214,7 +214,7 @@ class Pool(Protocol):
         body: bytes | None = b"",
         content_length: int | None = None,
     ) -> UpstreamRequest:
-        """Send a request; on a pooled connection its bytes leave before this returns.
+        """Send a request; on a pooled connection its bytes leave in this turn of the loop.
 
         ``headers`` are rendered field lines (each ending in CRLF) without ``Host`` and framing,
         which the pool adds. ``body=None`` begins a request whose body follows by ``write``:

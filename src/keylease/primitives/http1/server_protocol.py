@@ -31,6 +31,7 @@ from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvali
 from keylease.primitives.http1.connections import Connections
 from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
+from keylease.primitives.http1.outbox import Outlet
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
 from keylease.primitives.http1.request_head import IncomingRequest
 from keylease.primitives.http1.sweeper import NEVER
@@ -57,6 +58,7 @@ class ServerProtocol(asyncio.Protocol):
         "_limits",
         "_line_seen",
         "_lingering",
+        "_outlet",
         "_pending",
         "_read_paused",
         "_scanned",
@@ -74,6 +76,7 @@ class ServerProtocol(asyncio.Protocol):
         self._limits = shared.limits
         self._sweeper = shared.sweeper
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until it is made
+        self._outlet: Outlet = cast("Outlet", None)
         self.peer = ""
         self.deadline = NEVER
         self._pending: bytes | bytearray = b""
@@ -101,6 +104,7 @@ class ServerProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected (and TLS is up)."""
         self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(self._shared.outbox, self._transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
         has_room = self._shared.add(self)
@@ -292,7 +296,7 @@ class ServerProtocol(asyncio.Protocol):
         self._continue_due = False
         exchange = self._exchange
         if not self._pending and exchange is not None and exchange.state == WAITING:
-            self._transport.write(CONTINUE)
+            self._outlet.write(CONTINUE)
 
     def _take_body(self, body: FixedBody | ChunkedBody) -> None:
         """Give the bytes at hand to the body's reader, and what comes out to the handler."""
@@ -327,11 +331,11 @@ class ServerProtocol(asyncio.Protocol):
 
     def put(self, data: bytes) -> None:
         """Write bytes."""
-        self._transport.write(data)
+        self._outlet.write(data)
 
     def put_pair(self, first: bytes, second: bytes) -> None:
         """Write bytes, without joining them."""
-        self._transport.writelines((first, second))
+        self._outlet.write_pair(first, second)
 
     def date(self) -> bytes:
         """The current ``Date`` field line."""
@@ -392,7 +396,7 @@ class ServerProtocol(asyncio.Protocol):
     def cut(self) -> None:
         """End the connection now, whatever is unsent."""
         self._closed = True
-        self._transport.abort()
+        self._outlet.abort()
 
     def _await_request(self) -> None:
         self.deadline = self._sweeper.now + self._limits.idle_seconds
@@ -402,7 +406,7 @@ class ServerProtocol(asyncio.Protocol):
         self._lingering = True
         self._pending = b""
         self.deadline = self._sweeper.now + self._limits.write_seconds
-        self._transport.close()
+        self._outlet.close()
 
     def _end(self, *, unread: bool = True) -> None:
         """End the connection so that the client can read the answer (RFC 9112 section 9.6).
@@ -417,8 +421,7 @@ class ServerProtocol(asyncio.Protocol):
         self._body = None
         self._pause_transport(pause=False)
         self.deadline = self._sweeper.now + self._limits.linger_seconds
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._outlet.write_eof()
 
     def _refuse(self, refusal: RequestRefused) -> None:
         """Answer what no handler can answer, and end the connection."""
@@ -429,7 +432,7 @@ class ServerProtocol(asyncio.Protocol):
         if begun:
             self.cut()
             return
-        self._transport.write(render_refusal(refusal, self._shared.date))
+        self._outlet.write(render_refusal(refusal, self._shared.date))
         self._end()
 
     def _give_up(self) -> None:
@@ -464,5 +467,5 @@ class ServerProtocol(asyncio.Protocol):
         exchange.handler = None
         self._exchange = None
         message = "The server failed to answer."
-        self._transport.write(render_error(500, KeyleaseError.code, message, self._shared.date))
+        self._outlet.write(render_error(500, KeyleaseError.code, message, self._shared.date))
         self._end()

@@ -25,6 +25,7 @@ from keylease.primitives.http1.body import (
 from keylease.primitives.http1.grammar import STRAY_BYTE
 from keylease.primitives.http1.interfaces import UpstreamFailure
 from keylease.primitives.http1.limits import PoolLimits
+from keylease.primitives.http1.outbox import Outbox, Outlet
 from keylease.primitives.http1.response_head import IncomingResponse, parse_response_head
 from keylease.primitives.http1.sweeper import NEVER, Sweeper
 from keylease.primitives.http1.upstream_call import Call
@@ -38,6 +39,7 @@ class Home(Protocol):
 
     limits: PoolLimits
     sweeper: Sweeper
+    outbox: Outbox
 
     def opened(self, connection: UpstreamConnection) -> None:
         """The connection is up, TLS included."""
@@ -65,6 +67,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_home",
         "_interim",
         "_limits",
+        "_outlet",
         "_pending",
         "_read_paused",
         "_reader",
@@ -80,6 +83,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._limits = home.limits
         self._sweeper = home.sweeper
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until it is made
+        self._outlet: Outlet = cast("Outlet", None)
         self.deadline = NEVER
         self._call: Call | None = None
         self._reader: BodyReader | None = None
@@ -102,13 +106,13 @@ class UpstreamConnection(asyncio.Protocol):
         return self._write_paused
 
     def begin(self, call: Call, message: bytes, body: bytes) -> None:
-        """Send a request; its bytes are with the transport when this returns."""
+        """Send a request; its bytes leave at the end of this turn of the loop."""
         self._take_up(call)
         call.carrier = self
         if body:
-            self._transport.writelines((message, body))
+            self._outlet.write_pair(message, body)
         else:
-            self._transport.write(message)
+            self._outlet.write(message)
 
     def begin_held(self, call: Call) -> None:
         """Send a request that waited for a connection."""
@@ -130,6 +134,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up; only now may anything be written."""
         self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(self._home.outbox, self._transport)
         self._home.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -204,7 +209,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def put(self, data: bytes) -> None:
         """Write bytes of the request."""
-        self._transport.write(data)
+        self._outlet.write(data)
 
     def sent(self) -> None:
         """The request is whole: the upstream's time runs."""
@@ -215,7 +220,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Close at once, whatever is unsent."""
         self._call = None
         self._home.ended(self)
-        self._transport.abort()
+        self._outlet.abort()
 
     def hold_input(self, *, held: bool) -> None:
         """Stop or go on taking the answer; time does not run while we are the slow side."""
@@ -232,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection in order."""
         self._home.ended(self)
-        self._transport.close()
+        self._outlet.close()
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -306,7 +311,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._leave(call, over=False)
         self._home.ended(self)
-        self._transport.abort()
+        self._outlet.abort()
         try:
             call.fail(UpstreamFailure(kind, sent=True, detail=detail))
         except Exception as error:  # noqa: BLE001 - a receiver's defect must not stop the pool

@@ -207,6 +207,7 @@ def take(pool: UpstreamPool, pieces: list[bytes]) -> Answer:
     connection.connection_made(transport)
     receiver = RecordingReceiver()
     pool.request(method="GET", target=b"/", headers=b"", receiver=receiver)
+    pool.outbox.flush()
     assert transport.written.startswith(b"GET / HTTP/1.1\r\n")
     for piece in pieces:
         if not transport.closed:
