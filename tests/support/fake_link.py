@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from keylease.contracts.call_records import CallRecord
+from keylease.contracts.policy import Credential
 from keylease.errors import KeyleaseError, LimitReached, SecretNotFound
 from keylease.primitives.clock import Clock
 from keylease.strongroom.gateway.interfaces import (
@@ -74,10 +75,11 @@ class FakeLink:
 
     # --- CoordinatorLink -------------------------------------------------------------------------
 
-    def try_credential(self, credential_id: str) -> FetchedSecret | None:
-        return self.cached.get(credential_id)
+    def try_credential(self, credential: Credential) -> FetchedSecret | None:
+        return self.cached.get(credential.id)
 
-    async def credential(self, credential_id: str, *, fetched_after: int = 0) -> FetchedSecret:
+    async def credential(self, credential: Credential, *, fetched_after: int = 0) -> FetchedSecret:
+        credential_id = credential.id
         self.fetches.append((credential_id, fetched_after))
         if self.fetch_gate is not None:
             await self.fetch_gate.wait()

@@ -87,13 +87,21 @@ class CredentialDesk:
             source, clock=clock, settings=configuration.stores, on_fetch=self._fetched
         )
 
-    async def give(self, credential_id: str, *, fetched_after: int = 0) -> GivenSecret:
+    async def give(
+        self, credential_id: str, *, fetched_after: int = 0, known_as: Credential | None = None
+    ) -> GivenSecret:
         """The secret of a credential of the policy in force.
 
-        Raises ``StoreError``, ``StorageError`` when the fetch cannot be written down, and
-        ``BindingMissing``.
+        ``known_as`` is what the asker takes the credential for. Raises ``SecretNotFound`` when the
+        policy in force says otherwise, another ``StoreError``, ``StorageError`` when the fetch
+        cannot be written down, and ``BindingMissing``.
         """
         credential = self._credential(credential_id)
+        if known_as is not None and known_as != credential:
+            raise SecretNotFound(
+                "The policy changed what the credential is while it was asked for.",
+                advice="Try again.",
+            )
         origin = self._require_binding(credential)
         reference = Reference.parse(credential.reference)
         await self._source.require_recorded_binding(

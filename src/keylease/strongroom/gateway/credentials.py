@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from keylease.contracts.policy import Credential
 from keylease.errors import SecretInvalid
 from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
@@ -50,20 +51,20 @@ class Authentications:
         self._link = link
         self._rendered: dict[str, Authentication] = {}
 
-    def at_hand(self, credential_id: str, wire_format: WireFormat) -> Authentication | None:
+    def at_hand(self, credential: Credential, wire_format: WireFormat) -> Authentication | None:
         """The credential, if this worker holds a secret that is young enough."""
-        fetched = self._link.try_credential(credential_id)
+        fetched = self._link.try_credential(credential)
         if fetched is None:
-            self._rendered.pop(credential_id, None)
+            self._rendered.pop(credential.id, None)
             return None
-        return self._render(credential_id, wire_format, fetched)
+        return self._render(credential.id, wire_format, fetched)
 
     async def fetch(
-        self, credential_id: str, wire_format: WireFormat, *, fetched_after: int = 0
+        self, credential: Credential, wire_format: WireFormat, *, fetched_after: int = 0
     ) -> Authentication:
         """The credential, from its store if need be. Raises ``StoreError``."""
-        fetched = await self._link.credential(credential_id, fetched_after=fetched_after)
-        return self._render(credential_id, wire_format, fetched)
+        fetched = await self._link.credential(credential, fetched_after=fetched_after)
+        return self._render(credential.id, wire_format, fetched)
 
     def _render(
         self, credential_id: str, wire_format: WireFormat, fetched: FetchedSecret

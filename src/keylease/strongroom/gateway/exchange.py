@@ -273,7 +273,7 @@ class Exchange:
                 return
             account.hold(hold)
         authentication = environment.authentications.at_hand(
-            target.credential.id, target.provider.wire_format
+            target.credential, target.provider.wire_format
         )
         if authentication is None:
             self._start(lambda: self._prepare(target), "prepare a call")
@@ -337,7 +337,7 @@ class Exchange:
                 if self._done:
                     return
         authentication = await environment.authentications.fetch(
-            target.credential.id, target.provider.wire_format
+            target.credential, target.provider.wire_format
         )
         if not self._done:
             # What was revoked while we waited is not used any more.
@@ -421,7 +421,7 @@ class Exchange:
             return
         fetch = partial(
             self._environment.authentications.fetch,
-            target.credential.id,
+            target.credential,
             target.provider.wire_format,
         )
         began = self.account.started_at

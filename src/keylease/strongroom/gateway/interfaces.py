@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from keylease.contracts.call_records import CallRecord
+from keylease.contracts.policy import Credential
 from keylease.strongroom.stores.interfaces import FetchedSecret
 
 
@@ -118,14 +119,15 @@ class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
 class CoordinatorLink(Protocol):
     """A worker's side of the channel to the coordinator."""
 
-    def try_credential(self, credential_id: str) -> FetchedSecret | None:
-        """The secret, if the worker holds one that is young enough."""
+    def try_credential(self, credential: Credential) -> FetchedSecret | None:
+        """The secret, if the worker holds one for exactly this credential that is young enough."""
         ...
 
-    async def credential(self, credential_id: str, *, fetched_after: int = 0) -> FetchedSecret:
+    async def credential(self, credential: Credential, *, fetched_after: int = 0) -> FetchedSecret:
         """The secret, fetched if need be; with ``fetched_after`` (microseconds) never an older one.
 
-        Raises the store's ``StoreError``.
+        Raises the store's ``StoreError``, and ``SecretNotFound`` when the policy in force has
+        another credential by this id: where that one's secret may go was not decided here.
         """
         ...
 

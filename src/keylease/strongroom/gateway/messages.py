@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from keylease.contracts.policy import PolicyBundle, Revocation
+from keylease.contracts.policy import Credential, PolicyBundle, Revocation
 from keylease.errors import KeyleaseError, LimitReached, StorageError, TokenExchangeRefused
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.gateway.interfaces import (
@@ -183,7 +183,8 @@ class CredentialWanted(_Message, frozen=True, array_like=True, tag=True):
     """Ask for a secret not older than ``fetched_after`` (microseconds UTC)."""
 
     request: int
-    credential_id: str
+    credential: Credential
+    """As the worker's policy has it: it decided by this where the secret goes."""
     fetched_after: int = 0
     ahead: bool = False
     """The worker's secret is still good; a failure is no error and nobody waits."""

@@ -56,8 +56,10 @@ class Questions:
             case messages.SliceWanted(_, demands, ahead):
                 amounts = await self._ledger.reserve(worker.number, demands, ahead=ahead)
                 return messages.SliceGranted(number, amounts)
-            case messages.CredentialWanted(_, credential_id, fetched_after):
-                given = await self._credentials.give(credential_id, fetched_after=fetched_after)
+            case messages.CredentialWanted(_, credential, fetched_after):
+                given = await self._credentials.give(
+                    credential.id, fetched_after=fetched_after, known_as=credential
+                )
                 fetched = given.fetched
                 return messages.CredentialGiven(
                     number,

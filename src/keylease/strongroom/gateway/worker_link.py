@@ -1,6 +1,7 @@
 """A worker's side of the channel: answers from memory where it can, asks where it must.
 
-Protects: secrets are held in the ``Secret`` type and dropped when their age is over.
+Protects: secrets are held in the ``Secret`` type and dropped when their age is over; a secret is
+    used for nothing but the very credential it was fetched for.
 Limits: call records leave in blocks, at most ``_BLOCK_SECONDS`` after the call; a worker that is
     killed loses what has not left. A coordinator that does not keep up stops calls
     (``accepts_calls``) before this process grows.
@@ -16,6 +17,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from keylease.contracts.call_records import CallRecord
+from keylease.contracts.policy import Credential
 from keylease.errors import LimitReached, StorageError
 from keylease.primitives.clock import Clock
 from keylease.primitives.segments import encode
@@ -52,9 +54,13 @@ _OnAnswer = Callable[[messages.Given | messages.Failed], None]
 
 
 class _HeldSecret:
-    __slots__ = ("fetched", "refresh_at", "usable_until")
+    __slots__ = ("credential", "fetched", "refresh_at", "usable_until")
 
-    def __init__(self, fetched: FetchedSecret, *, now: float, usable: float) -> None:
+    def __init__(
+        self, credential: Credential, fetched: FetchedSecret, *, now: float, usable: float
+    ) -> None:
+        self.credential = credential
+        """What it was fetched for."""
         self.fetched = fetched
         self.usable_until = now + usable
         self.refresh_at = now + usable * _REFRESH_AT
@@ -176,51 +182,60 @@ class WorkerLink:
 
     # --- credentials -----------------------------------------------------------------------
 
-    def try_credential(self, credential_id: str) -> FetchedSecret | None:
-        """The secret, if this worker holds one that is young enough."""
-        held = self._secrets.get(credential_id)
+    def try_credential(self, credential: Credential) -> FetchedSecret | None:
+        """The secret, if this worker holds one for this credential that is young enough."""
+        held = self._secrets.get(credential.id)
         if held is None:
+            return None
+        if held.credential is not credential and held.credential != credential:
+            # Another policy is in force: what was fetched for the earlier credential of this id
+            # must not go where this one leads.
+            del self._secrets[credential.id]
             return None
         now = self._clock.monotonic()
         if now >= held.refresh_at:
             if now >= held.usable_until:
-                del self._secrets[credential_id]
+                del self._secrets[credential.id]
                 return None
             held.refresh_at = now + _REFRESH_PAUSE
             fetched_after = held.fetched.fetched_at
 
             def answered(message: messages.Given | messages.Failed) -> None:
                 if isinstance(message, messages.CredentialGiven):
-                    self._hold(credential_id, message)
+                    self._hold(credential, message)
 
             self._question(
                 lambda number: messages.CredentialWanted(
-                    number, credential_id, fetched_after, ahead=True
+                    number, credential, fetched_after, ahead=True
                 ),
                 answered,
             )
         return held.fetched
 
-    async def credential(self, credential_id: str, *, fetched_after: int = 0) -> FetchedSecret:
+    async def credential(self, credential: Credential, *, fetched_after: int = 0) -> FetchedSecret:
         """The secret, fetched if need be; raises the store's ``StoreError``."""
         given = await self._ask(
             messages.CredentialGiven,
-            lambda number: messages.CredentialWanted(number, credential_id, fetched_after),
+            lambda number: messages.CredentialWanted(number, credential, fetched_after),
         )
-        return self._hold(credential_id, given)
+        return self._hold(credential, given)
 
-    def _hold(self, credential_id: str, given: messages.CredentialGiven) -> FetchedSecret:
-        held = self._secrets.get(credential_id)
+    def _hold(self, credential: Credential, given: messages.CredentialGiven) -> FetchedSecret:
+        held = self._secrets.get(credential.id)
         now = self._clock.monotonic()
-        if held is not None and (
-            (held.fetched.version, held.fetched.fetched_at) == (given.version, given.fetched_at)
+        if (
+            held is not None
+            and held.credential == credential
+            and (held.fetched.version, held.fetched.fetched_at) == (given.version, given.fetched_at)
         ):
             fetched = held.fetched  # the same one again: what was rendered from it stays good
         else:
             fetched = FetchedSecret(
                 secret=Secret(given.secret), version=given.version, fetched_at=given.fetched_at
             )
-        self._secrets[credential_id] = _HeldSecret(fetched, now=now, usable=given.usable_seconds)
+        self._secrets[credential.id] = _HeldSecret(
+            credential, fetched, now=now, usable=given.usable_seconds
+        )
         return fetched
 
     def credential_echoed(self, credential_id: str, request_id: str) -> None:

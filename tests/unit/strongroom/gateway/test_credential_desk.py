@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.call_rig import ORGANIZATION, binding, bundle, credential
 from tests.support.manual_clock import ManualClock
@@ -107,6 +108,19 @@ async def test_no_policy_makes_a_credential_of_the_lease_signing_key(desk: Desk)
     desk.name(f"sealed://{SIGNING_KEY}")
     with pytest.raises(BindingMissing):
         await desk.desk.give("cred-openai")
+
+
+async def test_whoever_takes_a_credential_for_another_gets_no_secret(desk: Desk) -> None:
+    """A worker that decided by the policy before this one would send it where that one said."""
+    desk.stores.sealed.put("mine", Secret("sk-test-1"), provider="", hosts=())
+    desk.name("sealed://mine")
+    [known] = desk.policy.credentials
+    earlier = msgspec.structs.replace(known, reference="sealed://earlier")
+    with pytest.raises(SecretNotFound, match="policy changed"):
+        await desk.desk.give("cred-openai", known_as=earlier)
+    assert desk.actions() == []
+    given = await desk.desk.give("cred-openai", known_as=msgspec.structs.replace(known))
+    assert given.fetched.secret.equals(Secret("sk-test-1"))
 
 
 async def test_what_the_policy_does_not_name_is_not_fetched(desk: Desk) -> None:

@@ -5,11 +5,13 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from tests.support.call_records import call_record
 from tests.support.eventually import eventually
 
-from keylease.contracts.policy import PolicyBundle
+from keylease.contracts.policy import Credential, PolicyBundle
+from keylease.contracts.purposes import Purpose
 from keylease.errors import LimitReached, StorageError, StoreTimedOut
 from keylease.primitives.clock import SystemClock
 from keylease.primitives.segments import count
@@ -97,6 +99,16 @@ async def test_counts_are_reported(rig: Rig) -> None:
     assert line.first_chunk_buckets[0] == 3
 
 
+C = Credential(
+    id="c",
+    name="c",
+    provider="openai",
+    reference="sealed://c",
+    purposes=(Purpose.DEVELOPMENT,),
+    environment="local",
+)
+
+
 async def give(rig: Rig, secret: bytes, *, usable: float, version: str = "v1") -> int:
     wanted = await rig.next(messages.CredentialWanted)
     assert isinstance(wanted, messages.CredentialWanted)
@@ -106,30 +118,50 @@ async def give(rig: Rig, secret: bytes, *, usable: float, version: str = "v1") -
 
 async def test_a_secret_is_kept_until_its_age_is_over(rig: Rig) -> None:
     value = f"sk-test-{secrets.token_hex(8)}".encode()
-    assert rig.link.try_credential("c") is None
-    asking = asyncio.create_task(rig.link.credential("c"))
+    assert rig.link.try_credential(C) is None
+    asking = asyncio.create_task(rig.link.credential(C))
     await give(rig, value, usable=0.2)
     fetched = await asking
     assert fetched.secret.reveal(why="compare") == value
-    assert rig.link.try_credential("c") is fetched
+    assert rig.link.try_credential(C) is fetched
     await asyncio.sleep(0.17)
-    assert rig.link.try_credential("c") is fetched  # asks ahead of need
+    assert rig.link.try_credential(C) is fetched  # asks ahead of need
     await give(rig, value, usable=30, version="v2")
-    await eventually(lambda: (held := rig.link.try_credential("c")) and held.version == "v2")
+    await eventually(lambda: (held := rig.link.try_credential(C)) and held.version == "v2")
     rig.end.send(messages.ForgetCredentials(("c",)))
-    await eventually(lambda: rig.link.try_credential("c") is None)
+    await eventually(lambda: rig.link.try_credential(C) is None)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"reference": "sealed://d"}, {"upstream": "https://x.test"}, {"provider": "xai"}]
+)
+async def test_a_secret_serves_the_credential_it_was_fetched_for_and_no_other(
+    rig: Rig, changes: dict[str, str]
+) -> None:
+    asking = asyncio.create_task(rig.link.credential(C))
+    await give(rig, b"sk-test-one", usable=30)
+    first = await asking
+    other = msgspec.structs.replace(C, **changes)
+    assert rig.link.try_credential(msgspec.structs.replace(C)) is first
+    assert rig.link.try_credential(other) is None
+    asking = asyncio.create_task(rig.link.credential(other))
+    await give(rig, b"sk-test-one", usable=30)  # a version that is equal by chance
+    second = await asking
+    assert second is not first
+    assert rig.link.try_credential(other) is second
+    assert rig.link.try_credential(C) is None
 
 
 async def test_a_secret_that_is_too_old_is_not_used(rig: Rig) -> None:
-    asking = asyncio.create_task(rig.link.credential("c"))
+    asking = asyncio.create_task(rig.link.credential(C))
     await give(rig, b"sk-test-old-secret", usable=0.05)
     await asking
     await asyncio.sleep(0.06)
-    assert rig.link.try_credential("c") is None
+    assert rig.link.try_credential(C) is None
 
 
 async def test_the_store_s_error_arrives(rig: Rig) -> None:
-    asking = asyncio.create_task(rig.link.credential("c", fetched_after=5))
+    asking = asyncio.create_task(rig.link.credential(C, fetched_after=5))
     wanted = await rig.next(messages.CredentialWanted)
     assert isinstance(wanted, messages.CredentialWanted)
     assert wanted.fetched_after == 5
@@ -222,7 +254,7 @@ async def test_nobody_waits_for_a_coordinator_that_is_gone(rig: Rig) -> None:
     with pytest.raises(StorageError, match="stopping"):
         await asking
     with pytest.raises(StorageError):
-        await rig.link.credential("c")
+        await rig.link.credential(C)
     assert not rig.link.accepts_calls()
 
 
