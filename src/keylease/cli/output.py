@@ -7,6 +7,7 @@ Everything is readable without colour; colour is added on a terminal unless ``NO
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import msgspec
 from keylease.errors import Diagnostic, KeyleaseError, SettingsInvalid, Severity
 from keylease.settings import Color, load
 
+_UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
 _BOLD: Final = "1"
 _RED: Final = "1;31"
 _YELLOW: Final = "1;33"
@@ -29,9 +31,13 @@ def emit(text: str = "") -> None:
 
 
 def emit_json(value: object, *, indent: int = 2) -> None:
-    """Write a value as JSON to stdout; with ``indent=0`` on one line."""
+    """Write a value as JSON to stdout; with ``indent=0`` on one line.
+
+    What moves the cursor or turns the direction of writing is escaped: JSON itself allows it.
+    """
     encoded = msgspec.json.encode(value)
-    print((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
+    text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+    print(_UNPRINTABLE.sub(_escaped, text))
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -76,9 +82,10 @@ def hint(text: str) -> None:
 
 def show_error(error: KeyleaseError) -> None:
     """Show an error that was raised on purpose."""
-    say(f"{_paint('error:', _RED, sys.stderr)} {error.message}")
+    # A message may quote what a gateway, a store or a file says.
+    say(f"{_paint('error:', _RED, sys.stderr)} {_lines(error.message)}")
     if error.advice:
-        hint(error.advice)
+        hint(_lines(error.advice))
 
 
 def show_defect(error: BaseException, *, details: bool) -> None:
@@ -95,6 +102,18 @@ def show_defect(error: BaseException, *, details: bool) -> None:
 def counted(number: int, thing: str) -> str:
     """``1 worker``, ``2 workers``, ``no workers``."""
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(_cell, text.split("\n")))
 
 
 def _cell(value: object) -> str:

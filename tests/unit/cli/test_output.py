@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from keylease.cli import output
+from keylease.errors import KeyleaseError
 
 
 def test_a_table_is_aligned_and_cannot_be_broken_by_what_is_in_it(
@@ -32,6 +35,27 @@ def test_talk_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     output.emit_json({"a": [1]}, indent=0)
     assert capsys.readouterr().out == '{"a":[1]}\n'
+
+
+def test_json_moves_no_cursor_and_keeps_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {
+        "response_model": "a\x9b31m\u202eb\x7f",
+        "word": "Größe 🙂",
+        "tag": "\U000e0041",
+        "n": "\n",
+    }
+    for indent in (0, 2):
+        output.emit_json(value, indent=indent)
+        written = capsys.readouterr().out
+        assert json.loads(written) == value
+        assert "Größe 🙂" in written
+        assert all(c.isprintable() or c == "\n" for c in written)
+
+
+def test_an_error_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_error(KeyleaseError("one\x1b[2J\ntwo", advice="three\x9bA"))
+    written = capsys.readouterr().err
+    assert written.splitlines() == ["error: one?[2J", "two", "hint: three?A"]
 
 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
