@@ -80,13 +80,24 @@ class FakeResponder:
     def code(self) -> str:
         return self.headers.get("x-keylease-error", "")
 
-    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        self.start(status, headers, content_length=len(body))
+    def send(
+        self, status: int, headers: Headers, body: bytes = b"", *, rendered: bytes = b""
+    ) -> None:
+        self.start(status, headers, content_length=len(body), rendered=rendered)
         self.pieces.append(body)
         self.finished = True
 
-    def start(self, status: int, headers: Headers, *, content_length: int | None = None) -> None:
+    def start(
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        content_length: int | None = None,
+        rendered: bytes = b"",
+    ) -> None:
         assert self.status == 0, "answered twice"
+        lines = [line.partition(b": ") for line in rendered.split(b"\r\n")[:-1]]
+        headers = [*headers, *((name, value) for name, _, value in lines)]
         self.status = status
         self.content_length = content_length
         self.headers = {name.decode(): value.decode() for name, value in headers}

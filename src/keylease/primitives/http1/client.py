@@ -22,6 +22,7 @@ from keylease.primitives.http1.interfaces import ResponseReceiver, UpstreamFailu
 from keylease.primitives.http1.limits import PoolLimits, sweep_interval
 from keylease.primitives.http1.outbox import Outbox
 from keylease.primitives.http1.rendering import CHUNKED
+from keylease.primitives.http1.response_head import ResponseHeads
 from keylease.primitives.http1.sweeper import Sweeper
 from keylease.primitives.http1.upstream_call import Call
 from keylease.primitives.http1.upstream_connection import UpstreamConnection
@@ -80,6 +81,7 @@ class UpstreamPool:
         self._after_target = f" HTTP/1.1\r\nhost: {authority}\r\n".encode("ascii")
         self.limits = limits or PoolLimits()
         self.outbox = Outbox(self._loop)
+        self.heads = ResponseHeads(self.limits.header_count)
         self.sweeper = Sweeper(
             self._loop,
             sweep_interval(

@@ -11,6 +11,7 @@ from keylease.primitives.http1.rendering import (
     LAST_CHUNK,
     STATUS_LINES,
     render_chunk,
+    render_fields,
     render_response_head,
 )
 
@@ -93,13 +94,15 @@ class Exchange:
         """Nothing more will be sent."""
         return self.state >= ANSWERED
 
-    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    def send(
+        self, status: int, headers: Headers, body: bytes = b"", *, rendered: bytes = b""
+    ) -> None:
         """Send a whole answer."""
         if self.state != WAITING:
             self._out_of_turn()
             return
         framing = b"" if status in {204, 304} else b"content-length: %d\r\n" % len(body)
-        head = self._head(status, headers, framing)
+        head = self._head(status, headers, rendered, framing)
         if self._head_only or not body or not framing:
             self._connection.put(head)
         elif len(body) <= JOIN_BYTES:
@@ -108,7 +111,14 @@ class Exchange:
             self._connection.put_pair(head, body)
         self._done()
 
-    def start(self, status: int, headers: Headers, *, content_length: int | None = None) -> None:
+    def start(
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        content_length: int | None = None,
+        rendered: bytes = b"",
+    ) -> None:
         """Begin an answer; it leaves at once, before its body."""
         if self.state != WAITING:
             self._out_of_turn()
@@ -122,7 +132,7 @@ class Exchange:
         elif not self._version_1_0:  # RFC 9112 section 6.1: no transfer codings in HTTP/1.0.
             self._chunked = True
             framing = CHUNKED
-        head = self._head(status, headers, framing)
+        head = self._head(status, headers, rendered, framing)
         if self._head_only:
             self._left = None
         self._connection.put(head)
@@ -176,13 +186,15 @@ class Exchange:
         if self.state < ANSWERED:
             self._connection.hold_input(held=False)
 
-    def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
+    def _head(self, status: int, headers: Headers, rendered: bytes, framing: bytes) -> bytes:
         if status not in STATUS_LINES:
             raise ValueError(f"{status} is not a final status")
         if self._version_1_0 or not self._connection.keeps_alive():
             framing += CLOSE
             self._closing = True
-        return render_response_head(status, headers, framing, self._connection.date())
+        return render_response_head(
+            status, render_fields(headers) + rendered, framing, self._connection.date()
+        )
 
     @property
     def closing(self) -> bool:

@@ -48,12 +48,17 @@ class RequestHead(msgspec.Struct, gc=False):
 
 
 class ResponseHead(msgspec.Struct, gc=False):
-    """An answer's head from an upstream. Interim (1xx) answers are not reported."""
+    """An answer's head from an upstream. Interim (1xx) answers are not reported.
+
+    Two answers whose heads are the same bytes may share one: nothing but ``notes`` is changed.
+    """
 
     status: int
     headers: Headers
     content_length: int | None
     has_body: bool
+    notes: object = None
+    """What a ``ResponseReceiver`` concluded from this head, for when it gets the same one again."""
 
 
 class Responder(Protocol):
@@ -62,11 +67,23 @@ class Responder(Protocol):
     peer: str
     """The client's address, for audit entries."""
 
-    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole answer; framing fields are added. Legal before the request is complete."""
+    def send(
+        self, status: int, headers: Headers, body: bytes = b"", *, rendered: bytes = b""
+    ) -> None:
+        """Send a whole answer; framing fields are added. Legal before the request is complete.
+
+        ``rendered``: further field lines, as ``render_fields`` gives them.
+        """
         ...
 
-    def start(self, status: int, headers: Headers, *, content_length: int | None = None) -> None:
+    def start(
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        content_length: int | None = None,
+        rendered: bytes = b"",
+    ) -> None:
         """Begin an answer; chunked when no length is given."""
         ...
 

@@ -52,9 +52,8 @@ def render_fields(headers: Headers) -> bytes:
     return fields
 
 
-def render_response_head(status: int, headers: Headers, framing: bytes, date: bytes) -> bytes:
-    """A whole head. ``date`` is a field line, used when the headers bring none."""
-    fields = render_fields(headers)
+def render_response_head(status: int, fields: bytes, framing: bytes, date: bytes) -> bytes:
+    """A whole head. ``date`` is a field line, used when the rendered ``fields`` bring none."""
     # Names are in lower case by contract, so this finds a Date field in every place but the first.
     if b"\ndate: " in fields or fields.startswith(b"date: "):
         date = b""
@@ -74,6 +73,6 @@ def render_refusal(refusal: RequestRefused, date: bytes) -> bytes:
 def render_error(status: int, code: str, message: str, date: bytes) -> bytes:
     """A whole JSON error with ``Connection: close``."""
     body = msgspec.json.encode({"error": {"code": code, "message": message}})
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    fields = b"content-type: application/json\r\ncache-control: no-store\r\n"
     framing = b"content-length: %d\r\n%b" % (len(body), CLOSE)
-    return render_response_head(status, headers, framing, date) + body
+    return render_response_head(status, fields, framing, date) + body

@@ -20,6 +20,11 @@ _FIRST_FINAL: Final = 200
 _BODILESS: Final = frozenset({204, 304})
 
 
+REMEMBERED_HEADS: Final = 32
+REMEMBERED_BYTES: Final = 4 * 1024
+"""Of one head; a longer one is read anew each time."""
+
+
 class IncomingResponse(msgspec.Struct, gc=False):
     """An answer's head and what the client side needs beside it."""
 
@@ -27,6 +32,32 @@ class IncomingResponse(msgspec.Struct, gc=False):
     chunked: bool
     closes: bool
     """The connection ends with this answer."""
+
+
+class ResponseHeads:
+    """Reads heads and remembers them, as ``RequestHeads`` does.
+
+    Providers put an identifier into each answer, and then nothing is found again; servers of one's
+    own models repeat their heads, as long as a second lasts.
+    """
+
+    __slots__ = ("_header_count", "_known")
+
+    def __init__(self, header_count: int) -> None:
+        self._header_count = header_count
+        self._known: dict[bytes, IncomingResponse] = {}
+
+    def read(self, raw: bytes, *, to_head: bool) -> IncomingResponse:
+        """As ``parse_response_head``."""
+        known = self._known.get(raw)
+        if known is not None and not to_head:
+            return known
+        incoming = parse_response_head(raw, to_head=to_head, header_count=self._header_count)
+        if not to_head and len(raw) <= REMEMBERED_BYTES:
+            if len(self._known) >= REMEMBERED_HEADS:
+                del self._known[next(iter(self._known))]
+            self._known[raw] = incoming
+        return incoming
 
 
 def parse_response_head(raw: bytes, *, to_head: bool, header_count: int) -> IncomingResponse:

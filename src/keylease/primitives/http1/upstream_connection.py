@@ -26,7 +26,7 @@ from keylease.primitives.http1.grammar import STRAY_BYTE
 from keylease.primitives.http1.interfaces import UpstreamFailure
 from keylease.primitives.http1.limits import PoolLimits
 from keylease.primitives.http1.outbox import Outbox, Outlet
-from keylease.primitives.http1.response_head import IncomingResponse, parse_response_head
+from keylease.primitives.http1.response_head import IncomingResponse, ResponseHeads
 from keylease.primitives.http1.sweeper import NEVER, Sweeper
 from keylease.primitives.http1.upstream_call import Call
 
@@ -40,6 +40,7 @@ class Home(Protocol):
     limits: PoolLimits
     sweeper: Sweeper
     outbox: Outbox
+    heads: ResponseHeads
 
     def opened(self, connection: UpstreamConnection) -> None:
         """The connection is up, TLS included."""
@@ -247,9 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
             end = blank + 4
             if end > self._limits.header_bytes:
                 raise UpstreamBroken("The upstream's head is too large.")
-            incoming = parse_response_head(
-                data[:end], to_head=call.to_head, header_count=self._limits.header_count
-            )
+            incoming = self._home.heads.read(data[:end], to_head=call.to_head)
             data = data[end:]
             if incoming.head.status >= _FINAL:
                 self._pending = b""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from keylease.errors import KeyleaseError, LeaseRefused, LimitReached
-from keylease.primitives.http1.interfaces import Headers, Responder
+from keylease.primitives.http1.interfaces import Headers, Responder, ResponseHead
+from keylease.primitives.http1.rendering import render_fields
 from keylease.strongroom.gateway.providers.interfaces import Surface
 
 REQUEST_ID: Final = b"x-request-id"
@@ -37,34 +38,43 @@ NO_STORE: Final = (b"cache-control", b"no-store")
 class AnswerFields:
     """The fields of an upstream's answer, sorted by what happens to them."""
 
-    __slots__ = ("content_type", "encoded", "headers", "provider_request_id")
+    __slots__ = ("encoded", "event_stream", "provider_request_id", "rendered", "values")
 
-    def __init__(self, upstream: Headers, request_id: bytes) -> None:
-        """Keep what the allow-list names; the request id is always ours."""
-        self.headers: Headers = [(REQUEST_ID, request_id)]
-        self.content_type = b""
+    def __init__(self, upstream: Headers) -> None:
+        """Keep what the allow-list names; the request id is ours and comes besides."""
         self.encoded = False
-        self.provider_request_id = b""
-        headers = self.headers
+        headers: Headers = []
+        content_type = b""
+        request_id = b""
         for field in upstream:
             name, value = field
             if name in _ALLOWED:
                 if name == b"content-type":
-                    self.content_type = value
+                    content_type = value
                 headers.append(field)
             elif name.startswith(_ALLOWED_BEGINNINGS):
                 headers.append(field)
             elif name == b"content-encoding" and value.strip().lower() != b"identity":
                 self.encoded = True
-            if name in _REQUEST_IDS and not self.provider_request_id:
-                self.provider_request_id = value
-        if self.provider_request_id:
-            headers.append((PROVIDER_REQUEST_ID, self.provider_request_id))
+            if name in _REQUEST_IDS and not request_id:
+                request_id = value
+        if request_id:
+            headers.append((PROVIDER_REQUEST_ID, request_id))
+        self.event_stream = content_type[:17].lower() == b"text/event-stream"
+        """The body is server-sent events."""
+        self.provider_request_id = request_id.decode("latin-1")
+        self.rendered = render_fields(headers)
+        self.values = b"\n".join([value for _, value in headers])
+        """A secret has no line breaks, so joining the values joins no parts of one."""
 
-    @property
-    def event_stream(self) -> bool:
-        """Whether the body is server-sent events."""
-        return self.content_type[:17].lower() == b"text/event-stream"
+    @classmethod
+    def of(cls, head: ResponseHead) -> AnswerFields:
+        """The fields of ``head``, sorted once for all answers that share it."""
+        known = head.notes
+        if type(known) is cls:
+            return known
+        fields = head.notes = cls(head.headers)
+        return fields
 
 
 def send_error(

@@ -21,6 +21,7 @@ from keylease.errors import (
     UpstreamUnreachable,
 )
 from keylease.primitives.http1.interfaces import (
+    Headers,
     Responder,
     ResponseHead,
     UpstreamFailure,
@@ -29,7 +30,7 @@ from keylease.primitives.http1.interfaces import (
 from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway import metering
 from keylease.strongroom.gateway.accounting import Account
-from keylease.strongroom.gateway.answers import AnswerFields
+from keylease.strongroom.gateway.answers import REQUEST_ID, AnswerFields
 from keylease.strongroom.gateway.credentials import Authentication
 from keylease.strongroom.gateway.echo_guard import EchoGuard
 from keylease.strongroom.gateway.metering import MeteredAnswer, StreamFilter, UsageMeter
@@ -80,7 +81,7 @@ class Attempt:
     """Receives one upstream answer. Every call after ``over`` is ignored."""
 
     __slots__ = (
-        "_capture", "_collect", "_filter", "_guard", "_headers", "_meter", "_names", "_owner",
+        "_capture", "_collect", "_fields", "_filter", "_guard", "_meter", "_names", "_owner",
         "_pieces", "authentication", "learned", "learns", "over", "request", "started", "status",
         "strip_usage", "wire_format",
     )  # fmt: skip
@@ -115,7 +116,8 @@ class Attempt:
         self.status = 0
         self.learned: tuple[str, ...] = ()
         self._guard = EchoGuard(authentication.secret)
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._fields = b""
+        """Field lines for the client."""
         self._collect = False
         self._pieces: list[bytes] = []
         self._meter: UsageMeter | None = None
@@ -131,15 +133,14 @@ class Attempt:
             return
         status = self.status = head.status
         account = self._owner.account
-        fields = AnswerFields(head.headers, account.request_id.encode())
+        fields = AnswerFields.of(head)
         try:
-            # A secret has no line breaks, so joining the values joins no parts of one.
-            self._guard.check(b"\n".join([value for _, value in fields.headers]))
+            self._guard.check(fields.values)
         except CredentialEchoed as error:
             self._drop()
             self._owner.echoed(self, error)
             return
-        account.provider_request_id = fields.provider_request_id.decode("latin-1")
+        account.provider_request_id = fields.provider_request_id
         if status == 401:  # noqa: PLR2004 - RFC 9110
             self._discard(head)
             self._owner.credential_refused(self)
@@ -169,14 +170,16 @@ class Attempt:
                 self._names = StreamedNames()
         else:
             self.learns = ()
-        self._headers = fields.headers
+        self._fields = fields.rendered
         self._collect = not streamed and (
             bool(self.learns) or not head.has_body or (length is not None and length <= HELD_WHOLE)
         )
         if not self._collect:
             self._owner.long_answer()
             self.started = True
-            self._owner.responder.start(head.status, fields.headers, content_length=length)
+            self._owner.responder.start(
+                head.status, self._own_fields(), content_length=length, rendered=self._fields
+            )
 
     def data_received(self, data: bytes) -> None:
         """A piece of the answer."""
@@ -273,7 +276,7 @@ class Attempt:
         if self._collect:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            responder.send(self.status, self._headers, body)
+            responder.send(self.status, self._own_fields(), body, rendered=self._fields)
         else:
             responder.finish()
 
@@ -304,6 +307,9 @@ class Attempt:
         self.over = True
         if not small and self.request is not None:
             self.request.cancel()
+
+    def _own_fields(self) -> Headers:
+        return [(REQUEST_ID, self._owner.account.request_id.encode())]
 
     def _named(self) -> tuple[str, ...]:
         if self._names is not None:

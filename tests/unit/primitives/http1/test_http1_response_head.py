@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keylease.errors import UpstreamBroken
-from keylease.primitives.http1.response_head import IncomingResponse, parse_response_head
+from keylease.primitives.http1.response_head import (
+    REMEMBERED_HEADS,
+    IncomingResponse,
+    ResponseHeads,
+    parse_response_head,
+)
 
 
 def parse(*lines: bytes, to_head: bool = False) -> IncomingResponse:
@@ -93,3 +100,43 @@ BROKEN = {
 def test_what_could_be_read_in_two_ways_is_refused(name: str) -> None:
     with pytest.raises(UpstreamBroken):
         parse(*BROKEN[name])
+
+
+PARTS = st.sampled_from(
+    [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 204\r\n", b"HTTP/1.1 100 \r\n",
+     b"Content-Length: 5\r\n", b"content-length: 0\r\n", b"Transfer-Encoding: chunked\r\n",
+     b"Connection: close\r\n", b"X-Request-Id: a\r\n", b"x-request-id: b\r\n", b"A: \tb \r\n",
+     b"\0\r\n", b"\n"],
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.lists(PARTS, min_size=1, max_size=5), st.booleans()), max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_a_remembered_head_is_what_reading_it_again_gives(
+    heads: list[tuple[list[bytes], bool]],
+) -> None:
+    remembering = ResponseHeads(100)
+    for parts, to_head in [*heads, *heads]:
+        raw = b"".join(parts) + b"\r\n"
+        try:
+            expected: IncomingResponse | str = parse_response_head(
+                raw, to_head=to_head, header_count=100
+            )
+        except UpstreamBroken as error:
+            expected = error.message
+        try:
+            found: IncomingResponse | str = remembering.read(raw, to_head=to_head)
+        except UpstreamBroken as error:
+            found = error.message
+        assert found == expected
+
+
+def test_the_memory_for_heads_is_bounded() -> None:
+    remembering = ResponseHeads(100)
+    first = b"HTTP/1.1 200 OK\r\nx: 0\r\n\r\n"
+    kept = remembering.read(first, to_head=False)
+    assert remembering.read(first, to_head=False) is kept
+    assert remembering.read(first, to_head=True) is not kept
+    for number in range(1, REMEMBERED_HEADS + 1):
+        remembering.read(b"HTTP/1.1 200 OK\r\nx: %d\r\n\r\n" % number, to_head=False)
+    assert remembering.read(first, to_head=False) is not kept

@@ -14,9 +14,12 @@ from tests.support.call_rig import (
 )
 
 from keylease.contracts.policy import Revocation, RevocationKind, Target
-from keylease.primitives.http1.interfaces import RequestHead
+from keylease.errors import CredentialEchoed
+from keylease.primitives.http1.interfaces import RequestHead, ResponseHead
 from keylease.primitives.http1.limits import ServerLimits
 from keylease.primitives.http1.request_head import RequestHeads
+from keylease.strongroom.gateway.answers import AnswerFields
+from keylease.strongroom.gateway.echo_guard import EchoGuard
 from keylease.strongroom.gateway.interfaces import PriceQuote
 
 BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
@@ -136,3 +139,18 @@ async def test_a_head_that_cannot_be_served_is_refused_each_time(rig: CallRig) -
     raw = client.head(rig.lease, path=b"/v1/chat/completions?x=1")
     assert [client.send(raw).status for _ in range(2)] == [400, 400]
     assert not rig.calls
+
+
+def test_fields_of_an_answer_are_sorted_once_and_searched_for_each_credential() -> None:
+    head = ResponseHead(200, [(b"content-type", b"text/event-stream"), (b"openai-model", b"m"),
+                              (b"set-cookie", b"x"), (b"x-request-id", b"req_1")], None, True)  # fmt: skip
+    fields = AnswerFields.of(head)
+    assert AnswerFields.of(head) is fields
+    assert fields.event_stream
+    assert fields.provider_request_id == "req_1"
+    assert fields.rendered == (
+        b"content-type: text/event-stream\r\nopenai-model: m\r\nx-provider-request-id: req_1\r\n"
+    )
+    EchoGuard(b"sk-test-0000").check(fields.values)
+    with pytest.raises(CredentialEchoed):
+        EchoGuard(b"req_1").check(fields.values)
