@@ -14,27 +14,34 @@ from typing import Final
 
 _PROVIDERS: Final = (
     "AI21",
+    "AI_GATEWAY",
     "ALEPH_ALPHA",
     "ANTHROPIC",
     "ANYSCALE",
+    "ARK",
     "ASSEMBLYAI",
     "AZURE_AI",
     "AZURE_INFERENCE",
     "AZURE_OPENAI",
+    "BAICHUAN",
     "BASETEN",
+    "BEDROCK",
     "CEREBRAS",
+    "CLARIFAI",
     "CO",
     "COHERE",
     "DASHSCOPE",
     "DEEPGRAM",
     "DEEPINFRA",
     "DEEPSEEK",
+    "EDENAI",
     "ELEVENLABS",
     "FAL",
     "FIREWORKS",
     "FIREWORKS_AI",
     "FRIENDLI",
     "GEMINI",
+    "GIGACHAT",
     "GOOGLE_GENAI",
     "GOOGLE_GENERATIVE_AI",
     "GROQ",
@@ -43,43 +50,62 @@ _PROVIDERS: Final = (
     "HUGGINGFACE",
     "HUGGINGFACEHUB",
     "HUGGING_FACE_HUB",
+    "HUNYUAN",
     "HYPERBOLIC",
+    "INCEPTION",
     "INFERMATIC",
     "JINA",
     "LAMBDA",
+    "LANGDB",
+    "LEPTON",
     "LITELLM",
     "LITELLM_PROXY",
     "MINIMAX",
     "MISTRAL",
     "MOONSHOT",
     "NEBIUS",
+    "NLP_CLOUD",
     "NOVITA",
     "NVIDIA",
     "NVIDIA_NIM",
+    "OLLAMA",
     "OPENAI",
     "OPENROUTER",
+    "OPEN_ROUTER",
     "OR",
     "PERPLEXITY",
     "PERPLEXITYAI",
     "PORTKEY",
     "PPLX",
+    "PREDIBASE",
+    "QIANFAN",
+    "REKA",
     "REPLICATE",
     "SAMBANOVA",
     "SILICONFLOW",
     "STABILITY",
+    "STEPFUN",
     "TOGETHER",
     "TOGETHERAI",
     "TOGETHER_AI",
     "UPSTAGE",
+    "VERCEL_AI_GATEWAY",
+    "VERTEX",
+    "VERTEXAI",
+    "VLLM",
+    "VOLCENGINE",
     "VOYAGE",
     "WATSONX",
     "WRITER",
     "XAI",
+    "YI",
     "ZAI",
+    "ZHIPU",
     "ZHIPUAI",
 )
 _SUBJECTS: Final = (
     "ADMIN_KEY",
+    "AD_TOKEN",
     "API_BASE",
     "API_HOST",
     "API_KEY",
@@ -90,11 +116,13 @@ _SUBJECTS: Final = (
     "API_VERSION",
     "AUTH_TOKEN",
     "BASE_URL",
+    "CREDENTIALS",
     "CUSTOM_HEADERS",
     "ENDPOINT",
     "KEY",
     "ORGANIZATION",
     "ORG_ID",
+    "PAT",
     "PROJECT_ID",
     "SITE_URL",
     "TOKEN",
@@ -105,6 +133,11 @@ _FAMILY: Final = re.compile(
     rf"(?:{'|'.join(_PROVIDERS)})_(?:{'|'.join(_SUBJECTS)})(?:_[A-Z0-9_]+)?"
 )
 """A provider, a subject, and perhaps a suffix: OPENAI_API_KEY_2 is a key too."""
+_WHOLE_FAMILY: Final = re.compile(
+    r"(?:ANTHROPIC|AZURE_OPENAI|OPENAI)_(?!LOG$|OPEN_TELEMETRY(?:_|$))[A-Z0-9_]+"
+)
+"""Their SDKs read keys, tokens, profiles and endpoints from many names, and from new ones with
+every release. Only those that are about logging and telemetry stay."""
 _SINGLE: Final = frozenset(
     {
         "AWS_BEARER_TOKEN_BEDROCK",
@@ -138,7 +171,11 @@ def provider_variables(*, origin: str, bearer: str) -> dict[str, str]:
 
 def recognised(name: str) -> bool:
     """Whether a variable belongs to an AI provider or gateway."""
-    return name in _SINGLE or _FAMILY.fullmatch(name) is not None
+    return (
+        name in _SINGLE
+        or _FAMILY.fullmatch(name) is not None
+        or _WHOLE_FAMILY.fullmatch(name) is not None
+    )
 
 
 def program_environment(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+from pathlib import Path
+
 import pytest
 
 from keylease.sdk.provider_variables import program_environment, provider_variables, recognised
@@ -19,6 +23,10 @@ ORIGIN = "http://127.0.0.1:9"
         "GROQ_API_KEY", "HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "OPENROUTER_API_KEY",
         "REPLICATE_API_TOKEN", "TOGETHER_API_KEY", "XAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK",
         "CLAUDE_CODE_OAUTH_TOKEN", "LITELLM_PROXY_API_KEY", "PERPLEXITYAI_API_KEY",
+        "ANTHROPIC_FOUNDRY_API_KEY", "ANTHROPIC_AWS_API_KEY", "ANTHROPIC_IDENTITY_TOKEN_FILE",
+        "ANTHROPIC_PROFILE", "ANTHROPIC_CONFIG_DIR", "ANTHROPIC_VERTEX_BASE_URL",
+        "AZURE_OPENAI_AD_TOKEN", "OLLAMA_API_KEY", "VLLM_API_KEY", "AI_GATEWAY_API_KEY",
+        "VERTEX_API_KEY", "CLARIFAI_PAT", "GIGACHAT_CREDENTIALS",
     ],
 )  # fmt: skip
 def test_it_belongs_to_a_provider(name: str) -> None:
@@ -36,6 +44,24 @@ def test_it_belongs_to_a_provider(name: str) -> None:
 )  # fmt: skip
 def test_it_is_left_alone(name: str) -> None:
     assert not recognised(name)
+
+
+@pytest.mark.parametrize("package", ["openai", "anthropic"])
+def test_whatever_the_installed_sdks_read_is_removed(package: str) -> None:
+    """All names in their sources that begin like theirs, but for logging and telemetry."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    [folder] = spec.submodule_search_locations
+    written = re.compile(r"""["']((?:OPENAI|ANTHROPIC|AZURE_OPENAI)_[A-Z0-9_]+)["']""")
+    names = {
+        name
+        for file in Path(folder).rglob("*.py")
+        for name in written.findall(file.read_text(encoding="utf-8"))
+    }
+    assert f"{package.upper()}_API_KEY" in names
+    left = {name for name in names if not recognised(name)}
+    assert all("_LOG" in name or "_OPEN_TELEMETRY" in name for name in left), left
 
 
 def test_everything_that_is_set_is_recognised_when_it_comes_from_outside() -> None:
