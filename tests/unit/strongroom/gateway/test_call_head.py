@@ -142,8 +142,9 @@ async def test_a_head_that_cannot_be_served_is_refused_each_time(rig: CallRig) -
 
 
 def test_fields_of_an_answer_are_sorted_once_and_searched_for_each_credential() -> None:
-    head = ResponseHead(200, [(b"content-type", b"text/event-stream"), (b"openai-model", b"m"),
-                              (b"set-cookie", b"x"), (b"x-request-id", b"req_1")], None, True)  # fmt: skip
+    headers = [(b"content-type", b"text/event-stream"), (b"openai-model", b"m")]
+    headers += [(b"set-cookie", b"x"), (b"x-request-id", b"req_1")]
+    head = ResponseHead(status=200, headers=headers, content_length=None, has_body=True)
     fields = AnswerFields.of(head)
     assert AnswerFields.of(head) is fields
     assert fields.event_stream
