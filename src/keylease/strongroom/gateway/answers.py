@@ -38,7 +38,7 @@ NO_STORE: Final = (b"cache-control", b"no-store")
 class AnswerFields:
     """The fields of an upstream's answer, sorted by what happens to them."""
 
-    __slots__ = ("encoded", "event_stream", "provider_request_id", "rendered", "values")
+    __slots__ = ("encoded", "event_stream", "provider_request_id", "rendered")
 
     def __init__(self, upstream: Headers) -> None:
         """Keep what the allow-list names; the request id is ours and comes besides."""
@@ -64,8 +64,7 @@ class AnswerFields:
         """The body is server-sent events."""
         self.provider_request_id = request_id.decode("latin-1")
         self.rendered = render_fields(headers)
-        self.values = b"\n".join([value for _, value in headers])
-        """A secret has no line breaks, so joining the values joins no parts of one."""
+        """A secret has no line breaks, so joining the fields joins no parts of one."""
 
     @classmethod
     def of(cls, head: ResponseHead) -> AnswerFields:

@@ -135,7 +135,7 @@ class Attempt:
         account = self._owner.account
         fields = AnswerFields.of(head)
         try:
-            self._guard.check(fields.values)
+            self._guard.check(fields.rendered)
         except CredentialEchoed as error:
             self._drop()
             self._owner.echoed(self, error)

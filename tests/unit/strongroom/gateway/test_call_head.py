@@ -152,6 +152,6 @@ def test_fields_of_an_answer_are_sorted_once_and_searched_for_each_credential() 
     assert fields.rendered == (
         b"content-type: text/event-stream\r\nopenai-model: m\r\nx-provider-request-id: req_1\r\n"
     )
-    EchoGuard(b"sk-test-0000").check(fields.values)
+    EchoGuard(b"sk-test-0000").check(fields.rendered)
     with pytest.raises(CredentialEchoed):
-        EchoGuard(b"req_1").check(fields.values)
+        EchoGuard(b"req_1").check(fields.rendered)

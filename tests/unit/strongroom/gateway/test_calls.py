@@ -260,6 +260,15 @@ async def test_the_credential_never_passes_back_in_a_header() -> None:
     assert rig.upstream.cancelled
 
 
+async def test_the_credential_never_passes_back_in_the_name_of_a_header() -> None:
+    rig = CallRig()
+    rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
+    call = rig.chat()
+    rig.upstream.answer(b"{}", headers=[(b"x-ratelimit-" + rig.secrets["cred-openai"], b"1")])
+    assert call.code == "credential_echoed"
+    assert rig.secrets["cred-openai"].decode() not in str(call.headers)
+
+
 async def test_an_echo_in_mid_stream_cuts_the_connection() -> None:
     rig = CallRig()
     rig.link.prices["openai", "gpt-4o-mini"] = QUOTE
