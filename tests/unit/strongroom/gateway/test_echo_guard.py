@@ -54,6 +54,13 @@ def test_header_values_are_checked_whole() -> None:
     assert SECRET.decode() not in str(echoed.value)
 
 
+def test_names_of_fields_are_checked_without_regard_to_case() -> None:
+    guard = EchoGuard(b"sk-Test-AbCdEf")
+    guard.check(b"x-ratelimit-sk-test-abcde: f\r\n")
+    with pytest.raises(CredentialEchoed):
+        guard.check(b"x-ratelimit-sk-test-abcdef: 1\r\n")
+
+
 @given(
     st.lists(st.binary(max_size=6)),
     st.binary(min_size=1, max_size=4),
