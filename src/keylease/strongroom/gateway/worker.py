@@ -27,6 +27,7 @@ from keylease.strongroom.gateway.admission import SenderChecks
 from keylease.strongroom.gateway.call_path import CallPath, build_call_path
 from keylease.strongroom.gateway.channel import worker_end
 from keylease.strongroom.gateway.defects import place_of
+from keylease.strongroom.gateway.descriptors import connections_within_limit
 from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.gateway.worker_link import WorkerLink
 from keylease.strongroom.leases.revocation import RevocationList
@@ -198,7 +199,7 @@ def _server_limits(configuration: GatewayConfiguration) -> ServerLimits:
         header_seconds=limits.header_seconds,
         body_seconds=limits.body_seconds,
         idle_seconds=limits.idle_seconds,
-        connections=limits.client_connections,
+        connections=connections_within_limit(limits.client_connections),
     )
 
 
