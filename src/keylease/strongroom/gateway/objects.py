@@ -7,6 +7,9 @@ Protects: a principal's objects from every other principal that uses the same cr
     and in bodies; the call goes to the credential that made the object.
 Does not protect: objects that were made without this gateway; only a grant with
     ``objects = "all"`` reaches them.
+    Nor what only the provider reads: the lines of a batch's input file may name stored objects,
+    and messages may name sound that an earlier answer made, or skills of the account. Whoever
+    learned such an identifier, which is random, reaches it.
 Limits: whoever may use an object may use it whatever was done to it at the provider meanwhile.
 """
 
