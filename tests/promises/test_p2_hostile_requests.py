@@ -29,6 +29,7 @@ from tests.support.hostile_upstream import (
 )
 from tests.support.malformed_requests import MALFORMED, Malformed
 from tests.support.running_gateway import RunningGateway, running_gateway
+from tests.support.supervised import wait_until
 
 SECONDS = 10
 
@@ -518,10 +519,12 @@ def test_an_echo_is_written_down(attacked: Attacked) -> None:
     attacked.bound.answer = lambda request: plain(chat_answer(id=request.key.decode()))
     answer = attacked.request()
     assert b"credential_echoed" in answer
-    actions = [
-        entry["action"] for entry in attacked.gateway.control("audit.list", limit=10_000)[before:]
-    ]
-    assert "credential.echoed" in actions
+
+    def written() -> bool:
+        entries = attacked.gateway.control("audit.list", limit=10_000)[before:]
+        return "credential.echoed" in [entry["action"] for entry in entries]
+
+    wait_until(written)
 
 
 def test_an_answer_too_many_poisons_nobody(attacked: Attacked) -> None:
