@@ -239,8 +239,10 @@ class ServerProtocol(asyncio.Protocol):
             if pending:
                 self._check_partial_head(pending)
             return False
-        raw = bytes(pending[:size])
-        self._pending = bytes(pending[size:])
+        if type(pending) is not bytes:
+            pending = bytes(pending)
+        raw = pending[:size]
+        self._pending = pending[size:]
         self._scanned = 0
         self._line_seen = self._blank_seen = False
         incoming = self._shared.heads.read(raw)

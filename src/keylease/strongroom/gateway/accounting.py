@@ -200,13 +200,13 @@ class Account:
             return ()
         demands = []
         for bound in target.bounds:
-            kind = bound.key.kind
-            if kind is LimitKind.REQUESTS:
-                amount = 1
-            else:
+            demand = bound.one
+            if demand is None:
+                kind = bound.key.kind
                 self._require_countable(money=kind is LimitKind.MICRO_USD)
                 amount = self._amount(kind, self.reservation)
-            demands.append(Demand(bound.key, bound.capacity, amount))
+                demand = Demand(bound.key, bound.capacity, amount)
+            demands.append(demand)
         return tuple(demands)
 
     def _require_countable(self, *, money: bool) -> None:

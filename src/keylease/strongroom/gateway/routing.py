@@ -44,7 +44,7 @@ from keylease.primitives.http1.interfaces import Pool
 from keylease.strongroom.bindings import Bindings, matches
 from keylease.strongroom.catalogue import CATALOGUE, Provider, WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration
-from keylease.strongroom.gateway.interfaces import LimitKey, LimitKind, LimitWindow
+from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow
 from keylease.strongroom.gateway.upstreams import Endpoint, Upstreams, read_base_url
 
 _DECISIONS_KEPT: Final = 20_000
@@ -83,6 +83,8 @@ class Bound(msgspec.Struct, frozen=True):
 
     key: LimitKey
     capacity: int
+    one: Demand | None = None
+    """What every call draws where requests are counted; otherwise it depends on the call."""
 
 
 _WINDOWS: Final = {
@@ -102,7 +104,9 @@ def _bounds(grants: Iterable[Grant], binding: Binding) -> tuple[Bound, ...]:
             (LimitKind.MICRO_USD, _WINDOWS[limits.budget_period], limits.budget_micro_usd),
         ):
             if capacity is not None:
-                found.append(Bound(LimitKey(grant.id, kind, window), capacity))
+                key = LimitKey(grant.id, kind, window)
+                one = Demand(key, capacity, 1) if kind is LimitKind.REQUESTS else None
+                found.append(Bound(key, capacity, one))
     if binding.maximum_micro_usd_per_day is not None:
         key = LimitKey(binding.id, LimitKind.MICRO_USD, LimitWindow.DAY)
         found.append(Bound(key, binding.maximum_micro_usd_per_day))
