@@ -56,9 +56,9 @@ _IMAGE_PREFIX: Final = 512
 _POINTERS: Final = (b'"file_id"', b'"previous_response_id"', b'"conversation"', b'"prompt":{')
 _IMAGE_POINTERS: Final = (b'"image_url"', b'"input_image"', b'"type":"image"', b'"type": "image"')
 _POINTING_MEMBERS: Final = frozenset(
-    {"conversation", "file_id", "image_url", "previous_response_id", "prompt", "type"}
+    {"conversation", "file_id", "image", "image_url", "previous_response_id", "prompt", "type"}
 )
-"""Members that whatever is in the two lists above is a name or a value of."""
+"""Members that whatever is in the two lists above, or an inline image, is a name or a value of."""
 _LONG_RUN: Final = 4096
 """Bytes of base64 from which an image is taken for what it is."""
 
@@ -87,11 +87,12 @@ def estimate_input_tokens(body: bytes, names: set[str] | None = None) -> int:
             that point to something, and then their bytes need not be searched.
     """
     bound = len(body)
-    if names is None or not names.isdisjoint(_POINTING_MEMBERS):
-        for pointer in _IMAGE_POINTERS:
-            bound += IMAGE_TOKENS * body.count(pointer)
-        for pointer in _POINTERS:
-            bound += REFERENCE_TOKENS * body.count(pointer)
+    if names is not None and names.isdisjoint(_POINTING_MEMBERS):
+        return bound
+    for pointer in _IMAGE_POINTERS:
+        bound += IMAGE_TOKENS * body.count(pointer)
+    for pointer in _POINTERS:
+        bound += REFERENCE_TOKENS * body.count(pointer)
     if len(body) > _LONG_RUN and b"base64" in body:
         bound -= _inline_image_bytes(body)
     return bound

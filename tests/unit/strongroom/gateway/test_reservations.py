@@ -52,6 +52,9 @@ def test_pointers_get_an_allowance() -> None:
         {"conversation": {"id": "conv_1"}},
         {"prompt": {"id": "pmpt_1"}},
         {"prompt": "a text"},
+        {"image": "data:image/png;base64," + "A" * 90_000},
+        {"input": [{"type": "input_image", "image_url": "data:image/png;base64," + "A" * 90_000}]},
+        {"messages": [{"content": "data:image/png;base64, is how such a URL begins"}]},
         {"input": [{"type": "input_file", "file_id": "a"}]},
     ],
 )
