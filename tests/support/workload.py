@@ -435,7 +435,7 @@ sub = "job"
             ("posture", {}),
             ("policy.status", {}),
             ("calls.list", {"limit": 10_000}),
-            ("audit.list", {"limit": 100_000}),
+            ("audit.list", {"limit": 10_000}),
             ("credentials.check", {}),
             ("lease.revocations", {}),
         ):
