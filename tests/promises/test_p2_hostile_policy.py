@@ -423,7 +423,7 @@ REFERENCES = [
     "file:///proc/1/environ",
     "file:///proc/self/mem",
     "file:///dev/stdin",
-    "file:///root/.ssh/id_rsa",
+    "file:///var/spool/cron/crontabs",
     "file://{outside}/key",
     "file://{keys}/../outside/key",
     "file://{keys}/%2e%2e/outside/key",

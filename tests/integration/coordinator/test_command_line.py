@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -161,19 +162,26 @@ def test_a_credential_is_stopped_and_used_again(gateway: RunningGateway) -> None
     assert gateway.chat(lease).status_code == 200
 
 
-def test_the_gateway_runs_alone_in_the_foreground(files: GatewayFiles) -> None:
+@pytest.mark.parametrize(
+    ("log_format", "beginning"),
+    [("json", lambda line: json.loads(line)["event"]), ("text", lambda line: line.split()[2])],
+)
+def test_the_gateway_runs_alone_in_the_foreground(
+    files: GatewayFiles, log_format: str, beginning: Callable[[str], str]
+) -> None:
     port = free_port()
     with subprocess.Popen(
         [
             sys.executable, "-m", "keylease.cli.main", "gateway", "--port", str(port),
             "--data-dir", str(files.data), "--config-dir", str(files.config),
         ],
+        env={**os.environ, "KEYLEASE_LOG_FORMAT": log_format},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        line = json.loads(process.stderr.readline())
-        assert line["event"] == "gateway_ready"
+        line = process.stderr.readline()
+        assert beginning(line) == "gateway_ready"
         with ControlClient(files.data) as control:
             assert control.call("status")["pid"] == process.pid
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
