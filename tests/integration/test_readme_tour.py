@@ -22,7 +22,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.simulated_provider import RunningSimulator, simulator
 
-from keylease.strongroom.default_files import gateway_text, policy_text
+from keylease.strongroom.config_files.default_files import gateway_text, policy_text
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ROOT / ".venv"

@@ -46,7 +46,7 @@ FORBIDDEN = {
     ),
     "the SDK reaches into the strongroom": (
         "sdk/agent.py",
-        "import keylease.strongroom.gateway.credentials",
+        "import keylease.strongroom.gateway.call.credentials",
     ),
     "the simulator is a sibling": (
         "simulator/keys.py",

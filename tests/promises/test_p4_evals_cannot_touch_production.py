@@ -20,7 +20,7 @@ from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import Reference
 from keylease.errors import AccessDenied, PolicyFileInvalid, PurposeNotAllowed
 from keylease.strongroom.catalogue import WireFormat
-from keylease.strongroom.policy_file import load_policy
+from keylease.strongroom.config_files.policy_file import load_policy
 
 REFERENCES = ("sealed://a", "sealed://b", "sealed://c")
 MODELS = ("gpt-4o", "gpt-4o-mini", "o3")

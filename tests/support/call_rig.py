@@ -30,7 +30,7 @@ from keylease.primitives.http1.interfaces import (
 )
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.configuration import Binding, GatewayConfiguration, Origin, WireLimits
-from keylease.strongroom.gateway.call_path import CallPath, build_call_path
+from keylease.strongroom.gateway.call.call_path import CallPath, build_call_path
 from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.leases.revocation import RevocationList
 from keylease.strongroom.leases.sender_proof import SenderProof

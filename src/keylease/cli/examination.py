@@ -23,16 +23,16 @@ from keylease.primitives.clock import MICROSECONDS, Clock, isoformat
 from keylease.sdk.control import ControlClient
 from keylease.sdk.provider_variables import recognised
 from keylease.settings import Settings, process_environment
+from keylease.strongroom.config_files.gateway_file import load_gateway
+from keylease.strongroom.config_files.policy_checks import check_together
+from keylease.strongroom.config_files.policy_file import load_policy
 from keylease.strongroom.configuration import Address, GatewayConfiguration
-from keylease.strongroom.gateway_file import load_gateway
 from keylease.strongroom.hardening.environment import unwanted
 from keylease.strongroom.hardening.posture import Posture
 from keylease.strongroom.hardening.weaknesses import (
     weaknesses_of_configuration,
     weaknesses_of_policy,
 )
-from keylease.strongroom.policy_checks import check_together
-from keylease.strongroom.policy_file import load_policy
 from keylease.strongroom.startup import NO_ORGANIZATION
 
 _STRONGROOM_SECONDS: Final = 20.0

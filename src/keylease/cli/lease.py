@@ -17,7 +17,7 @@ from keylease.contracts.purposes import Purpose
 from keylease.errors import SettingsInvalid
 from keylease.primitives.clock import isoformat
 from keylease.sdk.control import ControlClient
-from keylease.strongroom.toml_values import parse_duration
+from keylease.strongroom.config_files.values import parse_duration
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create and revoke leases.")
 keys = typer.Typer(add_completion=False, no_args_is_help=True, help="The keys that sign leases.")

@@ -19,11 +19,11 @@ from keylease.contracts.policy import Credential, Limits, PolicyBundle
 from keylease.errors import ConfigurationError, Diagnostic, FileInvalid, Severity
 from keylease.primitives.clock import isoformat
 from keylease.sdk.control import ControlClient
+from keylease.strongroom.config_files.default_files import gateway_text, policy_text
+from keylease.strongroom.config_files.gateway_file import read_gateway
+from keylease.strongroom.config_files.policy_checks import check_together
+from keylease.strongroom.config_files.policy_file import LoadedPolicy, read_policy
 from keylease.strongroom.configuration import GatewayConfiguration
-from keylease.strongroom.default_files import gateway_text, policy_text
-from keylease.strongroom.gateway_file import read_gateway
-from keylease.strongroom.policy_checks import check_together
-from keylease.strongroom.policy_file import LoadedPolicy, read_policy
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Check the policy file and reload it."

@@ -20,8 +20,8 @@ from keylease.cli.options import ConfigDir, DataDir, settings_from
 from keylease.cli.strongroom_process import log_arguments, strongroom_command
 from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.settings import Settings, process_environment
+from keylease.strongroom.config_files.default_files import VARIABLES, write_first_files
 from keylease.strongroom.data_directory import owner_of
-from keylease.strongroom.default_files import VARIABLES, write_first_files
 from keylease.strongroom.options import STRONGROOM_UID
 
 

@@ -24,8 +24,8 @@ from keylease.contracts.references import Reference
 from keylease.errors import SealedStoreError, SettingsInvalid
 from keylease.primitives.clock import Clock, SystemClock, isoformat
 from keylease.strongroom.catalogue import CATALOGUE
+from keylease.strongroom.config_files.gateway_file import load_gateway
 from keylease.strongroom.configuration import StoreSettings
-from keylease.strongroom.gateway_file import load_gateway
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores import env, secret_input
 from keylease.strongroom.stores.registry import build_stores, default_key_file, environment_names

@@ -61,7 +61,7 @@ def run_gateway(options: GatewayOptions) -> int:
     """Start the coordinator; returns when it has drained."""
     # 1. Harden, before anything that can hold a secret is imported.
     measures = harden()
-    from keylease.strongroom.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.config_files.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
 
     # 2. Check the configuration before a file is written or a port is opened.
     options = msgspec.structs.replace(options, gateway_file=os.path.realpath(options.gateway_file))
@@ -87,9 +87,9 @@ def run_gateway(options: GatewayOptions) -> int:
         ),
     )
     # 5. Work.
-    from keylease.strongroom.gateway import coordinator  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.gateway.coordinator import process  # noqa: PLC0415 - hardened first
 
-    return coordinator.main(options, posture=posture, owner_uid=owner_uid)
+    return process.main(options, posture=posture, owner_uid=owner_uid)
 
 
 def run_worker(options: WorkerOptions) -> int:
@@ -108,9 +108,9 @@ def run_worker(options: WorkerOptions) -> int:
             ports=(),
         )
     )
-    from keylease.strongroom.gateway import worker  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.gateway.worker import process  # noqa: PLC0415 - hardened first
 
-    return worker.main(channel_fd=options.channel, listen_fds=options.listeners)
+    return process.main(channel_fd=options.channel, listen_fds=options.listeners)
 
 
 def run_secret(name: str, arguments: list[str]) -> int:
@@ -139,8 +139,8 @@ def run_handover(
     this process *becomes* the command, no copy of a value stays in any memory but the descriptor's.
     """
     harden()
-    from keylease.strongroom.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
-    from keylease.strongroom.policy_file import load_policy  # noqa: PLC0415 - as above
+    from keylease.strongroom.config_files.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.config_files.policy_file import load_policy  # noqa: PLC0415 - as above
     from keylease.strongroom.stores import env, registry  # noqa: PLC0415 - as above
 
     bundle = load_policy(policy_file, organization_id=NO_ORGANIZATION, version=1, now=0)
@@ -246,7 +246,7 @@ def _separate(
 
 def _confine_secret_command(gateway_file: Path, data_directory: Path) -> None:
     """Leave a command of the sealed store its files, its terminal and what gateway.toml names."""
-    from keylease.strongroom.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
+    from keylease.strongroom.config_files.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
 
     needs = interpreter_needs()
     files: tuple[str, ...] = ()

@@ -17,9 +17,9 @@ from keylease.primitives.clock import SystemClock
 from keylease.primitives.http1.server import Http1Server
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.configuration import GatewayConfiguration, WireLimits
-from keylease.strongroom.gateway.call_path import CallPath, build_call_path
+from keylease.strongroom.gateway.call.call_path import CallPath, build_call_path
+from keylease.strongroom.gateway.call.upstreams import read_base_url
 from keylease.strongroom.gateway.interfaces import HttpAnswer, PriceQuote
-from keylease.strongroom.gateway.upstreams import read_base_url
 from keylease.strongroom.leases.revocation import RevocationList
 from keylease.strongroom.leases.sender_proof import SenderProof
 

@@ -9,9 +9,9 @@ import pytest
 from tests.support.lease_kit import ORGANIZATION
 
 from keylease.primitives.clock import SystemClock
-from keylease.strongroom.gateway_file import load_gateway
+from keylease.strongroom.config_files.gateway_file import load_gateway
+from keylease.strongroom.config_files.policy_file import load_policy
 from keylease.strongroom.leases.rules import check_rule
-from keylease.strongroom.policy_file import load_policy
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "token-exchange.md"
 BLOCKS = re.findall(r"^```toml (\w+)\n(.*?)^```", GUIDE.read_text(), flags=re.MULTILINE | re.DOTALL)

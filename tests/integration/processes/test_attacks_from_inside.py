@@ -71,7 +71,7 @@ def test_the_coordinator_reaches_its_data_and_nothing_else(tmp_path: Path) -> No
         tmp_path,
         """
         from keylease.strongroom import startup
-        from keylease.strongroom.gateway import coordinator
+        from keylease.strongroom.gateway.coordinator import process as coordinator
         from keylease.strongroom.options import GatewayOptions
         coordinator.main = attack
         sys.exit(startup.run_gateway(GatewayOptions(
@@ -102,7 +102,7 @@ def test_a_worker_reaches_less(tmp_path: Path) -> None:
         tmp_path,
         """
         from keylease.strongroom import startup
-        from keylease.strongroom.gateway import worker
+        from keylease.strongroom.gateway.worker import process as worker
         from keylease.strongroom.options import WorkerOptions
         worker.main = attack
         sys.exit(startup.run_worker(WorkerOptions(channel=0, listeners=(), number=0)))

@@ -19,7 +19,7 @@ import pytest
 from tests.support.users import open_directory
 
 from keylease.sdk.control import ControlClient
-from keylease.strongroom.default_files import write_first_files
+from keylease.strongroom.config_files.default_files import write_first_files
 
 READY_SECONDS = 30.0
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from keylease.cli.main import main
-from keylease.strongroom.default_files import gateway_text, policy_text
+from keylease.strongroom.config_files.default_files import gateway_text, policy_text
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import msgspec
 
 from keylease.errors import KeyleaseError
 from keylease.strongroom.catalogue import WireFormat
-from keylease.strongroom.gateway.bodies import References
+from keylease.strongroom.gateway.call.bodies import References
 
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """What an identifier in a path may look like. No dots, so that no segment is ``..``."""

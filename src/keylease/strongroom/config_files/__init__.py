@@ -1,0 +1,1 @@
+"""gateway.toml and keylease.toml: read strictly, every mistake with its line."""

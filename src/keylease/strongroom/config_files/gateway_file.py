@@ -1,0 +1,503 @@
+"""Reads gateway.toml, the file that fixes what this gateway may ever do.
+
+Protects: a slip of the pen is an error with its line, never a setting that silently has no effect;
+    a host that is not in the catalogue is used only when the file names it.
+Does not protect: against a file that its owner wrote too wide.
+Limits: 1 MiB; files that it names are not opened here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from keylease.contracts.leases import LONGEST_LIFETIME
+from keylease.contracts.purposes import Purpose
+from keylease.contracts.references import SCHEMES, Reference
+from keylease.errors import Diagnostic, GatewayFileInvalid, ReferenceInvalid
+from keylease.strongroom.catalogue import CATALOGUE
+from keylease.strongroom.config_files.positions import Position
+from keylease.strongroom.config_files.reader import Document, Table, did_you_mean, quoted
+from keylease.strongroom.config_files.values import (
+    parse_address,
+    parse_duration,
+    parse_money,
+    parse_origin,
+    parse_size,
+)
+from keylease.strongroom.configuration import (
+    Address,
+    Binding,
+    GatewayConfiguration,
+    Origin,
+    SpoolSettings,
+    StoreSettings,
+    TrustedIssuer,
+    WireLimits,
+)
+from keylease.strongroom.leases.patterns import is_pattern
+
+_GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_REFERENCE_PATTERN: Final = re.compile(r"[a-z-]+://[^\x00-\x20\x7f]{1,1000}")
+_SCHEMES_WITH_FIELD: Final = frozenset({"vault", "aws-sm"})
+_DEFAULTS: Final = GatewayConfiguration(path="")
+_DAY: Final = 86_400
+
+
+class VaultAuth(StrEnum):
+    """How the gateway signs in to Vault or OpenBao."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a method
+    APPROLE = "approle"
+    JWT = "jwt"
+    KUBERNETES = "kubernetes"
+
+
+class LoadedGateway(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway.toml without mistakes."""
+
+    configuration: GatewayConfiguration
+    warnings: tuple[Diagnostic, ...]
+    places: Mapping[str, Position]
+    """Binding id -> where it begins."""
+
+
+def load_gateway(path: Path) -> GatewayConfiguration:
+    """Read gateway.toml; raises ``GatewayFileInvalid`` with every mistake in it."""
+    return read_gateway(path).configuration
+
+
+def read_gateway(path: Path) -> LoadedGateway:
+    """As ``load_gateway``, with the warnings and places."""
+    path = path.absolute()
+    document = Document(path, GatewayFileInvalid)
+    root = document.root(("gateway", "binding", "trusted_issuer", "stores", "limits", "spool"))
+    gateway = root.table("gateway")
+    listen = _listen(gateway)
+    certificate, key = _tls(gateway, path)
+    bindings = tuple(
+        _binding(table, number) for number, table in enumerate(root.tables("binding"), start=1)
+    )
+    configuration = GatewayConfiguration(
+        path=str(path),
+        group=gateway.parsed("group", str, _group, _DEFAULTS.group, expected='"local"'),
+        listen=listen,
+        public_urls=gateway.each("public_urls", _public_url),
+        metrics=_metrics(gateway, listen),
+        workers=gateway.integer("workers", _DEFAULTS.workers, minimum=1, maximum=64),
+        tls_certificate_file=certificate,
+        tls_key_file=key,
+        upstream_ca_file=_file(gateway, "upstream_ca", path),
+        policy_file=_file(gateway, "policy", path) or str(path.parent / "keylease.toml"),
+        platform=_platform(gateway),
+        signing_key=_signing_key(gateway),
+        maximum_lease_seconds=_whole_seconds(gateway, "maximum_lease"),
+        bindings=bindings,
+        trusted_issuers=_issuers(root, path),
+        stores=_stores(root.table("stores"), path),
+        limits=_limits(root.table("limits")),
+        spool=_spool(root.table("spool"), path),
+    )
+    gateway.finish()
+    root.finish()
+    return LoadedGateway(
+        configuration=configuration,
+        warnings=document.finish(),
+        places={
+            binding.id: document.position(("binding", number))
+            for number, binding in enumerate(bindings)
+        },
+    )
+
+
+# --- [gateway] -----------------------------------------------------------------------------
+
+
+def _group(text: str) -> str:
+    if _GROUP.fullmatch(text) is None:
+        raise ValueError("a name of letters, digits and . _ - with at most 64 characters")
+    return text
+
+
+def _public_url(text: str) -> str:
+    origin = parse_origin(text)
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    usual = {"https": 443, "http": 80}[origin.scheme] == origin.port
+    return f"{origin.scheme}://{host}" if usual else f"{origin.scheme}://{host}:{origin.port}"
+
+
+def _listen(gateway: Table) -> tuple[Address, ...]:
+    found = gateway.each("listen", parse_address)
+    if gateway.take("listen") == []:
+        gateway.report("listen", "listen is empty: nothing could reach the gateway.")
+    return found or _DEFAULTS.listen
+
+
+def _metrics(gateway: Table, listen: tuple[Address, ...]) -> Address | None:
+    if gateway.take("metrics") is False:
+        return None
+    expected = '"127.0.0.1:4142", or false for none'
+    metrics = gateway.parsed("metrics", str, parse_address, _DEFAULTS.metrics, expected=expected)
+    if metrics is not None and not _is_loopback(metrics.host):
+        gateway.report(
+            "metrics",
+            "metrics must be an address of this machine: the numbers are not protected.",
+            'Write: metrics = "127.0.0.1:4142"',
+        )
+    if metrics is not None and metrics.port != 0 and metrics in listen:
+        gateway.report("metrics", "metrics and listen have the same address.")
+    return metrics
+
+
+def _tls(gateway: Table, path: Path) -> tuple[str, str]:
+    certificate = _file(gateway, "tls_certificate", path)
+    key = _file(gateway, "tls_key", path)
+    if bool(certificate) != bool(key):
+        given, missing = ("tls_certificate", "tls_key")[:: 1 if certificate else -1]
+        gateway.report(given, f"{given} is given without {missing}.", f'Write: {missing} = "..."')
+    return certificate, key
+
+
+def _platform(gateway: Table) -> str:
+    platform = gateway.text("platform")
+    if platform:
+        gateway.report(
+            "platform",
+            "This version of the gateway takes its policy from a local file only.",
+            "Take the line out.",
+        )
+    return platform
+
+
+def _signing_key(gateway: Table) -> str:
+    expected = f'"{_DEFAULTS.signing_key}"'
+    return gateway.parsed("signing_key", str, _reference, _DEFAULTS.signing_key, expected=expected)
+
+
+def _reference(text: str) -> str:
+    try:
+        canonical = str(Reference.parse(text))
+    except ReferenceInvalid:
+        forms = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ValueError(f"a reference to a secret store ({forms})") from None
+    return canonical
+
+
+def _whole_seconds(gateway: Table, key: str) -> int:
+    def parse(text: str) -> int:
+        seconds = parse_duration(text)
+        if not 1 <= seconds <= LONGEST_LIFETIME or seconds != int(seconds):
+            raise ValueError('from "1s" to "24h"')
+        return int(seconds)
+
+    return gateway.parsed(key, str, parse, _DEFAULTS.maximum_lease_seconds, expected='"15m"')
+
+
+# --- [[binding]] ---------------------------------------------------------------------------
+
+
+def _binding(table: Table, number: int) -> Binding:
+    reference = table.text("reference", required=True, expected='"sealed://openai-*"')
+    if reference:
+        _check_reference_pattern(table, reference)
+    provider = table.text("provider", required=True, expected='"openai"')
+    if provider and provider not in CATALOGUE:
+        table.report(
+            "provider",
+            f"There is no provider {quoted(provider)}.",
+            did_you_mean(provider, CATALOGUE),
+        )
+    listed = table.each("hosts", parse_origin)
+    origins = listed or _catalogue_origins(table, provider)
+    _warn_of_plain_http(table, listed)
+    purposes = table.words("purposes", Purpose, required=True)
+    if Purpose.EVAL in purposes and Purpose.PRODUCTION in purposes:
+        table.warn(
+            "purposes",
+            "This binding serves eval and production alike; only the policy keeps them apart.",
+            "Write one binding for each, with references of their own.",
+        )
+    environments = table.each("environments", parse_pattern, ("*",))
+    if table.take("environments") == []:
+        table.report("environments", "environments is empty: the binding could never apply.")
+    maximum = table.parsed(
+        "maximum_usd_per_day", (str, int, Decimal), parse_money, None, expected='"25.00"'
+    )
+    table.finish()
+    return Binding(
+        id=f"binding:{number}",
+        reference=reference,
+        provider=provider,
+        origins=origins,
+        listed=bool(listed),
+        purposes=purposes,
+        environments=environments,
+        maximum_micro_usd_per_day=maximum,
+    )
+
+
+def _check_reference_pattern(table: Table, reference: str) -> None:
+    scheme, separator, rest = reference.partition("://")
+    if not separator or scheme not in SCHEMES:
+        table.report(
+            "reference",
+            "reference does not begin with the name of a store.",
+            did_you_mean(f"{scheme}", SCHEMES, say="Stores: ")
+            + f" For example: {SCHEMES[2]}://openai-*",
+        )
+        return
+    if "*" not in reference:
+        try:
+            canonical = str(Reference.parse(reference))
+        except ReferenceInvalid as error:
+            table.report("reference", error.message, error.advice)
+            return
+        if canonical != reference:
+            table.report(
+                "reference",
+                "reference is not in its plain form, so it would match nothing.",
+                f"Write: reference = {quoted(canonical)}",
+            )
+        return
+    if _REFERENCE_PATTERN.fullmatch(reference) is None or "***" in reference:
+        table.report("reference", "reference is no pattern of a reference.")
+    elif scheme == "vault" and "#" not in rest and not rest.endswith("**"):
+        table.report(
+            "reference",
+            "A vault reference ends with #field, so this pattern matches none.",
+            f"Write: reference = {quoted(reference + '#*')}",
+        )
+    elif "#" in rest and scheme not in _SCHEMES_WITH_FIELD:
+        table.report(
+            "reference", f"A {scheme} reference has no #field, so this pattern matches none."
+        )
+
+
+def _catalogue_origins(table: Table, provider: str) -> tuple[Origin, ...]:
+    if provider not in CATALOGUE:
+        return ()
+    if not CATALOGUE[provider].base_url:
+        table.report(
+            "hosts",
+            f"{provider} exists only where somebody runs it, so the binding must name its hosts.",
+            'Write: hosts = ["https://llm.internal:8443"]',
+        )
+        return ()
+    parts = urlsplit(CATALOGUE[provider].base_url)
+    return (parse_origin(f"{parts.scheme}://{parts.netloc}"),)
+
+
+def _warn_of_plain_http(table: Table, listed: tuple[Origin, ...]) -> None:
+    for origin in listed:
+        if origin.scheme == "http" and not _is_loopback(origin.host):
+            table.warn(
+                "hosts",
+                f"The key goes to {quoted(origin.host)} without TLS; whoever is on the way can "
+                "read it.",
+            )
+
+
+def parse_pattern(text: str) -> str:
+    """A name or a pattern with ``*``; raises ``ValueError``."""
+    if not is_pattern(text):
+        raise ValueError("a name or a pattern with *, in ASCII and without spaces")
+    return text
+
+
+# --- the other tables ----------------------------------------------------------------------
+
+
+def _issuers(root: Table, path: Path) -> tuple[TrustedIssuer, ...]:
+    found: list[TrustedIssuer] = []
+    for table in root.tables("trusted_issuer"):
+        private = table.boolean("allow_private_address", default=False)
+        issuer = _url(table, "issuer", http=private, required=True)
+        if issuer and issuer in [other.issuer for other in found]:
+            table.report("issuer", f"The issuer {quoted(issuer)} is listed twice.")
+        found.append(
+            TrustedIssuer(
+                issuer=issuer,
+                jwks_url=_url(table, "jwks_url", http=private),
+                allow_private_address=private,
+                ca_file=_file(table, "ca_file", path),
+            )
+        )
+        table.finish()
+    return tuple(found)
+
+
+def _stores(table: Table, path: Path) -> StoreSettings:
+    defaults = _DEFAULTS.stores
+    sealed, vault, aws = table.table("sealed"), table.table("vault"), table.table("aws")
+    settings = StoreSettings(
+        maximum_age_seconds=_seconds(table, "maximum_age", defaults.maximum_age_seconds),
+        grace_seconds=_seconds(table, "grace", defaults.grace_seconds, minimum=0),
+        timeout_seconds=_seconds(table, "timeout", defaults.timeout_seconds, maximum=60),
+        attempts=table.integer("attempts", defaults.attempts, minimum=1, maximum=10),
+        file_directories=table.each("file_directories", _absolute_directory),
+        vault_address=_url(vault, "address", http=True),
+        vault_namespace=vault.text("namespace"),
+        vault_auth=vault.choice("auth", VaultAuth, VaultAuth.TOKEN).value,
+        vault_auth_mount=vault.text("auth_mount"),
+        vault_role=vault.text("role"),
+        vault_token_file=_file(vault, "token_file", path),
+        vault_role_id_file=_file(vault, "role_id_file", path),
+        vault_secret_id_file=_file(vault, "secret_id_file", path),
+        vault_jwt_file=_file(vault, "jwt_file", path),
+        vault_ca_file=_file(vault, "ca_file", path),
+        aws_endpoint=_url(aws, "endpoint", http=True),
+        aws_version_stage=aws.text("version_stage", defaults.aws_version_stage),
+        sealed_key_file=_file(sealed, "key_file", path),
+        sealed_passphrase_file=_file(sealed, "passphrase_file", path),
+    )
+    _check_vault(vault, settings)
+    if settings.sealed_key_file and settings.sealed_passphrase_file:
+        sealed.report("passphrase_file", "A sealed store has a key file or a passphrase, not both.")
+    for part in (table, sealed, vault, aws):
+        part.finish()
+    return settings
+
+
+def _check_vault(vault: Table, settings: StoreSettings) -> None:
+    needed = {
+        VaultAuth.TOKEN: (),
+        VaultAuth.APPROLE: ("role_id_file",),
+        VaultAuth.JWT: ("role", "jwt_file"),
+        VaultAuth.KUBERNETES: ("role",),
+    }[VaultAuth(settings.vault_auth)]
+    for key in needed:
+        if not vault.take(key):
+            vault.report("auth", f"auth = {quoted(settings.vault_auth)} needs {key}.")
+    if vault.values and not settings.vault_address and not vault.damaged:
+        vault.report("address", "address is missing.", 'Write: address = "https://vault:8200"')
+
+
+def _limits(table: Table) -> WireLimits:
+    defaults = _DEFAULTS.limits
+
+    def size(key: str, default: int, maximum: int) -> int:
+        def parse(value: str | int) -> int:
+            found = parse_size(value)
+            if not 1024 <= found <= maximum:  # noqa: PLR2004 - below that no request fits
+                raise ValueError(f"from 1 KiB to {maximum} bytes")
+            return found
+
+        return table.parsed(key, (str, int), parse, default, expected='"64 MiB"')
+
+    limits = WireLimits(
+        header_bytes=size("header_size", defaults.header_bytes, 1024**2),
+        body_bytes=size("body_size", defaults.body_bytes, 1024**3),
+        upload_bytes=size("upload_size", defaults.upload_bytes, 16 * 1024**3),
+        header_seconds=_seconds(table, "header_timeout", defaults.header_seconds),
+        body_seconds=_seconds(table, "body_timeout", defaults.body_seconds),
+        idle_seconds=_seconds(table, "idle_timeout", defaults.idle_seconds),
+        upstream_connect_seconds=_seconds(
+            table, "upstream_connect_timeout", defaults.upstream_connect_seconds
+        ),
+        upstream_response_seconds=_seconds(
+            table, "upstream_response_timeout", defaults.upstream_response_seconds
+        ),
+        upstream_connections=table.integer(
+            "upstream_connections", defaults.upstream_connections, minimum=1, maximum=100_000
+        ),
+        client_connections=table.integer(
+            "client_connections", defaults.client_connections, minimum=1, maximum=1_000_000
+        ),
+        drain_seconds=_seconds(table, "drain_timeout", defaults.drain_seconds, minimum=0),
+    )
+    table.finish()
+    return limits
+
+
+def _spool(table: Table, path: Path) -> SpoolSettings:
+    def parse(value: str | int) -> int:
+        found = parse_size(value)
+        if found < 1024**2:
+            raise ValueError("at least 1 MiB")
+        return found
+
+    defaults = _DEFAULTS.spool
+    private = table.boolean("otlp_allow_private_address", default=False)
+    settings = SpoolSettings(
+        maximum_bytes=table.parsed(
+            "maximum_size", (str, int), parse, defaults.maximum_bytes, expected='"512 MiB"'
+        ),
+        otlp_endpoint=_url(table, "otlp_endpoint", http=True),
+        otlp_headers_file=_file(table, "otlp_headers_file", path),
+        otlp_allow_private_address=private,
+    )
+    table.finish()
+    return settings
+
+
+# --- kinds of values -----------------------------------------------------------------------
+
+
+def _seconds(
+    table: Table, key: str, default: float, *, minimum: float = 0.001, maximum: float = _DAY
+) -> float:
+    def parse(text: str) -> float:
+        found = parse_duration(text)
+        if not minimum <= found <= maximum:
+            raise ValueError(f"from {minimum:g}s to {maximum:g}s")
+        return found
+
+    return table.parsed(key, str, parse, default, expected='"30s"')
+
+
+def _file(table: Table, key: str, gateway_file: Path) -> str:
+    """An absolute path; a relative one is relative to gateway.toml."""
+
+    def parse(text: str) -> str:
+        if text.startswith("~"):
+            raise ValueError("a path without ~: the gateway may run as another user")
+        if not text.strip() or not text.isprintable():
+            raise ValueError("a path")
+        return str(gateway_file.parent / text)
+
+    return table.parsed(key, str, parse, "", expected='"/path/to/file"')
+
+
+def _absolute_directory(text: str) -> str:
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise ValueError("an absolute path without ..")
+    return text
+
+
+def _url(table: Table, key: str, *, http: bool, required: bool = False) -> str:
+    schemes = ("https", "http") if http else ("https",)
+
+    def parse(text: str) -> str:
+        expected = "an address that begins with " + " or ".join(f"{s}://" for s in schemes)
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise ValueError(expected) from None
+        if (
+            parts.scheme not in schemes
+            or "@" in parts.netloc
+            or "?" in text
+            or "#" in text
+            or not (text.isascii() and text.isprintable())
+            or " " in text
+        ):
+            raise ValueError(expected)
+        parse_origin(f"{parts.scheme}://{parts.netloc}")
+        return text
+
+    return table.parsed(key, str, parse, "", expected='"https://example.com"', required=required)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,436 @@
+"""What one call sets aside, what it is charged in the end, and the record of it.
+
+Protects: every call that got past its lease is settled once and recorded once, however it ends.
+Limits: where the provider's numbers never arrive, the charge is an estimate and marked as one. It
+    is the reservation, unless a part of a stream arrived: then not more output than its bytes say.
+    A response in the background goes on when nobody listens, so its estimate is the reservation.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from keylease import detectors
+from keylease.contracts.call_records import CallRecord, Usage
+from keylease.contracts.leases import LeaseClaims
+from keylease.contracts.purposes import Purpose
+from keylease.errors import AccessDenied, KeyleaseError, RequestMalformed
+from keylease.primitives.clock import MICROSECONDS, Clock
+from keylease.strongroom.gateway.call.routing import Decision, ResolvedTarget
+from keylease.strongroom.gateway.interfaces import (
+    CoordinatorLink,
+    Demand,
+    Hold,
+    LimitKind,
+    PriceQuote,
+)
+from keylease.strongroom.gateway.metering import meters, prices
+from keylease.strongroom.gateway.metering.content import ContentCapture
+from keylease.strongroom.gateway.metering.meters import MeteredAnswer, Reservation
+from keylease.strongroom.gateway.providers.interfaces import Operation
+
+CLIENT_GONE: Final = 499
+"""The status in the record when no answer had begun; nobody received it."""
+_BYTES_PER_TOKEN: Final = 4
+"""Of a stream: far below what any event takes, so an estimate by bytes is never too small."""
+_UNPRICED_SECONDS: Final = 300.0
+_PURPOSES: Final = {purpose: purpose.value for purpose in Purpose}
+_NOTHING: Final = Reservation(input_tokens=0, output_tokens=0)
+_NO_ANSWER: Final = MeteredAnswer()
+
+
+class PriceBook:
+    """Prices as this worker knows them, and which models have none."""
+
+    def __init__(self, link: CoordinatorLink, clock: Clock) -> None:
+        self._link = link
+        self._clock = clock
+        self._unpriced: dict[tuple[str, str], float] = {}
+
+    def at_hand(self, provider: str, model: str) -> tuple[bool, PriceQuote | None]:
+        """Whether the answer is known, and the answer."""
+        found = self._link.try_price(provider, model)
+        if found is not None:
+            return True, found
+        until = self._unpriced.get((provider, model))
+        return until is not None and until > self._clock.monotonic(), None
+
+    async def ask(self, provider: str, model: str) -> PriceQuote | None:
+        """The price from the table; that there is none is remembered for a while."""
+        found = await self._link.price(provider, model)
+        if found is None:
+            if len(self._unpriced) > 1000:  # noqa: PLR2004 - callers choose the names
+                self._unpriced.clear()
+            self._unpriced[provider, model] = self._clock.monotonic() + _UNPRICED_SECONDS
+        return found
+
+
+class Account:
+    """One call, from its lease to its record."""
+
+    __slots__ = (
+        "_background",
+        "_body",
+        "_clock",
+        "_closed",
+        "_holds",
+        "_link",
+        "_members",
+        "_names",
+        "_reservation",
+        "_started",
+        "answer_bytes",
+        "capture",
+        "claims",
+        "credential_version",
+        "decision",
+        "model",
+        "operation",
+        "parent_span_id",
+        "policy_version",
+        "price",
+        "provider_request_id",
+        "request_id",
+        "retries",
+        "secret",
+        "started_at",
+        "status",
+        "streamed",
+        "target",
+        "time_to_first_chunk",
+        "trace_id",
+        "upstream_model",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        link: CoordinatorLink,
+        clock: Clock,
+        claims: LeaseClaims,
+        operation: Operation,
+        request_id: str,
+    ) -> None:
+        self._link = link
+        self._clock = clock
+        self._closed = False
+        self._holds: Hold | None = None
+        self._started = clock.monotonic()
+        self.started_at = clock.now()
+        self.claims = claims
+        self.operation = operation
+        self.request_id = request_id
+        self.trace_id = ""
+        self.parent_span_id = ""
+        self.decision: Decision | None = None
+        self.policy_version = 0
+        self.target: ResolvedTarget | None = None
+        self.model = ""
+        self.upstream_model = ""
+        self.credential_version = ""
+        self.secret = b""
+        """What the call was authenticated with: no text with it in it is recorded."""
+        self.provider_request_id = ""
+        self.price: PriceQuote | None = None
+        self._body = b""
+        self._members: dict[str, object] = {}
+        self._names: set[str] | None = None
+        self._reservation: Reservation | None = None
+        self._background = False
+        self.capture: ContentCapture | None = None
+        self.retries = 0
+        self.status = 0
+        self.streamed = False
+        self.time_to_first_chunk: int | None = None
+        self.answer_bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """The record is written."""
+        return self._closed
+
+    def expects(
+        self, body: bytes, members: dict[str, object], names: set[str] | None = None
+    ) -> None:
+        """What the target will be sent; bounds what the call may use.
+
+        ``names``: of the members of a JSON body at any depth, where they are known.
+        """
+        self._body = body
+        self._members = members
+        self._names = names
+        self._reservation = None
+        self._background = bool(members.get("background"))
+
+    @property
+    def reservation(self) -> Reservation:
+        """An upper bound of what the call may use; computed when it is first needed."""
+        found = self._reservation
+        if found is None:
+            found = _NOTHING
+            if self.operation.spends and self._body:
+                found = reserve(
+                    self._body,
+                    self._members,
+                    self.operation,
+                    self.upstream_model,
+                    names=self._names,
+                )
+            self._reservation = found
+        return found
+
+    def forget_body(self) -> None:
+        """A long answer begins: only the bound is kept of the request, and not its body."""
+        self._reservation = self.reservation
+        self._body = b""
+        self._members = {}
+        self._names = None
+
+    def first_chunk(self) -> None:
+        """The first byte of the answer's body is here."""
+        self.time_to_first_chunk = self._elapsed()
+
+    def demands(self) -> tuple[Demand, ...]:
+        """What to set aside for the chosen target; raises ``AccessDenied`` where nobody can say."""
+        target = self.target
+        if target is None or not target.bounds:
+            return ()
+        demands = []
+        for bound in target.bounds:
+            demand = bound.one
+            if demand is None:
+                kind = bound.key.kind
+                self._require_countable(money=kind is LimitKind.MICRO_USD)
+                amount = self._amount(kind, self.reservation)
+                demand = Demand(bound.key, bound.capacity, amount)
+            demands.append(demand)
+        return tuple(demands)
+
+    def _require_countable(self, *, money: bool) -> None:
+        if self.operation.any_model:
+            raise AccessDenied(
+                "A batch runs later and its tokens cannot be counted here, so it cannot draw from "
+                "a budget or a token limit.",
+                advice="It takes a grant and a binding without a budget.",
+            )
+        if money and self.operation.spends and self.price is None:
+            raise AccessDenied(
+                f"The price of '{self.upstream_model}' is not known, so no budget can hold it.",
+                advice="Use a grant and a binding without a budget, or a model with a known price.",
+            )
+
+    def _amount(self, kind: LimitKind, reservation: Reservation) -> int:
+        if not self.operation.spends:
+            return 0
+        if kind is LimitKind.TOKENS:
+            return reservation.tokens
+        return prices.reserve_micro_usd(self.price, reservation) if self.price is not None else 0
+
+    def hold(self, hold: Hold) -> None:
+        """Keep what was set aside until the call is settled."""
+        self._holds = hold
+        if self._closed:
+            self._settle(requests=0, tokens=0, cost=0)
+
+    @property
+    def held(self) -> bool:
+        """Something is set aside."""
+        return self._holds is not None
+
+    def release(self) -> None:
+        """Give back what was set aside: nothing was sent."""
+        self._settle(requests=0, tokens=0, cost=0)
+
+    def _settle(self, *, requests: int, tokens: int, cost: int) -> None:
+        hold, self._holds = self._holds, None
+        if hold is None:
+            return
+        used = []
+        for demand in hold.demands:
+            kind = demand.key.kind
+            counted = tokens if kind is LimitKind.TOKENS else cost
+            used.append(requests if kind is LimitKind.REQUESTS else counted)
+        self._link.settle(hold, tuple(used))
+
+    def close(
+        self,
+        *,
+        status: int,
+        error: KeyleaseError | None = None,
+        answer: MeteredAnswer | None = None,
+        sent: bool,
+        in_doubt: bool = False,
+        client_gone: bool = False,
+    ) -> None:
+        """Settle and record; later calls do nothing.
+
+        Args:
+            status: what the client got.
+            error: why we refused or broke off.
+            answer: what the meter saw.
+            sent: the provider may have received the call.
+            in_doubt: the call may have cost something although no numbers arrived.
+            client_gone: the client did not wait for the end.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        metered = answer or _NO_ANSWER
+        usage = metered.usage
+        estimated = False
+        if usage is None and in_doubt and self.operation.spends:
+            usage = self._estimate(metered.partial)
+            estimated = True
+        cost: int | None = None
+        if usage is not None and self.price is not None:
+            cost = prices.cost_micro_usd(self.price, usage)
+        tokens = usage.input_tokens + usage.output_tokens if usage is not None else 0
+        self._settle(requests=int(sent), tokens=tokens, cost=cost or 0)
+        self._link.record(
+            self._record(
+                status=status,
+                error="" if error is None else error.code,
+                response_model=metered.response_model,
+                usage=usage,
+                cost=cost,
+                estimated=estimated,
+                client_gone=client_gone,
+            )
+        )
+
+    def _estimate(self, partial: Usage | None) -> Usage:
+        output = self.reservation.output_tokens
+        if self.streamed and self.answer_bytes and not self._background:
+            output = min(output, self.answer_bytes // _BYTES_PER_TOKEN)
+        if partial is None:
+            return Usage(input_tokens=self.reservation.input_tokens, output_tokens=output)
+        # The input was counted before the stream broke off; the output was still growing.
+        return msgspec.structs.replace(partial, output_tokens=max(output, partial.output_tokens))
+
+    def _record(
+        self,
+        *,
+        status: int,
+        error: str,
+        response_model: str,
+        usage: Usage | None,
+        cost: int | None,
+        estimated: bool,
+        client_gone: bool,
+    ) -> CallRecord:
+        claims = self.claims
+        target = self.target
+        compact = self.request_id.replace("-", "")
+        secret = self.secret.decode("latin-1")
+        content = self.capture.finish(secret) if self.capture is not None else None
+        if secret and secret in response_model:
+            response_model = ""
+        return CallRecord(
+            id=self.request_id,
+            trace_id=self.trace_id or compact,
+            parent_span_id=self.parent_span_id,
+            span_id=compact[16:],
+            organization_id=claims.organization,
+            project=claims.project,
+            principal=claims.sub,
+            lease_id=claims.jti,
+            grant_id=self.decision.grant.id if self.decision is not None else "",
+            purpose=_PURPOSES[claims.purpose],
+            environment=claims.environment,
+            credential_id=target.credential.id if target is not None else "",
+            credential_version=self.credential_version,
+            provider=target.provider.name if target is not None else "",
+            operation=self.operation.name,
+            method=self.operation.method,
+            path=self.operation.recorded_path,
+            requested_model=_without_secrets(self.model),
+            upstream_model=_without_secrets(self.upstream_model),
+            response_model=_without_secrets(response_model),
+            provider_request_id=self.provider_request_id,
+            started_at=self.started_at,
+            duration=self._elapsed(),
+            time_to_first_chunk=self.time_to_first_chunk,
+            streamed=self.streamed,
+            status=status,
+            error=error,
+            retries=self.retries,
+            client_gone=client_gone,
+            usage=usage,
+            cost=cost,
+            price_version=self.price.version if cost is not None and self.price else "",
+            estimated=estimated,
+            policy_version=self.policy_version,
+            input=content.input if content is not None else None,
+            output=content.output if content is not None else None,
+            content_truncated=content is not None and content.truncated,
+        )
+
+    def _elapsed(self) -> int:
+        return int((self._clock.monotonic() - self._started) * MICROSECONDS)
+
+
+@lru_cache(maxsize=1024)
+def _without_secrets(model: str) -> str:
+    """A model's name for the record: callers also paste keys and leases in its place."""
+    return detectors.mask(model)[0]
+
+
+def reserve(
+    body: bytes,
+    members: dict[str, object],
+    operation: Operation,
+    model: str,
+    *,
+    names: set[str] | None = None,
+) -> Reservation:
+    """Bound what a call may use from what its body says; ``names`` as ``JsonBody`` has them."""
+    parts = [members]
+    if operation.batch:
+        requests = members.get("requests")
+        parts = [
+            request["params"]
+            for request in (requests if isinstance(requests, list) else ())
+            if isinstance(request, dict) and isinstance(request.get("params"), dict)
+        ] or parts
+    limiting = _OUTPUT_MEMBERS.get(operation.template, ())
+    bounds = [_output_bound(part, limiting) for part in parts]
+    known = [bound for bound in bounds if bound is not None]
+    answers = max(_count_of(members, "n"), _count_of(members, "best_of"))
+    return meters.reserve_for(
+        body,
+        operation=operation.name,
+        model=model,
+        max_tokens=max(known) if len(known) == len(bounds) else None,
+        choices=answers * len(parts),
+        names=names,
+    )
+
+
+_OUTPUT_MEMBERS: Final = {
+    "/chat/completions": ("max_completion_tokens", "max_tokens"),
+    "/completions": ("max_tokens",),
+    "/responses": ("max_output_tokens",),
+    "/v1/messages": ("max_tokens",),
+    "/v1/messages/batches": ("max_tokens",),
+}
+"""What bounds the output of an operation; elsewhere such a member means nothing."""
+_MOST_TOKENS: Final = 10_000_000
+"""No model writes more in one answer. A larger bound says no more, and would fit into no record."""
+_MOST_ANSWERS: Final = 1000
+
+
+def _count_of(members: dict[str, object], name: str) -> int:
+    """How many answers are asked for; refuses what only some providers would take for a number."""
+    count = members.get(name)
+    if count is not None and (type(count) is not int or count > _MOST_ANSWERS):
+        raise RequestMalformed(f"The member '{name}' is no whole number up to {_MOST_ANSWERS}.")
+    return max(1, count or 1)
+
+
+def _output_bound(members: dict[str, object], names: tuple[str, ...]) -> int | None:
+    """The largest of the members that bound the output; the provider heeds one of them."""
+    bounds = [bound for name in names if type(bound := members.get(name)) is int and bound >= 0]
+    return min(max(bounds), _MOST_TOKENS) if bounds else None

@@ -1,0 +1,127 @@
+"""Who created which provider-side object: files, batches, stored responses.
+
+Promise: when ``remember`` returns, the owner survives power loss. An object is known under the
+    credential it was created with; the first owner stays.
+Limits: identifiers of things that providers delete by themselves (stored responses and
+    completions: 30 days) are forgotten after 60 days. The file is SQLite, so that memory does not
+    grow with the number of objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NoReturn
+
+from keylease.errors import StorageCorrupt, StorageError, StorageFull
+from keylease.primitives.clock import MICROSECONDS, Clock
+from keylease.strongroom.gateway.interfaces import OwnedObject
+from keylease.strongroom.gateway.records.commit_queue import CommitQueue
+
+_FORGET_AFTER: Final = 60 * 86_400 * MICROSECONDS
+_PASSING: Final = ("resp_%", "chatcmpl-%")
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS objects (
+    object_id TEXT PRIMARY KEY,
+    principal TEXT NOT NULL,
+    credential_id TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    created_at INTEGER NOT NULL  -- microseconds UTC
+) WITHOUT ROWID
+"""
+_INSERT: Final = "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
+_FIND: Final = (
+    "SELECT object_id, principal, credential_id, purpose, environment FROM objects"
+    " WHERE object_id = ?"
+)
+_FORGET: Final = (
+    "DELETE FROM objects WHERE created_at < ? AND (object_id LIKE ? OR object_id LIKE ?)"
+)
+
+
+class ObjectRegistry:
+    """The owners of objects."""
+
+    def __init__(self, directory: Path, *, clock: Clock) -> None:
+        """Open or create the registry; raises ``StorageError``."""
+        self._clock = clock
+        self._path = directory / "objects.sqlite"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.touch(mode=0o600, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be created: {error.strerror}.") from error
+        self._writer = self._connect()
+        self._reader = self._connect()
+        self._queue: CommitQueue[OwnedObject] = CommitQueue(self._write, name="objects")
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="objects-read")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self._path, check_same_thread=False, timeout=5.0)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(_SCHEMA)
+            connection.execute(_FORGET, (self._clock.now() - _FORGET_AFTER, *_PASSING))
+            connection.commit()
+        except sqlite3.Error as error:
+            self._refuse(error)
+        return connection
+
+    def _write(self, objects: list[OwnedObject]) -> None:
+        now = self._clock.now()
+        rows = [
+            (o.object_id, o.principal, o.credential_id, o.purpose, o.environment, now)
+            for o in objects
+        ]
+        try:
+            with self._writer:
+                self._writer.executemany(_INSERT, rows)
+        except sqlite3.Error as error:
+            self._refuse(error)
+
+    async def remember(self, owned: OwnedObject) -> None:
+        """Store an owner durably; raises ``StorageError``."""
+        await self._queue.put(owned)
+
+    async def find(self, object_id: str) -> OwnedObject | None:
+        """The owner, or ``None``; raises ``StorageError``."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self._find, object_id)
+
+    def _find(self, object_id: str) -> OwnedObject | None:
+        try:
+            row = self._reader.execute(_FIND, (object_id,)).fetchone()
+        except sqlite3.Error as error:
+            self._refuse(error)
+        if row is None:
+            return None
+        return OwnedObject(
+            object_id=row[0],
+            principal=row[1],
+            credential_id=row[2],
+            purpose=row[3],
+            environment=row[4],
+        )
+
+    def _refuse(self, error: sqlite3.Error) -> NoReturn:
+        if error.sqlite_errorname == "SQLITE_FULL":
+            raise StorageFull(
+                f"No space is left for {self._path}.", advice="Free space on that disk."
+            ) from error
+        if error.sqlite_errorname in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
+            raise StorageCorrupt(
+                f"{self._path} is damaged.",
+                advice="Put it back from a back-up; without it nobody reaches earlier objects.",
+            ) from error
+        raise StorageError(f"{self._path} cannot be used ({error.sqlite_errorname}).") from error
+
+    async def close(self) -> None:
+        """Finish what is being written."""
+        await self._queue.close()
+        await asyncio.to_thread(self._reading.shutdown)
+        self._writer.close()
+        self._reader.close()

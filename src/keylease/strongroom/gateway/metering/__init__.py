@@ -1,0 +1,1 @@
+"""Tokens, prices and recorded text, read out of what passes."""

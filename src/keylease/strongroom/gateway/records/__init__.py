@@ -1,0 +1,1 @@
+"""Call records and audit entries on disk, exported, counted."""

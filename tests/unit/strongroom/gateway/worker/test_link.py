@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from tests.support.call_records import call_record
+from tests.support.eventually import eventually
+
+from keylease.contracts.policy import Credential, PolicyBundle
+from keylease.contracts.purposes import Purpose
+from keylease.errors import LimitReached, StorageError, StoreTimedOut
+from keylease.primitives.clock import SystemClock
+from keylease.primitives.segments import count
+from keylease.strongroom.configuration import GatewayConfiguration
+from keylease.strongroom.gateway import messages
+from keylease.strongroom.gateway.channel import CoordinatorEnd, coordinator_end, worker_end
+from keylease.strongroom.gateway.interfaces import (
+    Demand,
+    HttpAnswer,
+    LimitKey,
+    LimitKind,
+    LimitWindow,
+    PriceQuote,
+)
+from keylease.strongroom.gateway.worker.link import WorkerLink
+
+TOKENS = LimitKey("grant", LimitKind.TOKENS, LimitWindow.MINUTE)
+DEMANDS = (Demand(TOKENS, 1000, 10),)
+PRICE = PriceQuote(input=1, output=2, cache_read=0, cache_write=0, version="v1")
+
+
+class Rig:
+    """A link whose coordinator is the test."""
+
+    def __init__(self) -> None:
+        self.heard: list[messages.ToCoordinator] = []
+        self.blocks: list[tuple[float, bytes]] = []
+        self.end: CoordinatorEnd
+        self.link = WorkerLink(clock=SystemClock())
+
+    async def open(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.end = coordinator_end(
+            on_message=self.heard.append,
+            on_block=lambda block: self.blocks.append((asyncio.get_running_loop().time(), block)),
+            on_closed=lambda _: None,
+        )
+        channel = worker_end(on_message=self.link.received, on_closed=lambda _: self.link.closed())
+        await self.end.open(ours)
+        await channel.open(theirs)
+        begin = messages.Begin(
+            configuration=GatewayConfiguration(path="/x"),
+            jwks=b"{}",
+            policy=PolicyBundle(organization_id="o", version=1, issued_at=0),
+            revocations=(),
+            accepts_calls=True,
+            readiness=HttpAnswer(200, (), b""),
+        )
+        self.link.open(channel, begin)
+
+    async def next(self, kind: type[messages.ToCoordinator]) -> messages.ToCoordinator:
+        await eventually(lambda: any(isinstance(message, kind) for message in self.heard))
+        found = next(message for message in self.heard if isinstance(message, kind))
+        self.heard.remove(found)
+        return found
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = Rig()
+    await rig.open()
+    yield rig
+    rig.end.close()
+    await asyncio.sleep(0.02)
+
+
+async def test_records_leave_together_and_soon(rig: Rig) -> None:
+    began = asyncio.get_running_loop().time()
+    for number in range(100):
+        rig.link.record(call_record(number))
+    await eventually(lambda: rig.blocks)
+    assert [count(block) for _, block in rig.blocks] == [100]
+    assert rig.blocks[0][0] - began < 0.03
+
+
+async def test_counts_are_reported(rig: Rig) -> None:
+    for _ in range(3):
+        rig.link.record(call_record())
+    counts = await rig.next(messages.CallCounts)
+    assert isinstance(counts, messages.CallCounts)
+    (line,) = counts.counts
+    assert (line.provider, line.model, line.status, line.calls) == ("openai", "gpt-4o", 200, 3)
+    assert (line.input_tokens, line.output_tokens, line.cost) == (9, 6, 15)
+    assert sum(line.duration_buckets) == 3
+    assert line.first_chunk_buckets[0] == 3
+
+
+C = Credential(
+    id="c",
+    name="c",
+    provider="openai",
+    reference="sealed://c",
+    purposes=(Purpose.DEVELOPMENT,),
+    environment="local",
+)
+
+
+async def give(rig: Rig, secret: bytes, *, usable: float, version: str = "v1") -> int:
+    wanted = await rig.next(messages.CredentialWanted)
+    assert isinstance(wanted, messages.CredentialWanted)
+    rig.end.send(messages.CredentialGiven(wanted.request, secret, version, 77, usable))
+    return wanted.fetched_after
+
+
+async def test_a_secret_is_kept_until_its_age_is_over(rig: Rig) -> None:
+    value = f"sk-test-{secrets.token_hex(8)}".encode()
+    assert rig.link.try_credential(C) is None
+    asking = asyncio.create_task(rig.link.credential(C))
+    await give(rig, value, usable=0.2)
+    fetched = await asking
+    assert fetched.secret.reveal(why="compare") == value
+    assert rig.link.try_credential(C) is fetched
+    await asyncio.sleep(0.17)
+    assert rig.link.try_credential(C) is fetched  # asks ahead of need
+    await give(rig, value, usable=30, version="v2")
+    await eventually(lambda: (held := rig.link.try_credential(C)) and held.version == "v2")
+    rig.end.send(messages.ForgetCredentials(("c",)))
+    await eventually(lambda: rig.link.try_credential(C) is None)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"reference": "sealed://d"}, {"upstream": "https://x.test"}, {"provider": "xai"}]
+)
+async def test_a_secret_serves_the_credential_it_was_fetched_for_and_no_other(
+    rig: Rig, changes: dict[str, str]
+) -> None:
+    asking = asyncio.create_task(rig.link.credential(C))
+    await give(rig, b"sk-test-one", usable=30)
+    first = await asking
+    other = msgspec.structs.replace(C, **changes)
+    assert rig.link.try_credential(msgspec.structs.replace(C)) is first
+    assert rig.link.try_credential(other) is None
+    asking = asyncio.create_task(rig.link.credential(other))
+    await give(rig, b"sk-test-one", usable=30)  # a version that is equal by chance
+    second = await asking
+    assert second is not first
+    assert rig.link.try_credential(other) is second
+    assert rig.link.try_credential(C) is None
+
+
+async def test_a_secret_that_is_too_old_is_not_used(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.credential(C))
+    await give(rig, b"sk-test-old-secret", usable=0.05)
+    await asking
+    await asyncio.sleep(0.06)
+    assert rig.link.try_credential(C) is None
+
+
+async def test_the_store_s_error_arrives(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.credential(C, fetched_after=5))
+    wanted = await rig.next(messages.CredentialWanted)
+    assert isinstance(wanted, messages.CredentialWanted)
+    assert wanted.fetched_after == 5
+    rig.end.send(messages.describe(wanted.request, StoreTimedOut("slow", advice="wait")))
+    with pytest.raises(StoreTimedOut, match="slow"):
+        await asking
+
+
+async def test_a_slice_serves_many_calls(rig: Rig) -> None:
+    assert rig.link.try_reserve(DEMANDS) is None
+    asking = asyncio.create_task(rig.link.reserve(DEMANDS))
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    rig.end.send(messages.SliceGranted(wanted.request, (100,)))
+    hold = await asking
+    rig.link.settle(hold, (4,))
+    others = [rig.link.try_reserve(DEMANDS) for _ in range(9)]
+    assert all(others)
+    ahead = await rig.next(messages.SliceWanted)
+    assert isinstance(ahead, messages.SliceWanted)
+    assert ahead.ahead
+    for other in others:
+        assert other is not None
+        rig.link.settle(other, (10,))
+    report = await rig.next(messages.SliceReport)
+    assert isinstance(report, messages.SliceReport)
+    assert sum(use.used for use in report.uses) == 94
+
+
+async def test_a_fresh_refusal_is_repeated_without_asking(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.reserve(DEMANDS))
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    rig.end.send(messages.describe(wanted.request, LimitReached("used up", retry_after=9)))
+    with pytest.raises(LimitReached):
+        await asking
+    with pytest.raises(LimitReached) as again:
+        await rig.link.reserve(DEMANDS)
+    assert again.value.retry_after == 9
+    assert not any(isinstance(message, messages.SliceWanted) for message in rig.heard)
+    await asyncio.sleep(0.11)
+    asking = asyncio.create_task(rig.link.reserve(DEMANDS))
+    await rig.next(messages.SliceWanted)
+    asking.cancel()
+
+
+async def test_a_grant_for_a_caller_who_left_goes_back(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.reserve(DEMANDS))
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    asking.cancel()
+    await asyncio.sleep(0)
+    rig.end.send(messages.SliceGranted(wanted.request, (10,)))
+    await asyncio.sleep(0.05)
+    rig.end.send(messages.RecallSlices(3, (TOKENS,)))
+    report = await rig.next(messages.SliceReport)
+    assert report == messages.SliceReport((messages.SliceUse(TOKENS, 0, 10),), 3)
+
+
+async def test_idle_slices_go_back_within_a_second(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.reserve(DEMANDS))
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    rig.end.send(messages.SliceGranted(wanted.request, (60,)))
+    rig.link.settle(await asking, (10,))
+    began = asyncio.get_running_loop().time()
+    returned = 0
+    while returned < 50:
+        report = await rig.next(messages.SliceReport)
+        assert isinstance(report, messages.SliceReport)
+        returned += sum(use.returned for use in report.uses)
+    assert asyncio.get_running_loop().time() - began <= 1.0
+
+
+async def test_prices_are_asked_for_once(rig: Rig) -> None:
+    assert rig.link.try_price("openai", "gpt-4o") is None
+    assert rig.link.try_price("openai", "gpt-4o") is None
+    wanted = await rig.next(messages.PriceWanted)
+    assert isinstance(wanted, messages.PriceWanted)
+    rig.end.send(messages.PriceGiven(wanted.request, PRICE))
+    await eventually(lambda: rig.link.try_price("openai", "gpt-4o") == PRICE)
+    assert await rig.link.price("openai", "gpt-4o") == PRICE
+    assert not any(isinstance(message, messages.PriceWanted) for message in rig.heard)
+
+
+async def test_nobody_waits_for_a_coordinator_that_is_gone(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.find_object("file-1"))
+    await rig.next(messages.ObjectWanted)
+    rig.end.close()
+    with pytest.raises(StorageError, match="stopping"):
+        await asking
+    with pytest.raises(StorageError):
+        await rig.link.credential(C)
+    assert not rig.link.accepts_calls()
+
+
+async def test_calls_stop_while_the_spool_is_full(rig: Rig) -> None:
+    assert rig.link.accepts_calls()
+    rig.end.send(messages.SpoolChanged(accepts_calls=False))
+    await eventually(lambda: not rig.link.accepts_calls())
+    rig.end.send(messages.SpoolChanged(accepts_calls=True))
+    await eventually(rig.link.accepts_calls)
