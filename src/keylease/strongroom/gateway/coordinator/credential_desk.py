@@ -104,14 +104,20 @@ class CredentialDesk:
             )
         origin = self._require_binding(credential)
         reference = Reference.parse(credential.reference)
-        await self._source.require_recorded_binding(
-            reference, provider=credential.provider, host=origin.host
-        )
+        try:
+            await self._source.require_recorded_binding(
+                reference, provider=credential.provider, host=origin.host
+            )
+        except StoreError as error:
+            # The store is not asked again, but what it said is written down, once.
+            if self._states.get(reference, _UNUSED).error != error.code:
+                await self._fetched(reference, error)
+            raise
         fetched = await self._cache.get(reference, fetched_after=fetched_after)
         age = (self._clock.now() - fetched.fetched_at) / MICROSECONDS
         usable = self._settings.maximum_age_seconds - max(0.0, age)
-        if usable <= 0:  # the cache gave it in grace
-            usable = _GRACE_STEP
+        if usable <= 0:  # given in grace, or at its very end: good for the call that asked
+            usable = min(_GRACE_STEP, self._settings.grace_seconds)
         return GivenSecret(fetched, usable)
 
     def _credential(self, credential_id: str) -> Credential:

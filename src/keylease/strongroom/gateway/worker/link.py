@@ -197,7 +197,8 @@ class WorkerLink:
             if now >= held.usable_until:
                 del self._secrets[credential.id]
                 return None
-            held.refresh_at = now + _REFRESH_PAUSE
+            # Not past its end, where it must be looked at again.
+            held.refresh_at = min(now + _REFRESH_PAUSE, held.usable_until)
             fetched_after = held.fetched.fetched_at
 
             def answered(message: messages.Given | messages.Failed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.policy import PolicyBundle
-from keylease.errors import BindingMissing, SecretNotFound, StorageError
+from keylease.errors import BindingMissing, SealedStoreCorrupt, SecretNotFound, StorageError
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.gateway.coordinator.credential_desk import CredentialDesk
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
@@ -127,3 +128,29 @@ async def test_what_the_policy_does_not_name_is_not_fetched(desk: Desk) -> None:
     with pytest.raises(SecretNotFound):
         await desk.desk.give("another")
     assert desk.actions() == []
+
+
+async def test_a_sealed_store_that_cannot_be_opened_is_written_down_once_and_shown(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.stores.sealed.put("mine", Secret("sk-test-1"), provider="", hosts=())
+    desk.name("sealed://mine")
+    await desk.desk.give("cred-openai")
+    sealed = tmp_path / "data" / "strongroom" / "sealed.json"
+    await asyncio.to_thread(sealed.write_bytes, b"{")
+    desk.clock.advance(301)
+    for _ in range(5):
+        with pytest.raises(SealedStoreCorrupt):
+            await desk.desk.give("cred-openai")
+    assert desk.actions() == [AuditAction.CREDENTIAL_FETCHED, AuditAction.CREDENTIAL_FETCH_FAILED]
+    state = desk.desk.states()["cred-openai"]
+    assert (state.state, state.error) == ("failed", "sealed_store_corrupt")
+
+
+async def test_without_grace_a_secret_at_its_end_is_good_for_one_call(desk: Desk) -> None:
+    """Between the cache's look at the clock and ours its age may have gone by."""
+    desk.stores.sealed.put("mine", Secret("sk-test-1"), provider="", hosts=())
+    desk.name("sealed://mine")
+    await desk.desk.give("cred-openai")
+    desk.clock.microseconds += 300 * 1_000_000  # of the two clocks, the one on the wall is ahead
+    assert (await desk.desk.give("cred-openai")).usable_seconds == 0

@@ -116,6 +116,19 @@ async def give(rig: Rig, secret: bytes, *, usable: float, version: str = "v1") -
     return wanted.fetched_after
 
 
+async def test_a_refresh_that_fails_does_not_make_a_secret_live_longer(rig: Rig) -> None:
+    asking = asyncio.create_task(rig.link.credential(C))
+    await give(rig, b"sk-test-0123456789", usable=0.2)
+    fetched = await asking
+    await asyncio.sleep(0.17)
+    assert rig.link.try_credential(C) is fetched  # asks ahead of need
+    wanted = await rig.next(messages.CredentialWanted)
+    assert isinstance(wanted, messages.CredentialWanted)
+    rig.end.send(messages.Failed(wanted.request, "store_unavailable", "The store is down."))
+    await asyncio.sleep(0.05)
+    assert rig.link.try_credential(C) is None
+
+
 async def test_a_secret_is_kept_until_its_age_is_over(rig: Rig) -> None:
     value = f"sk-test-{secrets.token_hex(8)}".encode()
     assert rig.link.try_credential(C) is None
