@@ -99,9 +99,11 @@ def running_bao(directory: Path, *, tls: bool = False) -> Iterator[Bao]:
         scheme = "https" if tls else "http"
         ca_file = directory / "vault-ca.pem" if tls else None
         server = Bao(f"{scheme}://127.0.0.1:{port}", root, ca_file=ca_file)
-        _wait(server, process, directory / "log")
-        yield server
-        server.close()
+        try:
+            _wait(server, process, directory / "log")
+            yield server
+        finally:
+            server.close()
 
 
 @pytest.fixture(scope="session")

@@ -88,10 +88,9 @@ class Workload:
         bao.put_v2("canary", value=self.key("vault").decode())
         bao.policy("canary", {"secret/data/canary": ["read"]})
         self.vault_token = bao.token("canary").encode()
-        aws.secrets_manager().create_secret(
-            Name=self.aws_name,
-            SecretString=json.dumps({"key": self.key("aws").decode()}),
-        )
+        with contextlib.closing(aws.secrets_manager()) as client:
+            text = json.dumps({"key": self.key("aws").decode()})
+            client.create_secret(Name=self.aws_name, SecretString=text)
         piped = self.home.run("secret", "put", "piped", entered=self.key("sealed-piped"))
         assert piped.returncode == 0, piped.stderr
         shown = self.type_secret("typed", self.key("sealed-typed"))
