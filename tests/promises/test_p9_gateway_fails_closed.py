@@ -376,6 +376,23 @@ def fails_closed(stores: Stores, fault: Fault) -> None:
         raise
 
 
+def test_a_refresh_ahead_of_need_that_fails_extends_nothing(stores: Stores) -> None:
+    """Shortly before its age a secret is still good, and asked for again; then it is over."""
+    lease = stores.gateway.lease()
+    time.sleep(AGE_SECONDS + 0.05)
+    fetched_at = time.monotonic()
+    wait_until(lambda: chat(stores.gateway, lease, "file").status_code == 200)
+    FAULTS["file gone"].happen(stores)
+    try:
+        time.sleep(max(0.0, fetched_at + AGE_SECONDS * 0.9 - time.monotonic()))
+        chat(stores.gateway, lease, "file")
+        for _ in range(10):
+            time.sleep(AGE_SECONDS / 2)
+            assert chat(stores.gateway, lease, "file").status_code == 503
+    finally:
+        FAULTS["file gone"].pass_(stores)
+
+
 def test_a_store_that_is_down_for_good(tmp_path: Path) -> None:
     """Refused connections, and a server that stops: the same answer, and never the old key."""
     key = fresh_key()
