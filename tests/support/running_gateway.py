@@ -5,7 +5,7 @@
             lease = gateway.lease(purpose="development", environment="local")
             httpx.get(f"{gateway.url}/v1/models", headers={"Authorization": f"Bearer {lease}"})
 
-In ``gateway_toml`` the ``[gateway]`` table is written by this helper unless the text has one; give
+In ``gateway_toml`` the ``[gateway]`` table is written by this module unless the text has one; give
 the bindings and whatever else the test is about. What the gateway wrote to stderr is in
 ``gateway.stderr()`` and is printed when the block fails.
 """
