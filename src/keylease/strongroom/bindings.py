@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from fnmatch import translate
 from functools import lru_cache
 from typing import Final
 
@@ -20,6 +19,7 @@ from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import Reference
 from keylease.errors import BindingMissing, ReferenceInvalid
 from keylease.strongroom.configuration import Binding, Origin
+from keylease.strongroom.leases.patterns import matches
 
 _ADVICE: Final = "The owner of the gateway can add a binding to gateway.toml."
 
@@ -30,19 +30,6 @@ def _reference_pattern(pattern: str) -> re.Pattern[str]:
     translated = {"*": "[^/#]*", "**": ".*"}
     expression = "".join(translated.get(piece, re.escape(piece)) for piece in pieces)
     return re.compile(expression, re.DOTALL)
-
-
-@lru_cache(maxsize=4096)
-def _word_pattern(pattern: str) -> re.Pattern[str]:
-    """``*`` stands for anything; no other character is special."""
-    return re.compile(translate(re.sub(r"([\[?])", r"[\1]", pattern)))
-
-
-def matches(pattern: str, word: str) -> bool:
-    """Whether ``word`` is of the form ``pattern``, in which ``*`` stands for any characters."""
-    if pattern in ("*", word):
-        return True
-    return "*" in pattern and _word_pattern(pattern).match(word) is not None
 
 
 class Bindings:

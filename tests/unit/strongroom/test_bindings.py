@@ -5,8 +5,9 @@ from tests.support.call_rig import OPENAI_ORIGIN, binding
 
 from keylease.contracts.purposes import Purpose
 from keylease.errors import BindingMissing
-from keylease.strongroom.bindings import Bindings, matches
+from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.configuration import Binding, Origin
+from keylease.strongroom.leases.patterns import matches
 
 DEVELOPMENT = Purpose.DEVELOPMENT
 

@@ -41,11 +41,12 @@ from keylease.errors import (
     ReferenceInvalid,
 )
 from keylease.primitives.http1.interfaces import Pool
-from keylease.strongroom.bindings import Bindings, matches
+from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.catalogue import CATALOGUE, Provider, WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration
 from keylease.strongroom.gateway.call.upstreams import Endpoint, Upstreams, read_base_url
 from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow
+from keylease.strongroom.leases.patterns import matches
 
 _DECISIONS_KEPT: Final = 20_000
 

@@ -38,12 +38,13 @@ from keylease.errors import (
     ModelNotAllowed,
     PurposeNotAllowed,
 )
-from keylease.strongroom.bindings import Bindings, matches
+from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration, Origin
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, patterns_meet
 from keylease.strongroom.gateway.call.upstreams import Upstreams, read_base_url
 from keylease.strongroom.gateway.interfaces import LimitKind, LimitWindow
+from keylease.strongroom.leases.patterns import matches
 
 OPENAI = WireFormat.OPENAI
 
