@@ -25,7 +25,7 @@ demo: install ## Show a first call with a simulated provider: no account, no key
 install: .venv/.installed .venv-strongroom/.installed ## Build the product's two environments
 
 test: .venv-dev/.installed .venv-strongroom/.installed .venv/.installed ## Set everything up and run all tests
-	$(RUN_DEV) -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(or $(TEST_OPTIONS),--cov-fail-under=$(COVERAGE_FLOOR))
+	$(RUN_DEV) -m pytest -n 2 --dist worksteal --cov --cov-report=json:build/coverage.json $(or $(TEST_OPTIONS),--cov-fail-under=$(COVERAGE_FLOOR))
 
 check: .venv-dev/.installed ## Lint, types, import contracts, documentation
 	.venv-dev/bin/ruff check
