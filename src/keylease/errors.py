@@ -18,6 +18,7 @@
     |   |-- LeaseRefused                401: LeaseMissing, LeaseMalformed, LeaseExpired,
     |   |                                    LeaseNotYetValid, LeaseForeign, LeaseRevoked,
     |   |                                    SenderNotProven
+    |   |-- ApiKeyMalformed               401
     |   |-- AccessDenied                403: ModelNotAllowed, PurposeNotAllowed,
     |   |                                    ObjectNotAllowed, BindingMissing
     |   |-- PathNotFound                404
@@ -246,6 +247,13 @@ class SenderNotProven(LeaseRefused):
     """The lease is bound to a sender key and the request does not prove possession of it."""
 
     code = "sender_not_proven"
+
+
+class ApiKeyMalformed(RequestRefused):
+    """What was sent in the place of an API key is none."""
+
+    code = "api_key_malformed"
+    http_status = 401
 
 
 class AccessDenied(RequestRefused):
