@@ -45,10 +45,10 @@ bench: .venv-dev/.installed .venv-strongroom/.installed ## Compare side by side 
 	$(RUN_DEV) bench/run.py $(BENCH_OPTIONS)
 
 lock: .venv-dev/.installed ## Resolve the dependencies again
-	$(call compile,pyproject.toml --extra aws --extra keyring,base)
+	$(call compile,pyproject.toml --extra aws --extra keyring --extra server,base)
 	$(call compile,requirements/strongroom.in,strongroom)
 	$(call compile,requirements/build.in,build)
-	$(call compile,pyproject.toml --extra aws --extra keyring --group dev,dev)
+	$(call compile,pyproject.toml --extra aws --extra keyring --extra server --group dev,dev)
 
 define compile
 .venv-dev/bin/uv pip compile -q --upgrade --universal --generate-hashes --no-header --python-version 3.11 $(1) -o requirements/$(2).lock
