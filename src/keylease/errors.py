@@ -38,11 +38,31 @@
     |                                   CredentialEchoed
     |-- EgressRefused                 an address that outbound requests may not reach
     |-- SignatureInvalid              a signed token is malformed, or not signed by that key
+    |-- TransparencyError             a Merkle log or what is said about one does not hold
+    |   |-- NoteInvalid                 no signed note, or not signed by a key that is trusted
+    |   |-- ProofInvalid                an inclusion or consistency proof does not hold
+    |   |-- LogFaulty                   the first place where a log is not what was signed
+    |   `-- WitnessRefused              a witness does not cosign a checkpoint
+    |-- LinkError                     gateway and platform: EnrolmentCodeMalformed,
+    |   |                               EnrolmentRefused, PlatformUnreachable,
+    |   |                               PlatformRefused, GatewayRevoked
+    |   `-- BundleRefused               BundleTooLarge, BundleNotSigned, BundleNotUnderstood,
+    |                                   BundleForeign, BundleOutdated, BundleExpired
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
     |                                   DataFormatTooNew, DataDirectoryLocked
     |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning,
     |                                   ProgramNotFound, ProgramNotStarted
-    `-- SecretMisused                 somebody tried to print, copy or store a secret
+    |-- SecretMisused                 somebody tried to print, copy or store a secret
+    `-- ApiError                      the platform's API says no, or cannot answer now
+        |-- InputInvalid                422: PrincipalInvalid, CursorInvalid, SecretInRequest
+        |-- SignInRequired              401
+        |-- PermissionDenied            403, always with the reason
+        |-- ResourceNotFound            404, also for what belongs to somebody else
+        |-- ResourceConflict            409: the state of things does not allow it
+        |-- VersionChanged              412: somebody else changed it first
+        |-- VersionRequired             428: an update must say which version it changes
+        |-- TooManyAttempts             429, with a time to wait
+        `-- DatabaseUnavailable         503: DatabaseTooNew (stops the start)
 
 Only ``code``, ``message``, ``advice`` and a request id ever reach a client. Messages are written
 for people and never contain a secret, a token or foreign text that was not cleaned first.
@@ -488,6 +508,144 @@ class SignatureInvalid(KeyleaseError):
     http_status = 400
 
 
+class TransparencyError(KeyleaseError):
+    """A Merkle log, or what is said about one, does not hold."""
+
+    code = "transparency_error"
+    http_status = 422
+
+
+class NoteInvalid(TransparencyError):
+    """A text is no signed note, or no key that is trusted signed it."""
+
+    code = "note_invalid"
+
+
+class ProofInvalid(TransparencyError):
+    """An inclusion or consistency proof does not lead to the root it is about."""
+
+    code = "proof_invalid"
+
+
+class LogFaulty(TransparencyError):
+    """A log is not what was signed or witnessed; says where the first fault is."""
+
+    code = "log_faulty"
+
+    def __init__(
+        self, message: str, *, step: int, place: str, index: int | None = None, advice: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.step = step
+        """The number of the verification step that failed."""
+        self.place = place
+        """The file, or the line of an export."""
+        self.index = index
+        """The first entry that is not proven to be what was logged; None when all may be."""
+
+
+class WitnessRefused(TransparencyError):
+    """A witness does not cosign a checkpoint; ``reason`` is a stable word."""
+
+    code = "witness_refused"
+    http_status = 409
+
+    def __init__(
+        self, message: str, *, reason: str, known_size: int | None = None, advice: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.reason = reason
+        self.known_size = known_size
+        """The size the witness cosigned last, when the asker has to begin there."""
+
+
+# --- gateway and platform ------------------------------------------------------------------
+
+
+class LinkError(KeyleaseError):
+    """Something between a gateway and the platform went wrong."""
+
+    code = "link_error"
+    http_status = 503
+
+
+class EnrolmentCodeMalformed(LinkError):
+    """What was given as an enrolment code is none."""
+
+    code = "enrolment_code_malformed"
+    http_status = 400
+    exit_status = 64
+
+
+class EnrolmentRefused(LinkError):
+    """The gateway cannot be enrolled with this code."""
+
+    code = "enrolment_refused"
+    http_status = 403
+
+
+class PlatformUnreachable(LinkError):
+    """The platform does not answer, or not with what a platform answers."""
+
+    code = "platform_unreachable"
+    exit_status = 69
+
+
+class PlatformRefused(LinkError):
+    """The platform answered and says no."""
+
+    code = "platform_refused"
+
+
+class GatewayRevoked(LinkError):
+    """The platform does not accept this gateway's key any more."""
+
+    code = "gateway_revoked"
+    http_status = 403
+
+
+class BundleRefused(LinkError):
+    """A policy bundle that this gateway does not take; the last good one stays."""
+
+    code = "bundle_refused"
+
+
+class BundleTooLarge(BundleRefused):
+    """The bundle has more bytes or items than a gateway reads."""
+
+    code = "bundle_too_large"
+
+
+class BundleNotSigned(BundleRefused):
+    """The bundle is not signed by the policy key that this gateway trusts."""
+
+    code = "bundle_not_signed"
+
+
+class BundleNotUnderstood(BundleRefused):
+    """The bundle is malformed, or demands something that this version does not know."""
+
+    code = "bundle_not_understood"
+
+
+class BundleForeign(BundleRefused):
+    """The bundle was made for another organization or gateway group."""
+
+    code = "bundle_foreign"
+
+
+class BundleOutdated(BundleRefused):
+    """The bundle is older than one that was in force, or another one of the same version."""
+
+    code = "bundle_outdated"
+
+
+class BundleExpired(BundleRefused):
+    """The bundle may not be served any more, or not yet."""
+
+    code = "bundle_expired"
+
+
 class StorageError(KeyleaseError):
     """Our own files cannot be read or written."""
 
@@ -566,3 +724,105 @@ class SecretMisused(KeyleaseError):
     """Code tried to print, format, copy or serialise a secret. Always a defect of ours."""
 
     code = "secret_misused"
+
+
+# --- the platform's API --------------------------------------------------------------------
+
+
+class ApiError(KeyleaseError):
+    """The platform's API refuses a request, or cannot answer it now."""
+
+    code = "request_refused"
+    http_status = 400
+
+
+class InputInvalid(ApiError):
+    """Something in the request is not as it must be; nothing was changed."""
+
+    code = "input_invalid"
+    http_status = 422
+
+
+class PrincipalInvalid(InputInvalid):
+    """A text that should name a principal does not."""
+
+    code = "principal_invalid"
+
+
+class CursorInvalid(InputInvalid):
+    """A page was asked for with a cursor that this list did not give."""
+
+    code = "cursor_invalid"
+
+
+class SecretInRequest(InputInvalid):
+    """A request contains something that looks like a key; it was neither stored nor logged."""
+
+    code = "secret_in_request"
+
+
+class SignInRequired(ApiError):
+    """The request carries no session and no API key that is valid."""
+
+    code = "sign_in_required"
+    http_status = 401
+
+
+class PermissionDenied(ApiError):
+    """The principal may not do this; the message says which permission is missing, and where."""
+
+    code = "permission_denied"
+    http_status = 403
+
+
+class ResourceNotFound(ApiError):
+    """There is no such thing, or the caller may not know that there is."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class ResourceConflict(ApiError):
+    """The state of things does not allow the change."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class VersionChanged(ApiError):
+    """The thing has changed since the version that ``If-Match`` names."""
+
+    code = "version_changed"
+    http_status = 412
+
+
+class VersionRequired(ApiError):
+    """An update or removal must name the version it changes with ``If-Match``."""
+
+    code = "version_required"
+    http_status = 428
+
+
+class TooManyAttempts(ApiError):
+    """Too many attempts; ``retry_after`` whole seconds have to pass."""
+
+    code = "too_many_attempts"
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after: int, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
+
+
+class DatabaseUnavailable(ApiError):
+    """The database does not answer; nothing was changed."""
+
+    code = "database_unavailable"
+    http_status = 503
+
+
+class DatabaseTooNew(DatabaseUnavailable):
+    """The database was written by a newer version of the platform."""
+
+    code = "database_too_new"
+    exit_status = 64

@@ -27,6 +27,8 @@ class Confirmation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     jkt: str = ""
     """JWK thumbprint of a DPoP key (RFC 9449), base64url."""
+    x5t: str = msgspec.field(default="", name="x5t#S256")
+    """SHA-256 of a TLS client certificate (RFC 8705 section 3.1), base64url."""
 
 
 class LeaseClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,5 +52,6 @@ class LeaseClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     budget: str = ""
     """Identifier of the limit this lease draws from in addition to its grant's, or empty."""
     via: str = ""
-    """Identifier of the trust rule that admitted the subject; empty for a lease made locally."""
+    """Identifier of the trust rule or API key that admitted the subject; empty for a lease made
+    locally."""
     cnf: Confirmation | None = None

@@ -52,6 +52,8 @@ class RevocationKind(StrEnum):
     PRINCIPAL = "principal"
     CREDENTIAL = "credential"
     ALL = "all"
+    ADMISSION = "admission"
+    """Every lease that one trust rule or API key admitted: the ``via`` of its claims."""
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,10 +139,28 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: RevocationKind
     value: str = ""
-    """Lease ``jti``, principal, or credential id; empty for ``all``."""
+    """Lease ``jti``, principal, credential id, or id of a trust rule or API key; empty for
+    ``all``."""
     at: int
-    """Microseconds UTC. Leases of a principal, or all leases, issued up to this moment are dead;
-    a credential is refused from this moment on until the revocation is lifted."""
+    """Microseconds UTC. Leases of a principal or an admission, or all leases, issued up to this
+    moment are dead; a credential is refused from this moment on until the revocation is lifted."""
+
+
+class ApiKeyUse(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key of the platform that may be exchanged for leases. Never the key itself."""
+
+    id: str
+    digest: str
+    """``contracts.api_keys.ApiKeyText.digest``."""
+    principal: str
+    purposes: tuple[Purpose, ...]
+    environments: tuple[str, ...] = ("*",)
+    """Patterns, as in a trust rule; the grants of the principal count besides."""
+    models: tuple[str, ...] = ("*",)
+    expires_at: int = 0
+    """Microseconds UTC; 0 for a key without end. No lease outlives it."""
+    maximum_lease_seconds: int = 900
+    project: str = ""
 
 
 class PolicyBundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,3 +177,11 @@ class PolicyBundle(msgspec.Struct, frozen=True, kw_only=True):
     trust_rules: tuple[TrustRule, ...] = ()
     revocations: tuple[Revocation, ...] = ()
     serve_when_spool_full: bool = False
+    group: str = ""
+    """The gateway group it is for; empty for a local file. Others refuse it."""
+    expires_at: int = 0
+    """Microseconds UTC after which it is not served any more; 0 for a local file."""
+    critical: tuple[str, ...] = ()
+    """Fields that a gateway must understand to serve this bundle, as ``struct.field``; see
+    ``bundles.UNDERSTOOD``. Whoever adds a field that narrows what is allowed lists it here."""
+    api_keys: tuple[ApiKeyUse, ...] = ()
