@@ -6,7 +6,9 @@
     |   |-- FileInvalid                 carries every mistake found, as a Diagnostic each
     |   |   |-- PolicyFileInvalid         keylease.toml
     |   |   `-- GatewayFileInvalid        gateway.toml
-    |   `-- ReferenceInvalid            a reference that is no URI we know
+    |   |-- ReferenceInvalid            a reference that is no URI we know
+    |   |-- FingerprintKeyInvalid       the key that fingerprints are made with
+    |   `-- ScanInvalid                 what was asked of a scan cannot be done
     |-- RequestRefused                what a caller of the gateway did wrong (4xx)
     |   |-- RequestMalformed            400: not HTTP, not JSON, ambiguous
     |   |-- RequestTooLarge             413
@@ -160,6 +162,18 @@ class ReferenceInvalid(ConfigurationError):
     """A reference is no URI of a known secret store."""
 
     code = "reference_invalid"
+
+
+class FingerprintKeyInvalid(ConfigurationError):
+    """The key that fingerprints are made with cannot be used."""
+
+    code = "fingerprint_key_invalid"
+
+
+class ScanInvalid(ConfigurationError):
+    """What was asked of a scan cannot be done: a path that is not there, a broken baseline."""
+
+    code = "scan_invalid"
 
 
 # --- requests to the gateway ---------------------------------------------------------------

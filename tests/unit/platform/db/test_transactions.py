@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import func, select
+from tests.support.manual_clock import ManualClock
+
+from keylease.contracts.audit import AuditAction
+from keylease.contracts.principals import Principal, PrincipalKind
+from keylease.errors import DatabaseUnavailable, ResourceConflict, SecretMisused
+from keylease.platform.db.callers import Caller, IdempotencyKey
+from keylease.platform.db.database import Database
+from keylease.platform.db.tables import OUTBOX
+
+ADA = Principal(kind=PrincipalKind.USER, id="018f0000-0000-7000-8000-000000000001")
+
+
+def caller(key: str = "", digest: str = "d") -> Caller:
+    return Caller(
+        principal=ADA,
+        organization_id="018f0000-0000-7000-8000-0000000000aa",
+        idempotency=IdempotencyKey(key=key, request_digest=digest) if key else None,
+    )
+
+
+async def entries(database: Database) -> int:
+    async with database.reading() as tx:
+        return int((await tx.execute(select(func.count()).select_from(OUTBOX))).scalar_one())
+
+
+async def test_an_entry_commits_with_its_change(database: Database) -> None:
+    async with database.transaction(caller()) as tx:
+        await tx.record(AuditAction.POLICY_LOADED, "7")
+    assert await entries(database) == 1
+
+
+async def test_a_change_that_fails_leaves_no_entry_and_wakes_nobody(database: Database) -> None:
+    woken: list[str] = []
+
+    async def change() -> None:
+        async with database.transaction(caller()) as tx:
+            tx.after_commit(lambda: woken.append("woken"))
+            await tx.record(AuditAction.POLICY_LOADED, "7")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await change()
+    assert await entries(database) == 0
+    assert not woken
+
+
+async def test_who_waits_is_woken_after_the_commit(database: Database) -> None:
+    woken: list[str] = []
+    async with database.transaction(caller()) as tx:
+        tx.after_commit(lambda: woken.append("woken"))
+        assert not woken
+    assert woken
+
+
+async def test_an_entry_that_looks_like_a_key_stops_the_change(database: Database) -> None:
+    with pytest.raises(SecretMisused):
+        async with database.transaction(caller()) as tx:
+            await tx.record(AuditAction.POLICY_LOADED, "sk-proj-" + "aB3" * 20)
+    assert await entries(database) == 0
+
+
+async def test_writers_take_turns(database: Database) -> None:
+    async def write() -> None:
+        async with database.transaction(caller()) as tx:
+            await tx.record(AuditAction.POLICY_LOADED, "7")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(write() for _ in range(20)))
+    assert await entries(database) == 20
+
+
+async def test_a_create_that_is_sent_again_is_recognised(database: Database) -> None:
+    async with database.transaction(caller("k1")) as tx:
+        assert await tx.created_before("project") is None
+        made = tx.new_id()
+        await tx.created("project", made)
+    async with database.transaction(caller("k1")) as tx:
+        assert await tx.created_before("project") == made
+    with pytest.raises(ResourceConflict):
+        async with database.transaction(caller("k1", digest="other")) as tx:
+            await tx.created_before("project")
+
+
+async def test_a_database_that_cannot_be_reached_says_so(clock: ManualClock) -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/none", clock=clock)
+    with pytest.raises(DatabaseUnavailable):
+        await nowhere.check()
+    await nowhere.close()
