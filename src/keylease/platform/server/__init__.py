@@ -1,0 +1,1 @@
+"""The platform's HTTP edge: the application, its routes, and where the domains are joined."""

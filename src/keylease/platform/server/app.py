@@ -1,0 +1,59 @@
+"""The application factory. Nothing is opened here: ``services`` come ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.types import ASGIApp
+
+import keylease
+from keylease.platform.server.edge import Edge
+from keylease.platform.server.problems import Problem, add_problem_handlers
+from keylease.platform.server.routes import all_routers
+from keylease.platform.server.services import Services
+
+LARGER_BODIES: dict[str, int] = {}
+"""Path prefix -> bytes, where more than the usual may be sent."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """The API, without the edge; for tests of routes and for the OpenAPI document."""
+    app = FastAPI(
+        title="Keylease",
+        version=keylease.__version__,
+        docs_url=None,  # the console and docs/reference show it; a page from elsewhere would not
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        separate_input_output_schemas=False,
+    )
+    app.state.services = services
+    add_problem_handlers(app)
+    for router in all_routers():
+        app.include_router(router)
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's own way
+    return app
+
+
+def create_server(services: Services, *, hosts: Iterable[str], secure: bool = False) -> ASGIApp:
+    """The API behind its edge: what is served. ``secure`` says that it is reached by TLS."""
+    return Edge(
+        create_app(services),
+        clock=services.clock,
+        hosts=hosts,
+        larger_bodies=LARGER_BODIES,
+        secure=secure,
+    )
+
+
+def openapi_document(app: FastAPI) -> dict[str, object]:
+    """The OpenAPI 3.1 document."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas["Problem"] = schema
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,39 @@
+"""What the platform's process is started with. Handed in as one JSON argument."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+DEFAULT_PORT: Final = 4140
+
+
+class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """``python -m keylease.platform JSON``."""
+
+    data_directory: str
+    """Absolute path of the platform's own directory, ``<data>/platform``; mode 0700."""
+    database_url: str = ""
+    """Empty is SQLite in the data directory."""
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    public_url: str = ""
+    """How people reach the server; empty is ``http://localhost:PORT``. Passkeys belong to its
+    host, and its host is the only one that is answered."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose ``X-Forwarded-For`` is believed."""
+    log_level: str = "info"
+    log_format: str = "json"
+    ready: int | None = None
+    """Descriptor that gets one line of JSON (``ServerReady``) when requests are answered."""
+    stop_with_parent: bool = False
+    """End when the process that started this one is gone."""
+
+
+class ServerReady(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server says when it answers requests."""
+
+    url: str
+    sign_in_link: str = ""
+    """The owner's one-time link, at the first start only."""

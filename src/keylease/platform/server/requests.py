@@ -1,0 +1,71 @@
+"""What routes read from a request besides their body: pages and versions.
+
+page: Annotated[PageRequest, page_request()]
+expected: Annotated[int, expected_version()]
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Depends, Header, Query, Response
+from pydantic import BaseModel, Field
+
+from keylease.errors import InputInvalid, VersionChanged, VersionRequired
+from keylease.platform.db.paging import DEFAULT_LIMIT, MAXIMUM_LIMIT, PageRequest
+
+_ETAG: Final = re.compile(r'"(\d{1,18})"')
+Item = TypeVar("Item")
+
+
+class PageOf(BaseModel, Generic[Item]):
+    """A page of a list."""
+
+    items: list[Item]
+    next_cursor: str = Field(
+        default="", description="Give it as `cursor` to go on; empty at the end."
+    )
+
+
+def page_request() -> Any:  # noqa: ANN401 - what FastAPI's Depends is
+    """A dependency: which page is asked for."""
+
+    def read(
+        limit: Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)] = DEFAULT_LIMIT,
+        cursor: Annotated[str, Query(max_length=1000)] = "",
+    ) -> PageRequest:
+        return PageRequest(limit=limit, cursor=cursor)
+
+    return Depends(read)
+
+
+def expected_version() -> Any:  # noqa: ANN401 - as in page_request
+    """A dependency: the version that ``If-Match`` names. Raises ``VersionRequired``."""
+
+    def read(if_match: Annotated[str | None, Header(max_length=40)] = None) -> int:
+        if if_match is None:
+            raise VersionRequired(
+                "This request must say which version it changes.",
+                advice='Send the ETag of what you read as If-Match, for example If-Match: "3".',
+            )
+        match = _ETAG.fullmatch(if_match.strip())
+        if match is None:
+            raise InputInvalid('If-Match is not of the form "NUMBER", as ETag gives it.')
+        return int(match[1])
+
+    return Depends(read)
+
+
+def set_version(response: Response, version: int) -> None:
+    """Say the version of what is answered."""
+    response.headers["ETag"] = f'"{version}"'
+
+
+def check_version(*, current: int, expected: int) -> None:
+    """Raise ``VersionChanged`` unless they are the same."""
+    if current != expected:
+        raise VersionChanged(
+            f"It is at version {current} now; the request changes version {expected}.",
+            advice="Read it again and repeat the change.",
+        )

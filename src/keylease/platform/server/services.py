@@ -1,0 +1,27 @@
+"""Where the domains are joined: built once at start-up, found by routes at ``app.state``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from keylease.platform.db.database import Database
+from keylease.platform.server.guard import Access, Authenticator
+from keylease.primitives.clock import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything routes may use. A domain adds its service as a field."""
+
+    clock: Clock
+    database: Database
+    authenticator: Authenticator
+    access: Access
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves this request."""
+    services: Services = request.app.state.services
+    return services
