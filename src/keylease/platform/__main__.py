@@ -1,0 +1,45 @@
+"""``python -m keylease.platform JSON``: the platform's process.
+
+Its only argument is a ``ServerConfiguration``; nothing is read from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+import uvloop
+
+from keylease.errors import ConfigurationError, KeyleaseError
+from keylease.platform.server.configuration import ServerConfiguration
+from keylease.platform.server.process import serve
+from keylease.primitives.clock import SystemClock
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop; gives the exit status."""
+    os.umask(0o077)
+    try:
+        uvloop.run(serve(_configuration(arguments), clock=SystemClock()))
+    except KeyleaseError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.advice:
+            sys.stderr.write(f"hint: {error.advice}\n")
+        return error.exit_status
+    return 0
+
+
+def _configuration(arguments: list[str]) -> ServerConfiguration:
+    try:
+        (document,) = arguments
+        return msgspec.json.decode(document, type=ServerConfiguration)
+    except (ValueError, msgspec.DecodeError):
+        raise ConfigurationError(
+            "The platform's process takes one argument: its configuration as JSON.",
+            advice="`keylease server` starts it.",
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""Joins the domains: makes every service, in the order in which they need each other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from keylease.errors import PermissionDenied, SignInRequired
+from keylease.platform.access.permissions import Permission
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database
+from keylease.platform.server.guard import Evidence
+from keylease.platform.server.services import Services
+from keylease.primitives.clock import Clock
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the services are told of the installation."""
+
+    data_directory: Path
+    """The platform's own, mode 0700: keys that sign, the audit log's tiles."""
+    public_url: str
+    """Scheme, host and port by which people and gateways reach the server; no slash at the end."""
+
+
+@contextlib.asynccontextmanager
+async def assembled(
+    database: Database, *, clock: Clock, surroundings: Surroundings
+) -> AsyncIterator[Services]:
+    """Services whose background work runs until the block ends."""
+    async with contextlib.AsyncExitStack() as background:  # enter a domain's own work here
+        del background, surroundings
+        yield Services(
+            clock=clock, database=database, authenticator=ClosedDoor(), access=ClosedDoor()
+        )
+
+
+class ClosedDoor:
+    """Lets nobody in: what stands where a domain is not joined."""
+
+    async def authenticate(self, evidence: Evidence) -> Caller:
+        """Refuse."""
+        raise SignInRequired(f"{evidence.method} needs a sign-in, and none is possible yet.")
+
+    async def require(
+        self, caller: Caller, permission: Permission, *, project_id: str = "", object_id: str = ""
+    ) -> None:
+        """Refuse."""
+        raise PermissionDenied(f"{caller.name} lacks {permission} on {project_id}{object_id}.")

@@ -1,0 +1,137 @@
+"""The platform's process: from its configuration to a server that answers.
+
+1. Take the data directory (one server at a time) and keep it to ourselves.
+2. Open the database and bring its schema up to date.
+3. Join the services and start their background work.
+4. Bind, answer, and say so. SIGTERM lets requests end first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+import uvicorn
+
+from keylease.errors import ConfigurationError, DataDirectoryLocked, PortInUse
+from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.migrate import migrate
+from keylease.platform.server.app import create_server
+from keylease.platform.server.assembly import Surroundings, assembled
+from keylease.platform.server.configuration import ServerConfiguration, ServerReady
+from keylease.primitives.clock import Clock
+
+_DATABASE_FILE: Final = "platform.sqlite"
+_BACKLOG: Final = 1024
+_CONCURRENT: Final = 512
+_DRAIN_SECONDS: Final = 20
+
+
+async def serve(configuration: ServerConfiguration, *, clock: Clock) -> None:
+    """Run until SIGTERM or SIGINT."""
+    directory = Path(configuration.data_directory)
+    with _owned(directory), _bound(configuration) as listener:
+        url = configuration.database_url or sqlite_url(directory / _DATABASE_FILE)
+        database = Database(url, clock=clock)
+        try:
+            await migrate(database)
+            surroundings = Surroundings(
+                data_directory=directory, public_url=public_url(configuration, listener)
+            )
+            async with assembled(database, clock=clock, surroundings=surroundings) as services:
+                hosts = {urlsplit(surroundings.public_url).hostname or "", configuration.host}
+                app = create_server(
+                    services,
+                    hosts=hosts,
+                    secure=surroundings.public_url.startswith("https://"),
+                )
+                server = uvicorn.Server(_uvicorn(configuration, app))
+                async with asyncio.TaskGroup() as group:
+                    serving = group.create_task(server.serve(sockets=[listener]))
+                    while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn has no event for it
+                        await asyncio.sleep(0.01)
+                    _say_ready(configuration, ServerReady(url=surroundings.public_url))
+        finally:
+            await database.close()
+
+
+def public_url(configuration: ServerConfiguration, listener: socket.socket) -> str:
+    """How the server is reached. Raises ``ConfigurationError``."""
+    if not configuration.public_url:
+        return f"http://localhost:{listener.getsockname()[1]}"
+    parts = urlsplit(configuration.public_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+        raise ConfigurationError(
+            "The public URL must be a scheme, a host and a port.",
+            advice="For example https://keylease.example.com.",
+        )
+    return configuration.public_url.rstrip("/")
+
+
+def _uvicorn(configuration: ServerConfiguration, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # uvicorn's own protocol types differ from Starlette's in name only
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(configuration.trusted_proxies),
+        forwarded_allow_ips=list(configuration.trusted_proxies),
+        limit_concurrency=_CONCURRENT,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        h11_max_incomplete_event_size=None,
+    )
+
+
+@contextlib.contextmanager
+def _owned(directory: Path) -> Iterator[None]:
+    """Hold the directory; the lock goes with the process, however it ends."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise DataDirectoryLocked(
+            f"Another server works in {directory}.", advice="Stop it, or use another directory."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _bound(configuration: ServerConfiguration) -> Iterator[socket.socket]:
+    host, port = configuration.host, configuration.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        # So that a restart does not wait for old connections. It shares no listening port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise PortInUse(
+                f"The server cannot listen on {host}:{port}: {error.strerror}.",
+                advice="Choose another port with --server-port.",
+            ) from error
+        listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        yield listener
+
+
+def _say_ready(configuration: ServerConfiguration, ready: ServerReady) -> None:
+    if configuration.ready is not None:
+        os.write(configuration.ready, msgspec.json.encode(ready) + b"\n")
+        os.close(configuration.ready)
