@@ -130,7 +130,7 @@ def test_proofs_of_random_sizes_hold_and_bind(data: st.DataObject, size: int) ->
     check_consistency(old=old, old_root=old_root, size=size, root=root, proof=path)
     with pytest.raises(ProofInvalid):
         check_consistency(old=old, old_root=leaf_hash(b"y"), size=size, root=root, proof=path)
-    if 0 < old:
+    if old > 0:
         with pytest.raises(ProofInvalid):
             check_consistency(
                 old=old, old_root=old_root, size=size, root=leaf_hash(b"z"), proof=path
@@ -162,7 +162,7 @@ def test_a_proof_changed_anywhere_does_not_hold() -> None:
             for forged in (
                 flipped,
                 proof[:position] + proof[position + 1 :],
-                proof[:position] + [leaf_hash(b"more")] + proof[position:],
+                [*proof[:position], leaf_hash(b"more"), *proof[position:]],
             ):
                 with pytest.raises(ProofInvalid):
                     check(forged)
