@@ -22,7 +22,7 @@ import pytest
 from tests.support.running_gateway import RunningGateway, running_gateway
 from tests.support.users import NOBODY, open_directory, run_as, shared_python
 
-from keylease.strongroom.hardening.landlock import landlock_abi
+from keylease.primitives.confinement.landlock import landlock_abi
 from keylease.strongroom.options import STRONGROOM_UID
 
 __all__ = ["shared_python"]
@@ -319,8 +319,8 @@ def test_a_confined_process_of_the_same_user_reads_nothing_either(started: Start
         os.chown(own, STRONGROOM_UID, STRONGROOM_UID)
         code = textwrap.dedent(
             f"""
-            from keylease.strongroom.hardening.landlock import Confinement, confine
-            from keylease.strongroom.hardening.needs import interpreter_needs
+            from keylease.primitives.confinement.landlock import Confinement, confine
+            from keylease.primitives.confinement.interpreter import interpreter_needs
             import os, socket
             needs = interpreter_needs()
             confine(Confinement(readable=needs.readable, executable=needs.executable,

@@ -16,12 +16,12 @@ from keylease.cli.child import Child
 from keylease.cli.options import ConfigDir, DataDir, settings_from
 from keylease.contracts.purposes import Purpose
 from keylease.primitives.clock import MICROSECONDS, SystemClock
+from keylease.primitives.confinement.process import no_core_dumps, not_dumpable
 from keylease.sdk.agent import LoopbackAgent, loopback_socket, new_bearer
 from keylease.sdk.control import ControlClient
 from keylease.sdk.leases import ControlRequest, ControlSocketSource, LeaseSource, LeaseWish
 from keylease.sdk.provider_variables import program_environment
 from keylease.settings import process_environment
-from keylease.strongroom.hardening.process import no_core_dumps, not_dumpable
 
 app = typer.Typer(add_completion=False)
 

@@ -31,8 +31,8 @@ from keylease.cli.environment import strongroom_environment
 from keylease.cli.strongroom_process import strongroom_command
 from keylease.errors import KeyleaseError, ProcessFailed
 from keylease.primitives.clock import Clock, SystemClock
+from keylease.primitives.confinement.process import no_core_dumps, not_dumpable
 from keylease.sdk.control import ControlClient
-from keylease.strongroom.hardening.process import no_core_dumps, not_dumpable
 from keylease.strongroom.options import STRONGROOM_UID, ReadyMessage
 
 FIRST_PAUSE: Final = 0.5

@@ -18,26 +18,27 @@ import msgspec
 
 from keylease.errors import ProcessError
 from keylease.primitives.clock import SystemClock
-from keylease.strongroom.configuration import Address, GatewayConfiguration
-from keylease.strongroom.data_directory import open_data_directory
-from keylease.strongroom.hardening.environment import clean_environment
-from keylease.strongroom.hardening.landlock import Confinement, confine
-from keylease.strongroom.hardening.needs import (
-    configured_files,
-    env_names,
-    interpreter_needs,
-    replaced_files,
-    uses_scheme,
-)
-from keylease.strongroom.hardening.posture import Measure, Posture
-from keylease.strongroom.hardening.process import (
+from keylease.primitives.confinement.interpreter import interpreter_needs
+from keylease.primitives.confinement.landlock import Confinement, confine
+from keylease.primitives.confinement.measures import Measure
+from keylease.primitives.confinement.process import (
     harden_process,
     memory_locked,
     memory_unlocked,
     not_dumpable,
     stop_with_parent,
 )
-from keylease.strongroom.hardening.users import OwnUser, become
+from keylease.primitives.confinement.users import OwnUser, become
+from keylease.strongroom.configuration import Address, GatewayConfiguration
+from keylease.strongroom.data_directory import open_data_directory
+from keylease.strongroom.hardening.environment import clean_environment
+from keylease.strongroom.hardening.needs import (
+    configured_files,
+    env_names,
+    replaced_files,
+    uses_scheme,
+)
+from keylease.strongroom.hardening.posture import Posture
 from keylease.strongroom.hardening.weaknesses import (
     weaknesses_of_configuration,
     weaknesses_of_process,

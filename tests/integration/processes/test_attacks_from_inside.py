@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.users import run_as
 
-from keylease.strongroom.hardening.landlock import landlock_abi
+from keylease.primitives.confinement.landlock import landlock_abi
 
 pytestmark = pytest.mark.skipif(landlock_abi() < 4, reason="needs Landlock ABI 4")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.users import NOBODY, open_directory, run_as
 
-from keylease.strongroom.hardening.landlock import landlock_abi
+from keylease.primitives.confinement.landlock import landlock_abi
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user, so root")
@@ -122,7 +122,7 @@ def test_a_finite_lock_limit_is_said_and_not_stumbled_over(shared_python: str) -
         """
         import resource
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
-        from keylease.strongroom.hardening.process import memory_locked
+        from keylease.primitives.confinement.process import memory_locked
         measure = memory_locked()
         held = bytearray(64 * 1024 * 1024)
         print(measure.on, measure.reason)
@@ -170,8 +170,8 @@ def confined(python: str, body: str, *, abi: int | None = None, user: int | None
         code = textwrap.dedent(
             f"""
             import os, socket, subprocess, sys
-            from keylease.strongroom.hardening.landlock import Confinement, confine
-            from keylease.strongroom.hardening.needs import interpreter_needs
+            from keylease.primitives.confinement.landlock import Confinement, confine
+            from keylease.primitives.confinement.interpreter import interpreter_needs
             directory = {str(directory)!r}
             needs = interpreter_needs()
             measure = confine(Confinement(
@@ -296,8 +296,8 @@ def test_root_becomes_a_user_of_its_own(shared_python: str) -> None:
         code = textwrap.dedent(
             f"""
             import os
-            from keylease.strongroom.hardening.users import OwnUser, become
-            from keylease.strongroom.hardening.needs import interpreter_needs
+            from keylease.primitives.confinement.users import OwnUser, become
+            from keylease.primitives.confinement.interpreter import interpreter_needs
             needs = interpreter_needs()
             print(become(OwnUser(uid=61141, readable=(*needs.readable, *needs.executable),
                 owned=({str(data)!r},))))
@@ -329,7 +329,7 @@ def test_a_user_that_could_not_reach_the_interpreter_is_not_become() -> None:
         code = textwrap.dedent(
             f"""
             import os
-            from keylease.strongroom.hardening.users import OwnUser, become
+            from keylease.primitives.confinement.users import OwnUser, become
             measure = become(OwnUser(uid=61141, readable=({str(hidden / "python")!r},)))
             print(measure.on, measure.reason)
             print(os.getuid())
@@ -344,7 +344,7 @@ def test_a_user_that_could_not_reach_the_interpreter_is_not_become() -> None:
 
 def test_not_started_as_root_is_said(shared_python: str) -> None:
     code = (
-        "from keylease.strongroom.hardening.users import OwnUser, become;"
+        "from keylease.primitives.confinement.users import OwnUser, become;"
         "print(become(OwnUser(uid=61141, readable=())).reason)"
     )
     assert run_as([shared_python, "-I", "-c", code]).stdout == "not started as root\n"

@@ -15,7 +15,7 @@ from tests.support.running_gateway import GatewayDidNotStart, running_gateway
 from tests.support.users import NOBODY, open_directory, run_as
 
 from keylease.errors import DataDirectoryLocked
-from keylease.strongroom.hardening.landlock import landlock_abi
+from keylease.primitives.confinement.landlock import landlock_abi
 from keylease.strongroom.options import STRONGROOM_UID
 
 GATEWAY = """

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from keylease.strongroom.hardening.posture import Measure
+from keylease.primitives.confinement.measures import Measure
 
 _DROPPED: Final = re.compile(
     r"""(?xi)

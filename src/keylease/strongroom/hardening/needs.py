@@ -1,74 +1,17 @@
-"""What a strongroom process has to reach: its interpreter, its configuration, its data."""
+"""What a strongroom process has to reach besides its interpreter: configuration and data."""
 
 from __future__ import annotations
 
 import os
-import sys
-import sysconfig
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from keylease.contracts.references import Reference
 from keylease.strongroom.configuration import GatewayConfiguration
 
-_LIBRARIES: Final = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64")
-_SYSTEM: Final = (
-    "/etc/ssl",
-    "/etc/pki",
-    "/etc/ca-certificates",
-    "/usr/share/ca-certificates",
-    "/usr/share/zoneinfo",
-    "/usr/share/locale",
-    "/etc/localtime",
-    "/etc/resolv.conf",
-    "/etc/hosts",
-    "/etc/host.conf",
-    "/etc/nsswitch.conf",
-    "/etc/gai.conf",
-    "/etc/services",
-    "/etc/ld.so.cache",
-    "/dev/urandom",
-    "/dev/random",
-    "/sys/devices/system/cpu",
-)
-"""Name resolution, certificates, times of day, randomness, the loader's cache."""
-_DEVICES: Final = ("/dev/null",)
 _TOP_LEVEL: Final = 2
 """Parts of /etc, /tmp, /root and the like."""
 _HOMES: Final = ("/home", "/Users", "/var/home")
-_SHARED_PREFIXES: Final = ("/", "/usr", "/usr/local")
-
-
-class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths, sorted by what is done with them."""
-
-    readable: tuple[str, ...]
-    executable: tuple[str, ...]
-    writable: tuple[str, ...] = _DEVICES
-
-
-def interpreter_needs() -> Needs:
-    """Python, the packages it imports, and the system files they open."""
-    paths = sysconfig.get_paths()
-    prefixes = [
-        prefix
-        for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-        if prefix not in _SHARED_PREFIXES
-    ]
-    readable = [
-        *prefixes,
-        *(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *(entry for entry in sys.path if entry),
-        *_SYSTEM,
-    ]
-    # A virtual environment's python is a link, often through further links: name every one.
-    programs = [sys.executable, os.path.realpath(sys.executable), *_libraries_beside(prefixes)]
-    return Needs(
-        readable=tuple(dict.fromkeys(readable)),
-        executable=tuple(dict.fromkeys([*programs, *_LIBRARIES])),
-    )
 
 
 def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
@@ -152,8 +95,3 @@ def env_names(references: tuple[str, ...]) -> tuple[str, ...]:
     """The variables that ``env://`` references among these name."""
     parsed = (Reference.parse(text) for text in references if text.startswith("env://"))
     return tuple(dict.fromkeys(reference.path for reference in parsed))
-
-
-def _libraries_beside(prefixes: list[str]) -> list[str]:
-    """The directories of a private Python's shared libraries."""
-    return [str(Path(prefix) / "lib") for prefix in prefixes]

@@ -10,17 +10,10 @@ from typing import Final
 
 import msgspec
 
+from keylease.primitives.confinement.measures import Measure
+
 ISOLATING: Final = ("own user", "confined by Landlock")
 """The measures that keep the zones apart; one of them is enough."""
-
-
-class Measure(msgspec.Struct, frozen=True, kw_only=True):
-    """One protection of this process."""
-
-    name: str
-    on: bool
-    reason: str
-    """What was done, or why it could not be."""
 
 
 class Posture(msgspec.Struct, frozen=True, kw_only=True):

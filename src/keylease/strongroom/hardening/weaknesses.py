@@ -11,9 +11,10 @@ from typing import Final
 
 from keylease.contracts.leases import DEFAULT_LIFETIME
 from keylease.contracts.policy import Limits, PolicyBundle
+from keylease.primitives.confinement.measures import Measure
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.hardening.needs import files_among_others
-from keylease.strongroom.hardening.posture import ISOLATING, Measure
+from keylease.strongroom.hardening.posture import ISOLATING
 
 _WORLD_READABLE: Final = 0o004
 

@@ -10,6 +10,7 @@ import pytest
 
 from keylease.contracts.policy import Credential, Grant, Limits, PolicyBundle
 from keylease.contracts.purposes import Purpose
+from keylease.primitives.confinement.measures import Measure
 from keylease.strongroom.configuration import (
     Address,
     Binding,
@@ -17,7 +18,7 @@ from keylease.strongroom.configuration import (
     Origin,
     StoreSettings,
 )
-from keylease.strongroom.hardening.posture import Measure, Posture
+from keylease.strongroom.hardening.posture import Posture
 from keylease.strongroom.hardening.weaknesses import (
     weaknesses_of_configuration,
     weaknesses_of_policy,

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from keylease.strongroom.hardening.posture import Measure
+from keylease.primitives.confinement.measures import Measure
 
 _NAME: Final = "own user"
 _UNREACHABLE: Final = 1

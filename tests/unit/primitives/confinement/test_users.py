@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keylease.strongroom.hardening import users
+from keylease.primitives.confinement import users
 
 UID = 61141
 

@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from keylease.strongroom.hardening.posture import Measure
+from keylease.primitives.confinement.measures import Measure
 
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from keylease.strongroom.hardening.posture import Measure
+from keylease.primitives.confinement.measures import Measure
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_GET_DUMPABLE: Final = 3
