@@ -1,16 +1,27 @@
-"""Audit entries of a gateway, kept in its own gap-numbered spool until a platform sequences them.
+"""Audit entries, of gateways and of the platform: one shape.
 
-Append-only. Every entry says who did what to what, in the past tense, and holds no secret.
+Append-only. Every entry says who did what to what, in the past tense, and holds no secret, no name
+and no address: principals and objects are opaque identifiers, so that a person can be forgotten
+without touching the log.
+
+A gateway keeps its entries in its own gap-numbered spool until a platform sequences them; the
+platform's commit with the change they are about. What the audit log hashes is the JSON that was
+stored then, byte for byte; nobody encodes an entry a second time.
 """
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 AUDIT_FORMAT: Final = 1
+MAXIMUM_ENTRY_BYTES: Final = 16 * 1024
+"""Of one entry in JSON."""
+ACTION_FORM: Final = re.compile(r"[a-z][a-z_]{0,62}\.[a-z][a-z_]{0,62}", re.ASCII)
+"""The grammar of actions; also of those that only a newer version knows."""
 
 
 class AuditAction(StrEnum):
@@ -31,6 +42,19 @@ class AuditAction(StrEnum):
     SIGNING_KEY_ROTATED = "signing_key.rotated"
     GATEWAY_STARTED = "gateway.started"
     GATEWAY_STOPPED = "gateway.stopped"
+    AUDIT_LOG_CONTINUED = "audit_log.continued"
+    """Nothing else happened for an hour; the log says that it is alive."""
+    AUDIT_LOG_EXPORTED = "audit_log.exported"
+    AUDIT_KEY_ROTATED = "audit_key.rotated"
+    AUDIT_WITNESS_ADDED = "audit_witness.added"
+    AUDIT_WITNESS_REFUSED = "audit_witness.refused"
+    """A witness sent a cosignature that does not hold."""
+    GATEWAY_AUDIT_GAP_FOUND = "gateway_audit.gap_found"
+    """Entries of a gateway are missing: an alarm."""
+    GATEWAY_AUDIT_RESTARTED = "gateway_audit.restarted"
+    """A gateway's numbers began again with other entries: its spool was lost or replaced."""
+    GATEWAY_AUDIT_SET_ASIDE = "gateway_audit.set_aside"
+    """A gateway sent what is not an entry; its hash is in the details."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +63,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: int = AUDIT_FORMAT
     id: str
     sequence: int
-    """Counts up by one; a missing number is an alarm."""
+    """In a gateway's spool: counts up by one, and a missing number is an alarm. The platform writes
+    0: the entry's place in the log is its number."""
     at: int
     organization_id: str
     action: AuditAction
@@ -50,3 +75,21 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     """A stable code: why it was refused or failed."""
     details: dict[str, str] = msgspec.field(default_factory=dict)
+    gateway_id: str = ""
+    """Whose spool it comes from; set by the platform from the gateway's proven identity."""
+
+
+class LoggedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as a reader of the log sees it: also one whose action is newer than the reader."""
+
+    format: int
+    id: str
+    sequence: int
+    at: int
+    organization_id: str
+    action: str
+    principal: str = ""
+    object: str = ""
+    reason: str = ""
+    details: dict[str, str] = msgspec.field(default_factory=dict)
+    gateway_id: str = ""
