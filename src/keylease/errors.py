@@ -58,13 +58,19 @@
     `-- ApiError                      the platform's API says no, or cannot answer now
         |-- InputInvalid                422: PrincipalInvalid, CursorInvalid, SecretInRequest
         |-- SignInRequired              401
+        |-- SignInRefused               401: who they say they are was not shown
+        |-- SignInAgain                 403: too long since the sign-in for this change
         |-- PermissionDenied            403, always with the reason
         |-- ResourceNotFound            404, also for what belongs to somebody else
         |-- ResourceConflict            409: the state of things does not allow it
+        |   `-- PreviousSecretActive        an API key was rotated a moment ago
         |-- VersionChanged              412: somebody else changed it first
         |-- VersionRequired             428: an update must say which version it changes
         |-- TooManyAttempts             429, with a time to wait
-        `-- DatabaseUnavailable         503: DatabaseTooNew (stops the start)
+        |-- DatabaseUnavailable         503: DatabaseTooNew (stops the start)
+        |-- ApiProblem                  what the platform answered to the command line
+        |-- ServerUnreachable           the command line cannot reach the platform
+        `-- NotSignedIn                 the command line has no sign-in and no API key
 
 Only ``code``, ``message``, ``advice`` and a request id ever reach a client. Messages are written
 for people and never contain a secret, a token or foreign text that was not cleaned first.
@@ -610,6 +616,11 @@ class PlatformRefused(LinkError):
 
     code = "platform_refused"
 
+    def __init__(self, message: str, *, reason: str = "", advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.reason = reason
+        """The platform's own code."""
+
 
 class GatewayRevoked(LinkError):
     """The platform does not accept this gateway's key any more."""
@@ -782,6 +793,20 @@ class SignInRequired(ApiError):
     http_status = 401
 
 
+class SignInRefused(ApiError):
+    """The sign-in did not show who it is; the answer is the same whether the account exists."""
+
+    code = "sign_in_refused"
+    http_status = 401
+
+
+class SignInAgain(ApiError):
+    """The change needs a sign-in of the last minutes, and this one is older."""
+
+    code = "sign_in_again"
+    http_status = 403
+
+
 class PermissionDenied(ApiError):
     """The principal may not do this; the message says which permission is missing, and where."""
 
@@ -801,6 +826,12 @@ class ResourceConflict(ApiError):
 
     code = "conflict"
     http_status = 409
+
+
+class PreviousSecretActive(ResourceConflict):
+    """The key was rotated and its previous text is good for some time yet."""
+
+    code = "previous_secret_active"
 
 
 class VersionChanged(ApiError):
@@ -840,3 +871,31 @@ class DatabaseTooNew(DatabaseUnavailable):
 
     code = "database_too_new"
     exit_status = 64
+
+
+class ApiProblem(ApiError):
+    """The platform answered the command line with a problem document."""
+
+    code = "api_problem"
+
+    def __init__(self, message: str, *, status: int, reason: str, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.status = status
+        self.reason = reason
+        """The platform's own code."""
+
+
+class ServerUnreachable(ApiError):
+    """The platform does not answer, or what answers is not the platform."""
+
+    code = "server_unreachable"
+    http_status = 503
+    exit_status = 69
+
+
+class NotSignedIn(ApiError):
+    """The command needs a sign-in or an API key, and there is none."""
+
+    code = "not_signed_in"
+    http_status = 401
+    exit_status = 77

@@ -100,6 +100,36 @@ class AuditAction(StrEnum):
     ACCESS_DENIALS_COUNTED = "access.denials_counted"
     """Denials of a principal beyond the rate at which each gets an entry of its own."""
 
+    SESSION_STARTED = "session.started"
+    SESSION_ENDED = "session.ended"
+    SESSION_REPLAYED = "session.replayed"
+    """A session's earlier text was used after it had been exchanged; the session was ended."""
+    SIGN_IN_REFUSED = "sign_in.refused"
+    SIGN_IN_LINK_MADE = "sign_in_link.made"
+    SIGN_IN_LINK_USED = "sign_in_link.used"
+    SIGN_IN_SETTINGS_CHANGED = "sign_in_settings.changed"
+    SIGN_IN_METHODS_REMOVED = "sign_in_methods.removed"
+    PASSWORD_SET = "password.set"  # noqa: S105 - the name of an action
+    PASSWORD_REMOVED = "password.removed"  # noqa: S105 - the name of an action
+    PASSKEY_ADDED = "passkey.added"
+    PASSKEY_REMOVED = "passkey.removed"
+    SECOND_FACTOR_ADDED = "second_factor.added"
+    SECOND_FACTOR_REMOVED = "second_factor.removed"
+    RECOVERY_CODES_MADE = "recovery_codes.made"
+    RECOVERY_CODE_USED = "recovery_code.used"
+    OUTSIDE_ISSUER_ADDED = "outside_issuer.added"
+    OUTSIDE_ISSUER_CHANGED = "outside_issuer.changed"
+    OUTSIDE_ISSUER_REMOVED = "outside_issuer.removed"
+    OUTSIDE_IDENTITY_LINKED = "outside_identity.linked"
+    DEVICE_APPROVED = "device.approved"
+    DEVICE_DENIED = "device.denied"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_REVOKED = "api_key.revoked"
+    API_KEY_PREVIOUS_REVOKED = "api_key.previous_revoked"
+    IDENTITY_TOKEN_ISSUED = "identity_token.issued"  # noqa: S105 - the name of an action
+    IDENTITY_KEY_ROTATED = "identity_key.rotated"
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the audit log."""
