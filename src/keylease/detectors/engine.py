@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,7 +13,11 @@ from keylease.detectors.definitions import ALL
 
 NEARBY: Final = 200
 """Characters before and after a match in which a secret that belongs to it is looked for."""
+MASKED: Final = tuple(definition for definition in ALL if not definition.scan_only)
+LABELS: Final = tuple(definition.label or definition.provider for definition in MASKED)
 _ESCAPED_LETTERS: Final = frozenset("nrtbf")
+_WORD: Final = frozenset(string.ascii_letters + string.digits + "_")
+"""A letter of another script ends a word: no key continues it."""
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -33,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, order=True):
 def find(text: str) -> list[Finding]:
     """Every secret in the text, in order; overlapping ones are joined under the clearer kind."""
     spans: list[tuple[int, int, int]] = []
-    for rank, definition in enumerate(ALL):
+    for rank, definition in enumerate(MASKED):
         for literal in definition.literals:
             if literal in text:
                 spans.extend((start, end, rank) for start, end in _spans(definition, literal, text))
@@ -47,7 +52,7 @@ def find(text: str) -> list[Finding]:
             joined[-1] = (first, max(last, end), min(best, rank))
         else:
             joined.append((start, end, rank))
-    return [Finding(start, end, ALL[rank].kind) for start, end, rank in joined]
+    return [Finding(start, end, LABELS[rank]) for start, end, rank in joined]
 
 
 def mask(text: str) -> tuple[str, list[Finding]]:
@@ -73,26 +78,39 @@ def _spans(definition: Definition, literal: str, text: str) -> Iterator[tuple[in
     position = text.find(literal)
     while position >= 0:
         following = position + len(literal)
-        if (not definition.boundary or _at_boundary(text, position)) and (
-            definition.at is None or definition.at(text, position)
-        ):
-            match = definition.pattern.match(text, position)
-            if match is not None:
-                group = "secret" if "secret" in definition.pattern.groupindex else 0
-                start, end = match.span(group)
-                if definition.accept is None or definition.accept(match[group]):
-                    if definition.extend is not None:
-                        end = definition.extend(text, end)
-                    yield start, end
-                    yield from _nearby(definition, text, start, end)
-                    following = max(following, end)
-                elif definition.reads_on:
-                    # What was read is not read again, so that a long run costs its length once.
-                    following = max(following, end)
+        span = span_at(definition, text, position)
+        if span is not None:
+            start, end, accepted = span
+            if accepted:
+                yield start, end
+                yield from nearby(definition, text, start, end)
+            if accepted or definition.reads_on:
+                # What was read is not read again, so that a long run costs its length once.
+                following = max(following, end)
         position = text.find(literal, following)
 
 
-def _nearby(definition: Definition, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def span_at(definition: Definition, text: str, position: int) -> tuple[int, int, bool] | None:
+    """The secret whose literal stands at ``position``: start, end, and whether it is accepted."""
+    begin = position - definition.offset
+    if begin < 0 or (definition.boundary and not at_boundary(text, begin)):
+        return None
+    if definition.at is not None and not definition.at(text, position):
+        return None
+    match = definition.pattern.match(text, begin)
+    if match is None:
+        return None
+    group = "secret" if "secret" in definition.pattern.groupindex else 0
+    start, end = match.span(group)
+    if definition.accept is not None and not definition.accept(match[group]):
+        return start, end, False
+    if definition.extend is not None:
+        end = definition.extend(text, end)
+    return start, end, True
+
+
+def nearby(definition: Definition, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The secrets without a form of their own that belong to one that has."""
     if definition.nearby is None:
         return
     low = max(0, start - NEARBY)
@@ -101,10 +119,10 @@ def _nearby(definition: Definition, text: str, start: int, end: int) -> Iterator
             yield match.span()
 
 
-def _at_boundary(text: str, position: int) -> bool:
+def at_boundary(text: str, position: int) -> bool:
     """Whether a word could begin here, also after a JSON escape or a URL escape."""
     before = text[max(0, position - 6) : position]
-    if not before or not (before[-1].isalnum() or before[-1] == "_"):
+    if not before or before[-1] not in _WORD:
         return True
     if before[-2:-1] == "\\" and before[-1] in _ESCAPED_LETTERS:
         return True

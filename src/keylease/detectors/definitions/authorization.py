@@ -6,7 +6,8 @@ import binascii
 import re
 from typing import Final
 
-from keylease.detectors.definition import Definition, is_random
+from keylease.detectors.definition import Definition
+from keylease.detectors.randomness import is_random
 
 
 def _user_and_password(text: str) -> bool:
@@ -18,13 +19,19 @@ def _user_and_password(text: str) -> bool:
 
 DEFINITIONS: Final = (
     Definition(
-        kind="bearer",
+        kind="bearer-token",
+        title="bearer token",
+        label="bearer",
+        generic=True,
         literals=("Bearer ", "bearer ", "BEARER ", "Bearer%20"),
         pattern=re.compile(r"(?i:bearer)(?:\s{1,4}|%20)(?P<secret>[A-Za-z0-9._~+/-]{16,}={0,2})"),
         accept=is_random,
     ),
     Definition(
-        kind="basic",
+        kind="basic-credentials",
+        title="basic credentials",
+        label="basic",
+        generic=True,
         literals=("Basic ", "basic ", "BASIC "),
         pattern=re.compile(r"(?i:basic)\s{1,4}(?P<secret>[A-Za-z0-9+/]{12,}={0,2})"),
         accept=_user_and_password,

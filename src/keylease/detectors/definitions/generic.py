@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from keylease.detectors.definition import Definition, is_random
+from keylease.detectors.definition import Definition
+from keylease.detectors.randomness import is_random
 
 _TELLING: Final = re.compile(
     r"apikey|accesskey|secret|token|passw|passphrase|pwd|credential|privatekey|accountkey"
     r"|subscriptionkey|authkey|masterkey|signingkey|encryptionkey|servicekey|sharedkey"
+    r"|[a-z]pat$|authorization"
 )
 _NOT_SECRET: Final = re.compile(
     r"(?:ids?|names?|uri|url|path|file|files|reference|type|count|limit|usage|budget|version"
@@ -23,9 +25,21 @@ _NOT_SECRET: Final = re.compile(
 _NAME_BEFORE: Final = re.compile(r"[A-Za-z0-9_.-]{0,40}\Z")
 _NAME_AFTER: Final = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAME: Final = r"[A-Za-z0-9_.-]{1,40}"
 _ASSIGNED: Final = (
-    r"""[A-Za-z0-9_.-]{1,40}["'`\\]{0,4}\s{0,4}(?:=>|:=|==|=|:|%3D)\s{0,4}["'`\\]{0,4}"""
+    _NAME
+    + r"""["'`\\\])]{0,6}\s{0,4}(?:=>|:=|==|=|:|,|>|\?\?|\|\||%3D|%3A)\s{0,8}["'`\\(\[]{0,6}"""
 )
+"""``NAME = ``, ``"name": "``, ``NAME", "``, ``<name>``, ``NAME ?? "``."""
+_NAMED: Final = (
+    _NAME
+    + r"""["'`\\]{0,4}(?:\s|\\n|[,;<>/-]){1,24}["'`\\]{0,4}(?:[vV]alue|VALUE|default|content)"""
+    + r"""["'`\\]{0,4}\s{0,8}[:=>]{1,2}\s{0,4}["'`\\]{0,4}"""
+)
+"""``name: NAME`` and, beside it, ``value: ``."""
+_FLAGGED: Final = _NAME + r"""\s{1,2}["'`\\]{0,4}"""
+"""``--name VALUE``, ``ENV NAME VALUE``."""
+_FLAG_BEFORE: Final = re.compile(r"(?:--|(?:ENV|ARG|setx|set)\s{1,2})[A-Za-z0-9_.-]{0,40}\Z")
 _MINIMUM_RANDOM: Final = 16
 _CLASSES_OF_A_PASSWORD: Final = 3
 _REST: Final = re.compile(r"""[^\s"'`\\,;<>{}\[\]()|&$]*""")
@@ -70,25 +84,82 @@ def _to_the_end_of_the_value(text: str, position: int) -> int:
     return position if match is None else match.end()
 
 
+def _flag(text: str, start: int) -> bool:
+    before = text[max(0, start - 60) : start]
+    return _FLAG_BEFORE.search(before) is not None and _telling(text, start)
+
+
+def name_at(text: str, start: int) -> str:
+    """The whole name around a telling word."""
+    before = _NAME_BEFORE.search(text[max(0, start - 40) : start])
+    after = _NAME_AFTER.match(text, start)
+    return ((before[0] if before else "") + (after[0] if after else "")).strip(".-")
+
+
+def _trigger(*words: str) -> str:
+    """Whatever the three ways of assigning have in common, in a form that costs little."""
+    between = r"[^A-Za-z0-9]{1,40}(?:(?:[vV]alue|VALUE|default|content|3D|3A|n)[^A-Za-z0-9]{0,20})?"
+    return f"(?:{'|'.join(_words(*words))})[A-Za-z0-9_.-]{{0,40}}{between}"
+
+
+_WORDS: Final = ("key", "secret", "token", "credential", "authorization")
+_VALUE: Final = r"(?P<secret>[A-Za-z0-9+/_.~=-]{8,128})"
+
 DEFINITIONS: Final = (
     Definition(
-        kind="generic",
-        literals=_words("key", "secret", "token", "credential"),
-        pattern=re.compile(_ASSIGNED + r"(?P<secret>[A-Za-z0-9+/_.~=-]{8,128})"),
+        kind="generic-secret",
+        title="generated value under a telling name",
+        label="generic",
+        literals=_words(*_WORDS),
+        pattern=re.compile(f"(?:{_ASSIGNED}|{_NAMED}){_VALUE}"),
+        trigger=_trigger(*_WORDS) + r"[A-Za-z0-9+/_.~=-]{12}",
         boundary=False,
         at=_telling,
         accept=_generated,
         reads_on=False,
         extend=_to_the_end_of_the_value,
+        generic=True,
+        examples=("api_key = '{w:32}'", "client-secret: {h:40}", "access_token={u}"),
+        counter_examples=(
+            "max_tokens: 4096",
+            "token_id={h:32}",
+            "api_key = settings.key",
+            'reference = "vault://secret/{a:6}#api_key"',
+        ),
+    ),
+    Definition(
+        kind="generic-flag-secret",
+        title="generated value behind a telling flag",
+        label="generic",
+        literals=_words(*_WORDS),
+        pattern=re.compile(_FLAGGED + _VALUE),
+        trigger=_trigger(*_WORDS) + r"[A-Za-z0-9+/_.~=-]{12}",
+        boundary=False,
+        at=_flag,
+        accept=_generated,
+        reads_on=False,
+        extend=_to_the_end_of_the_value,
+        generic=True,
+        scan_only=True,
+        examples=("tool --api-key {w:32}", "ENV SERVICE_TOKEN {w:40}"),
+        counter_examples=("tool --token-file /run/secrets/service/{w:32}",),
     ),
     Definition(
         kind="password",
+        title="password under a telling name",
+        label="password",
         literals=_words("passw", "passphrase", "pwd"),
-        pattern=re.compile(_ASSIGNED + r"""(?P<secret>[^\s"'`\\,;<>{}\[\]()|&$]{8,128})"""),
+        pattern=re.compile(
+            f"(?:{_ASSIGNED}|{_NAMED})" + r"""(?P<secret>[^\s"'`\\,;<>{}\[\]()|&$]{8,128})"""
+        ),
+        trigger=_trigger("passw", "passphrase", "pwd") + r"""[^\s"'`\\,;<>{}\[\]()|&$]{8}""",
         boundary=False,
         at=_telling,
         accept=_password,
         reads_on=False,
         extend=_to_the_end_of_the_value,
+        generic=True,
+        examples=("db_password = '{w:10}-{w:6}1'",),
+        counter_examples=("password: required",),
     ),
 )

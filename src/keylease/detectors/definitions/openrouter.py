@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from keylease.detectors.definition import Definition
+from keylease.detectors.definition import WORD, prefixed
 
 DEFINITIONS: Final = (
-    Definition(
-        kind="openrouter",
-        literals=("sk-or-v1-",),
-        pattern=re.compile(r"sk-or-v1-[A-Za-z0-9]{32,}"),
+    prefixed(
+        "openrouter-api-key",
+        "OpenRouter API key",
+        ("sk-or-v1-",),
+        provider="openrouter",
+        alphabet=WORD,
+        least=32,
+        form=r"sk-or-v1-[0-9a-f]{64}",
+        random=False,
         boundary=False,
+        names=(r"open_?router",),
+        examples=("sk-or-v1-{h:64}",),
+        counter_examples=("sk-or-v1-",),
     ),
 )

@@ -1,17 +1,31 @@
-"""xAI: ``xai-``."""
+"""xAI: ``xai-`` and 80 letters and digits."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from keylease.detectors.definition import Definition, is_random
+from keylease.detectors.definition import WORD, prefixed
 
 DEFINITIONS: Final = (
-    Definition(
-        kind="xai",
-        literals=("xai-",),
-        pattern=re.compile(r"xai-[A-Za-z0-9]{20,}"),
-        accept=is_random,
+    prefixed(
+        "xai-api-key",
+        "xAI API key",
+        ("xai-",),
+        provider="xai",
+        alphabet=WORD,
+        least=20,
+        form=r"xai-[A-Za-z0-9]{80}",
+        names=(r"\bx\.?ai\b", r"xai_", r"grok"),
+        examples=("xai-{w:80}",),
+    ),
+    prefixed(
+        "xai-management-key",
+        "xAI management key",
+        ("xai-token-",),
+        provider="xai",
+        alphabet=WORD,
+        least=20,
+        form=r"xai-token-[A-Za-z0-9]{80}",
+        examples=("xai-token-{w:80}",),
     ),
 )
