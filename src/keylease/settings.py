@@ -23,6 +23,7 @@ from keylease.errors import SettingsInvalid
 PREFIX: Final = "KEYLEASE_"
 SETTINGS_FILE: Final = "settings.toml"
 _MAXIMUM_FILE_BYTES: Final = 64 * 1024
+_LAST_PORT: Final = 65_535
 
 
 class LogLevel(StrEnum):
@@ -101,6 +102,19 @@ def _path(text: str, context: _Context) -> Path:
     if text == "~" or text.startswith("~/"):
         return _home(context) / text[2:]
     return Path(os.path.abspath(context.base / text))  # noqa: PTH100 - keeps symlinks, unlike resolve()
+
+
+def _text(text: str, _: _Context) -> str:
+    if not text.isprintable():
+        raise ValueError("printable text")
+    return text
+
+
+def _address(text: str, _: _Context) -> str:
+    host, separator, port = text.rpartition(":")
+    if not (separator and host and port.isdecimal() and int(port) <= _LAST_PORT):
+        raise ValueError("HOST:PORT")
+    return text
 
 
 def _choice(kind: type[StrEnum]) -> Callable[[str, _Context], StrEnum]:
@@ -205,6 +219,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "interpreter, and `keylease doctor` says that the environment is shared",
         ),
     ]
+    server_listen: Annotated[
+        str,
+        Declaration(
+            "Where the platform's server listens: HOST:PORT.",
+            _address,
+            _constant("127.0.0.1:4140"),
+            "`127.0.0.1:4140`",
+        ),
+    ]
+    public_url: Annotated[
+        str,
+        Declaration(
+            "How people and gateways reach the platform, when it is not by localhost: scheme, "
+            "host and port.",
+            _text,
+            _constant(""),
+            "`http://localhost:PORT`",
+        ),
+    ]
+    database_url: Annotated[
+        str,
+        Declaration(
+            "The platform's database: `sqlite:///path` or `postgresql://user@host/name`.",
+            _text,
+            _constant(""),
+            "a SQLite file in the data directory",
+        ),
+    ]
     log_level: Annotated[
         LogLevel,
         Declaration(
@@ -235,6 +277,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             also_value="never",
         ),
     ]
+
+    @property
+    def platform_dir(self) -> Path:
+        """The platform's part of the data directory."""
+        return self.data_dir / "platform"
 
     @property
     def strongroom_shares_environment(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -22,6 +23,11 @@ def config() -> None:
     """Show the settings and where they come from."""
 
 
+def _shown(value: str) -> str:
+    """A database's address may hold a password."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", value)
+
+
 @app.command()
 def show(
     *,
@@ -34,7 +40,7 @@ def show(
 ) -> None:
     """Show every setting: flag, then variable, then settings.toml, then default."""
     loaded = load({"data_dir": data_dir, "config_dir": config_dir})
-    values = {name: str(getattr(loaded.settings, name)) for name in loaded.origins}
+    values = {name: _shown(str(getattr(loaded.settings, name))) for name in loaded.origins}
     if as_json:
         output.emit_json(
             {

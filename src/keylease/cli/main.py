@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "doctor": CommandEntry("keylease.cli.doctor", "Say what protects the keys, and what does not."),
     "config": CommandEntry("keylease.cli.config", "Show the settings and where they come from."),
     "gateway": CommandEntry("keylease.cli.gateway", "Run the gateway alone, in the foreground."),
+    "server": CommandEntry("keylease.cli.server", "Run the platform alone, in the foreground."),
     "simulator": CommandEntry("keylease.cli.simulator", "Run simulated providers."),
 }
 USAGE_STATUS: Final = 2

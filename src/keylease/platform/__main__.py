@@ -13,6 +13,7 @@ import uvloop
 
 from keylease.errors import ConfigurationError, KeyleaseError
 from keylease.platform.server.configuration import ServerConfiguration
+from keylease.platform.server.confinement import give_up, posture_in_words
 from keylease.platform.server.process import serve
 from keylease.primitives.clock import SystemClock
 
@@ -21,7 +22,9 @@ def main(arguments: list[str]) -> int:
     """Serve until told to stop; gives the exit status."""
     os.umask(0o077)
     try:
-        uvloop.run(serve(_configuration(arguments), clock=SystemClock()))
+        configuration = _configuration(arguments)
+        posture = posture_in_words(give_up(configuration))
+        uvloop.run(serve(configuration, clock=SystemClock(), posture=posture))
     except KeyleaseError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.advice:

@@ -4,6 +4,7 @@
     lock           flock(2) of the process that owns the directory; holds its pid
     organization   the organization's identifier, made once
     strongroom/    0700, of the strongroom's user
+    platform/      0700, of the platform's user; nothing here reads it
     backup-N-*/    what was there before an upgrade from format N
 
 The lock belongs to the open file and goes with the process, however it ends. A newer format is
@@ -31,8 +32,10 @@ from keylease.primitives.identifiers import uuid7
 DATA_FORMAT: Final = 1
 UPGRADES: Final[Mapping[int, Callable[[Path], None]]] = {}
 """Format N -> the step that makes N + 1 of it. A step may be run again after a crash."""
+STRONGROOM_PART: Final = ("strongroom", "lock", "format", "organization")
+"""What the strongroom's user owns; ``platform/`` beside it is another zone's."""
 _PRIVATE: Final = 0o700
-_NOT_DATA: Final = ("backup-*", "*.sock", "lock")
+_NOT_DATA: Final = ("backup-*", "*.sock", "lock", "platform")
 
 
 class DataDirectory:

@@ -30,7 +30,7 @@ from keylease.primitives.confinement.process import (
 )
 from keylease.primitives.confinement.users import OwnUser, become
 from keylease.strongroom.configuration import Address, GatewayConfiguration
-from keylease.strongroom.data_directory import open_data_directory
+from keylease.strongroom.data_directory import STRONGROOM_PART, open_data_directory
 from keylease.strongroom.hardening.environment import clean_environment
 from keylease.strongroom.hardening.needs import (
     configured_files,
@@ -228,7 +228,8 @@ def _separate(
         OwnUser(
             uid=options.user_id,
             readable=(*needs.executable, *needs.readable, *files),
-            owned=(options.data_directory, *key_files),
+            owned=(*own_part(Path(options.data_directory)), *key_files),
+            passed_through=(options.data_directory,),
             ports=ports,
         )
     )
@@ -237,12 +238,17 @@ def _separate(
         Confinement(
             readable=(*needs.readable, *files, *key_files, *_store_files(configuration)),
             executable=needs.executable,
-            writable=(*needs.writable, options.data_directory),
+            writable=(*needs.writable, *own_part(Path(options.data_directory))),
             ports=ports,
             scoped=not uses_scheme(configuration, "keyring"),
         )
     )
     return (own_user, *again, confined)
+
+
+def own_part(data_directory: Path) -> tuple[str, ...]:
+    """What the strongroom has of a data directory, in which other zones have theirs."""
+    return tuple(str(data_directory / name) for name in STRONGROOM_PART)
 
 
 def _confine_secret_command(gateway_file: Path, data_directory: Path) -> None:

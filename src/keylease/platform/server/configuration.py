@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 DEFAULT_PORT: Final = 4140
+PLATFORM_UID: Final = 61142
+"""Beside the strongroom's, in the range that neither Debian nor systemd hands out."""
 
 
 class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,8 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     host, and its host is the only one that is answered."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
+    user_id: int = PLATFORM_UID
+    """The user that the platform becomes when it is started as root."""
     log_level: str = "info"
     log_format: str = "json"
     ready: int | None = None
@@ -36,4 +40,6 @@ class ServerReady(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     sign_in_link: str = ""
-    """The owner's one-time link, at the first start only."""
+    """The owner's one-time link, as long as nobody has finished setting up."""
+    posture: str = ""
+    """The posture in words, on one line."""

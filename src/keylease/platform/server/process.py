@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -35,8 +36,8 @@ _CONCURRENT: Final = 512
 _DRAIN_SECONDS: Final = 20
 
 
-async def serve(configuration: ServerConfiguration, *, clock: Clock) -> None:
-    """Run until SIGTERM or SIGINT."""
+async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: str = "") -> None:
+    """Run until SIGTERM or SIGINT. ``posture`` says what the process has given up."""
     directory = Path(configuration.data_directory)
     with _owned(directory), _bound(configuration) as listener:
         url = configuration.database_url or sqlite_url(directory / _DATABASE_FILE)
@@ -53,12 +54,11 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock) -> None:
                     hosts=hosts,
                     secure=surroundings.public_url.startswith("https://"),
                 )
-                server = uvicorn.Server(_uvicorn(configuration, app))
-                async with asyncio.TaskGroup() as group:
-                    serving = group.create_task(server.serve(sockets=[listener]))
-                    while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn has no event for it
-                        await asyncio.sleep(0.01)
-                    _say_ready(configuration, ServerReady(url=surroundings.public_url))
+                server = _Server(_uvicorn(configuration, app))
+                ready = ServerReady(url=surroundings.public_url, posture=posture)
+                await server.run_until_told(
+                    listener, when_ready=lambda: _say_ready(configuration, ready)
+                )
         finally:
             await database.close()
 
@@ -74,6 +74,33 @@ def public_url(configuration: ServerConfiguration, listener: socket.socket) -> s
             advice="For example https://keylease.example.com.",
         )
     return configuration.public_url.rstrip("/")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, ended by our signal handlers: its own end the process before it has cleaned up."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to us."""
+        yield
+
+    async def run_until_told(
+        self, listener: socket.socket, *, when_ready: Callable[[], None]
+    ) -> None:
+        """Serve until SIGTERM or SIGINT; requests under way end first."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(self.serve(sockets=[listener]))
+            while not (self.started or serving.done()):  # noqa: ASYNC110 - uvicorn offers no event
+                await asyncio.sleep(0.01)
+            if self.started:
+                when_ready()
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit  # told twice: at once
+        self.should_exit = True
 
 
 def _uvicorn(configuration: ServerConfiguration, app: object) -> uvicorn.Config:

@@ -55,7 +55,8 @@ def become(user: OwnUser) -> Measure:
 
 def first_unreachable(user: OwnUser) -> str:
     """The first of the paths that the user could not use, or an empty string."""
-    needed = (*user.readable, *(str(Path(path).parent) for path in user.owned))
+    on_the_way = (str(Path(path).parent) for path in (*user.owned, *user.passed_through))
+    needed = (*user.readable, *on_the_way)
     passed = set(user.passed_through)
     answer, ours = os.pipe()
     child = os.fork()

@@ -1,0 +1,56 @@
+"""`keylease server`: the platform alone, in the foreground, for service managers.
+
+This process becomes the server (same pid) with an allow-listed environment, so that no provider
+key of the shell that started it lies in the platform's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+
+from keylease.cli.environment import strongroom_environment
+from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.errors import ProcessFailed
+from keylease.settings import Settings
+
+
+def command(
+    *,
+    data_dir: DataDir = None,
+    config_dir: ConfigDir = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Listen on this port instead of the configured one."),
+    ] = None,
+) -> None:
+    """Run the platform alone, in the foreground. SIGTERM lets requests end first."""
+    settings = settings_from(data_dir=data_dir, config_dir=config_dir)
+    line = server_command(settings, port=port)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(line[0], line, strongroom_environment())  # noqa: S606 - our own program, no shell
+    except OSError as error:
+        raise ProcessFailed(f"The server cannot be started: {error.strerror}.") from error
+
+
+def server_command(settings: Settings, *, port: int | None = None, **more: object) -> list[str]:
+    """The command line of the platform's process; ``more`` are members of its configuration."""
+    host, _, configured = settings.server_listen.rpartition(":")
+    configuration = {
+        "data_directory": str(settings.platform_dir),
+        "database_url": settings.database_url,
+        "public_url": settings.public_url,
+        "host": host.strip("[]"),
+        "port": int(configured) if port is None else port,
+        "log_level": settings.log_level.value,
+        "log_format": settings.log_format.value,
+        **more,
+    }
+    document = msgspec.json.encode(configuration).decode()
+    return [sys.executable, "-I", "-m", "keylease.platform", document]
