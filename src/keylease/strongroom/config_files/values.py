@@ -6,11 +6,11 @@ Amounts are exact: no binary fraction is ever involved.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from decimal import Decimal
 from typing import Final
 
+from keylease.contracts import base_urls
 from keylease.strongroom.configuration import Address, Origin
 
 _DURATION: Final = re.compile(
@@ -31,13 +31,6 @@ _UNITS: Final = {
 }
 _MONEY: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 _MAXIMUM_MICRO_USD: Final = 10**18
-_HOST: Final = re.compile(
-    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-)
-_ORIGIN: Final = re.compile(r"(?:(https?)://)?(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?/?")
-_BASE_URL: Final = re.compile(r"(https?://[A-Za-z0-9.:\[\]-]+)((?:/[A-Za-z0-9._~-]+)*/?)")
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_MAXIMUM_PORT: Final = 65535
 
 
 def parse_duration(text: str) -> float:
@@ -79,42 +72,17 @@ def parse_money(value: str | int | Decimal) -> int:
 
 def parse_host(text: str) -> str:
     """A host name in lower case, or an IP address without brackets in its shortest form."""
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    try:
-        return str(ipaddress.ip_address(bare))
-    except ValueError:
-        pass
-    # A name whose last label is a number would be read as an address by some resolvers.
-    if _HOST.fullmatch(text) is None or text.rpartition(".")[2].isdigit():
-        raise ValueError("a host name or an IP address")
-    return text
+    return base_urls.read_host(text)
 
 
 def parse_origin(text: str) -> Origin:
     """``api.openai.com``, ``https://llm.internal:8443``, ``http://127.0.0.1:9000``."""
-    match = _ORIGIN.fullmatch(text.lower())
-    expected = 'a host such as "api.example.com" or "https://llm.internal:8443", without a path'
-    if match is None:
-        raise ValueError(expected)
-    scheme = match[1] or "https"
-    try:
-        host = parse_host(match[2])
-        port = _port(match[3] or str(_DEFAULT_PORTS[scheme]))
-    except ValueError:
-        raise ValueError(expected) from None
-    return Origin(scheme, host, port)
+    return Origin(*base_urls.read_origin(text))
 
 
 def parse_base_url(text: str) -> Origin:
     """The origin of a base URL, which may have a path and nothing else behind the host."""
-    expected = 'a base URL such as "https://llm.internal:8443/v1"'
-    match = _BASE_URL.fullmatch(text)
-    if match is None or any(segment in (".", "..") for segment in match[2].split("/")):
-        raise ValueError(expected)
-    try:
-        return parse_origin(match[1])
-    except ValueError:
-        raise ValueError(expected) from None
+    return Origin(*base_urls.read_base_url(text))
 
 
 def parse_address(text: str) -> Address:
@@ -124,12 +92,6 @@ def parse_address(text: str) -> Address:
     if not separator or (":" in host and not host.startswith("[")):
         raise ValueError(expected)
     try:
-        return Address(parse_host(host.lower()), _port(port, minimum=0))
+        return Address(parse_host(host.lower()), base_urls.read_port(port, minimum=0))
     except ValueError:
         raise ValueError(expected) from None
-
-
-def _port(text: str, *, minimum: int = 1) -> int:
-    if not (text.isascii() and text.isdigit()) or not minimum <= int(text) <= _MAXIMUM_PORT:
-        raise ValueError("a port number")
-    return int(text)
