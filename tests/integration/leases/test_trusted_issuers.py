@@ -18,9 +18,9 @@ from tests.support.plain_server import http, plain_server
 
 from keylease.contracts.policy import TrustRule
 from keylease.errors import GatewayFileInvalid, IssuerUnavailable, TokenExchangeRefused
+from keylease.primitives import openid_issuer as issuers
 from keylease.primitives.signatures import encode_base64url
 from keylease.strongroom.configuration import TrustedIssuer
-from keylease.strongroom.leases import issuers
 from keylease.strongroom.leases.issuers import IssuerDirectory
 from keylease.strongroom.leases.trust import AdmittedSubject, SubjectVerifier
 

@@ -21,6 +21,7 @@ import msgspec
 
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import SenderNotProven, SignatureInvalid
+from keylease.primitives import foreign_signatures
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.signatures import (
     encode_base64url,
@@ -28,7 +29,6 @@ from keylease.primitives.signatures import (
     split_compact,
     thumbprint,
 )
-from keylease.strongroom.leases import jose
 
 MAXIMUM_PROOF_BYTES: Final = 4 * 1024
 MAXIMUM_PROOFS: Final = 100_000
@@ -145,7 +145,7 @@ def _verified(proof: str) -> tuple[_ProofClaims, str]:
     jwk = jws.unverified_header.get("jwk")
     if not isinstance(jwk, dict) or _PRIVATE_MEMBERS & jwk.keys():
         raise SignatureInvalid("The proof carries no public key.")
-    payload = jose.verify(jws, jwk, algorithms=_ALGORITHMS)
+    payload = foreign_signatures.verify(jws, jwk, algorithms=_ALGORITHMS)
     return msgspec.convert(read_json_object(payload), _ProofClaims), thumbprint(jwk)
 
 

@@ -21,15 +21,16 @@ import msgspec
 
 from keylease.contracts.policy import TrustRule
 from keylease.errors import SignatureInvalid, TokenExchangeRefused
+from keylease.primitives import foreign_signatures
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.signatures import UnverifiedJws, read_json_object, split_compact
-from keylease.strongroom.leases import jose, rules
+from keylease.strongroom.leases import rules
 from keylease.strongroom.leases.issuers import IssuerDirectory
 
 MAXIMUM_TOKEN_BYTES: Final = 16 * 1024
 CLOCK_SKEW: Final = 60
 """Seconds that an issuer's clock may be ahead of ours."""
-ALGORITHMS: Final = frozenset(jose.ALGORITHMS)
+ALGORITHMS: Final = frozenset(foreign_signatures.ALGORITHMS)
 _TYPES: Final = ("", "jwt", "jose", "application/jwt")
 """``typ`` of identity tokens. Others (``at+jwt``, ``logout+jwt``, ...) mean something else, and
 RFC 8725 section 3.11 has them refused."""
@@ -79,7 +80,7 @@ class SubjectVerifier:
         # 3. The signature, with a key of this issuer that fits the algorithm.
         key = await issuer.find(kid=kid, algorithm=algorithm)
         try:
-            claims = read_json_object(jose.verify(jws, key, algorithms=ALGORITHMS))
+            claims = read_json_object(foreign_signatures.verify(jws, key, algorithms=ALGORITHMS))
         except SignatureInvalid as error:
             raise _refused("The subject token's signature does not hold.") from error
         # 4. Time.
