@@ -16,6 +16,8 @@ behind decides what may be in it:
   sets it. A gateway that does not know the name refuses the bundle and keeps the last good one.
 - A new value of an enumeration is used once every gateway of the group reports a link version
   that knows it (``platform_link.PollRequest.link``).
+- A version has one content. It may be issued again with other times before it expires; whatever
+  else changes, also because the platform was updated and writes more members, is the next version.
 """
 
 from __future__ import annotations
@@ -27,6 +29,18 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keylease.contracts import policy
+from keylease.contracts.policy_keys import KeyEndorsement, fingerprint
+
+__all__ = [
+    "DEFAULT_VALIDITY",
+    "MAXIMUM_BUNDLE_BYTES",
+    "SIGNATURE_CONTEXT",
+    "SIGNED_BUNDLE_FORMAT",
+    "UNDERSTOOD",
+    "SignedBundle",
+    "fingerprint",
+    "sign_bundle",
+]
 
 SIGNED_BUNDLE_FORMAT: Final = 1
 SIGNATURE_CONTEXT: Final = b"keylease/policy-bundle/v1\n"
@@ -45,6 +59,8 @@ _STRUCTS: Final = {
     "trust_rule": policy.TrustRule,
     "revocation": policy.Revocation,
     "api_key": policy.ApiKeyUse,
+    "aged_version": policy.AgedVersion,
+    "budget": policy.Budget,
 }
 UNDERSTOOD: Final = frozenset(
     f"{name}.{field}" for name, struct in _STRUCTS.items() for field in struct.__struct_fields__
@@ -59,6 +75,8 @@ class SignedBundle(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     payload: bytes
     signature: bytes
+    endorsements: tuple[KeyEndorsement, ...] = ()
+    """The chain by which earlier policy keys of the organization lead to this one, oldest first."""
 
     @property
     def digest(self) -> str:
@@ -66,16 +84,17 @@ class SignedBundle(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.payload).hexdigest()
 
 
-def fingerprint(public_key: bytes) -> str:
-    """How a policy key is named and pinned: ``sha256:`` and the hash of its 32 bytes in hex."""
-    return f"sha256:{hashlib.sha256(public_key).hexdigest()}"
-
-
-def sign_bundle(bundle: policy.PolicyBundle, key: Ed25519PrivateKey) -> SignedBundle:
+def sign_bundle(
+    bundle: policy.PolicyBundle,
+    key: Ed25519PrivateKey,
+    *,
+    endorsements: tuple[KeyEndorsement, ...] = (),
+) -> SignedBundle:
     """Encode and sign. The bundle must name its group, its organization and its expiry."""
     payload = msgspec.json.encode(bundle)
     return SignedBundle(
         key_id=fingerprint(key.public_key().public_bytes_raw()),
         payload=payload,
         signature=key.sign(SIGNATURE_CONTEXT + payload),
+        endorsements=endorsements,
     )

@@ -56,6 +56,15 @@ class RevocationKind(StrEnum):
     """Every lease that one trust rule or API key admitted: the ``via`` of its claims."""
 
 
+class AgedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a secret, and when it is too old to be used."""
+
+    version: str
+    """As call records name it (``keylease.credential_version``)."""
+    refuse_from: int
+    """Microseconds UTC; from then on the gateway refuses this version, and no other."""
+
+
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """Our record of a provider secret: never the bytes."""
 
@@ -68,6 +77,9 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     upstream: str = ""
     """Base URL of the endpoint; empty means the catalogue's. gateway.toml must bind its host."""
+    aged: tuple[AgedVersion, ...] = ()
+    """Versions that have a maximum age which is enforced. Narrows: named in ``critical`` when set.
+    """
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +110,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     budget_period: BudgetPeriod = BudgetPeriod.DAY
 
 
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """An amount of money that all grants which name it share."""
+
+    id: str
+    name: str
+    micro_usd: int
+    period: BudgetPeriod = BudgetPeriod.DAY
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What matching principals may do. Its limits are shared by all who use the grant."""
 
@@ -113,6 +134,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     maximum_lease_seconds: int = 900
     content: ContentRecording = ContentRecording.NONE
     objects: ObjectAccess = ObjectAccess.OWN
+    budgets: tuple[str, ...] = ()
+    """Identifiers of budgets that every call draws from besides ``limits``. Narrows: named in
+    ``critical`` when set."""
 
 
 class TrustRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,3 +209,4 @@ class PolicyBundle(msgspec.Struct, frozen=True, kw_only=True):
     """Fields that a gateway must understand to serve this bundle, as ``struct.field``; see
     ``bundles.UNDERSTOOD``. Whoever adds a field that narrows what is allowed lists it here."""
     api_keys: tuple[ApiKeyUse, ...] = ()
+    budgets: tuple[Budget, ...] = ()
