@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from keylease.cli import supervisor
-from keylease.cli.supervisor import Plan, Supervisor, announcement, copy_memory_file
+from keylease.cli import keeper
+from keylease.cli.announcement import announcement
+from keylease.cli.charges import Plan, copy_memory_file
+from keylease.cli.supervisor import Supervisor
 from keylease.errors import ProcessFailed
 from keylease.primitives.clock import SystemClock
 from keylease.strongroom.options import ReadyMessage
@@ -49,8 +51,8 @@ SAYS_READY = """
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(keeper, "LONGEST_PAUSE", 0.02)
 
 
 async def test_it_gives_up_after_so_many_failures_and_says_so(
@@ -67,7 +69,7 @@ async def test_a_first_start_that_fails_is_not_tried_again(tmp_path: Path) -> No
     assert await Supervisor(plan(tmp_path, "sys.exit(3)"), clock=SystemClock()).run() == 3
 
 
-@pytest.mark.parametrize("status", sorted(supervisor.PERMANENT))
+@pytest.mark.parametrize("status", sorted(keeper.PERMANENT))
 async def test_what_cannot_be_mended_by_trying_is_not_tried_again(
     tmp_path: Path, status: int
 ) -> None:
@@ -84,8 +86,8 @@ async def test_what_cannot_be_mended_by_trying_is_not_tried_again(
 async def test_one_that_never_gets_ready_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.3)
-    monkeypatch.setattr(supervisor, "_ENDING_SECONDS", 0.1)
+    monkeypatch.setattr(keeper, "READY_SECONDS", 0.3)
+    monkeypatch.setattr(keeper, "_ENDING_SECONDS", 0.1)
     status = await Supervisor(plan(tmp_path, "time.sleep(60)"), clock=SystemClock()).run()
     assert status == 128 + 9
     assert "was not ready after 0.3 s" in capsys.readouterr().err
@@ -94,7 +96,7 @@ async def test_one_that_never_gets_ready_is_ended(
 async def test_one_that_does_not_drain_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(keeper, "STOP_SECONDS", 0.3)
     script = f"""
     import signal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
