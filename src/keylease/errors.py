@@ -51,12 +51,14 @@
     |   `-- BundleRefused               BundleTooLarge, BundleNotSigned, BundleNotUnderstood,
     |                                   BundleForeign, BundleOutdated, BundleExpired
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
+    |                                   AuditLogUnavailable,
     |                                   DataFormatTooNew, DataDirectoryLocked
     |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning,
     |                                   ProgramNotFound, ProgramNotStarted
     |-- SecretMisused                 somebody tried to print, copy or store a secret
     `-- ApiError                      the platform's API says no, or cannot answer now
         |-- InputInvalid                422: PrincipalInvalid, CursorInvalid, SecretInRequest
+        |   `-- PolicyInvalid             carries every mistake found, as a Mistake each
         |-- SignInRequired              401
         |-- SignInRefused               401: who they say they are was not shown
         |-- SignInAgain                 403: too long since the sign-in for this change
@@ -690,6 +692,12 @@ class StorageCorrupt(StorageError):
     code = "storage_corrupt"
 
 
+class AuditLogUnavailable(StorageError):
+    """The audit log cannot be written, so nothing that needs an entry is changed."""
+
+    code = "audit_log_unavailable"
+
+
 class DataFormatTooNew(StorageError):
     """The data directory was written by a newer version."""
 
@@ -778,6 +786,27 @@ class CursorInvalid(InputInvalid):
     """A page was asked for with a cursor that this list did not give."""
 
     code = "cursor_invalid"
+
+
+class Mistake(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a request. Never contains a secret."""
+
+    location: str
+    """JSON path, such as ``body.targets.0.credential_id``."""
+    message: str
+    suggestion: str = ""
+
+
+class PolicyInvalid(InputInvalid):
+    """A credential, route, grant, budget or trust rule, or the draft as a whole, has mistakes."""
+
+    code = "policy_invalid"
+
+    def __init__(
+        self, message: str, *, mistakes: tuple[Mistake, ...] = (), advice: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.mistakes = mistakes
 
 
 class SecretInRequest(InputInvalid):

@@ -129,6 +129,38 @@ class AuditAction(StrEnum):
     API_KEY_PREVIOUS_REVOKED = "api_key.previous_revoked"
     IDENTITY_TOKEN_ISSUED = "identity_token.issued"  # noqa: S105 - the name of an action
     IDENTITY_KEY_ROTATED = "identity_key.rotated"
+    CREDENTIAL_ADDED = "credential.added"
+    CREDENTIAL_CHANGED = "credential.changed"
+    CREDENTIAL_REMOVED = "credential.removed"
+    ROUTE_ADDED = "route.added"
+    ROUTE_CHANGED = "route.changed"
+    ROUTE_REMOVED = "route.removed"
+    POLICY_GRANT_ADDED = "policy_grant.added"
+    POLICY_GRANT_CHANGED = "policy_grant.changed"
+    POLICY_GRANT_REMOVED = "policy_grant.removed"
+    BUDGET_ADDED = "budget.added"
+    BUDGET_CHANGED = "budget.changed"
+    BUDGET_REMOVED = "budget.removed"
+    TRUST_RULE_ADDED = "trust_rule.added"
+    TRUST_RULE_CHANGED = "trust_rule.changed"
+    TRUST_RULE_REMOVED = "trust_rule.removed"
+    POLICY_SETTINGS_CHANGED = "policy_settings.changed"
+    POLICY_PUBLISHED = "policy.published"
+    POLICY_ROLLED_BACK = "policy.rolled_back"
+    POLICY_DRAFT_DISCARDED = "policy_draft.discarded"
+    POLICY_PROPOSAL_MADE = "policy_proposal.made"
+    """A change that widens access waits for a second principal."""
+    POLICY_PROPOSAL_APPROVED = "policy_proposal.approved"
+    POLICY_PROPOSAL_REFUSED = "policy_proposal.refused"
+    POLICY_PROPOSAL_WITHDRAWN = "policy_proposal.withdrawn"
+    POLICY_PROPOSAL_EXPIRED = "policy_proposal.expired"
+    POLICY_PROPOSAL_OVERTAKEN = "policy_proposal.overtaken"
+    """The draft was changed after it was proposed."""
+    POLICY_KEY_MADE = "policy_key.made"
+    POLICY_KEY_ROTATED = "policy_key.rotated"
+    POLICY_BUNDLE_ISSUED = "policy_bundle.issued"
+    """A new version of a gateway group's bundle."""
+    REVOCATION_MADE = "revocation.made"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -156,7 +188,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LoggedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry as a reader of the log sees it: also one whose action is newer than the reader."""
 
-    format: int
+    format: int = AUDIT_FORMAT
     id: str
     sequence: int
     at: int

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from keylease.errors import KeyleaseError, LimitReached, TooManyAttempts
+from keylease.errors import KeyleaseError, LimitReached, PolicyInvalid, TooManyAttempts
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE: Final = "urn:keylease:error:"
@@ -66,7 +66,13 @@ def add_problem_handlers(app: FastAPI) -> None:
         if error.http_status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         return problem(
-            request, error.http_status, error.code, error.message, error.advice, headers=headers
+            request,
+            error.http_status,
+            error.code,
+            error.message,
+            error.advice,
+            errors=_parts(error),
+            headers=headers,
         )
 
     @app.exception_handler(RequestValidationError)
@@ -132,6 +138,15 @@ def problem(
         headers=headers,
         media_type=MEDIA_TYPE,
     )
+
+
+def _parts(error: KeyleaseError) -> list[ProblemPart]:
+    if not isinstance(error, PolicyInvalid):
+        return []
+    return [
+        ProblemPart(location=part.location, message=f"{part.message} {part.suggestion}".strip())
+        for part in error.mistakes
+    ]
 
 
 def _id(request: Request) -> str:
