@@ -20,6 +20,13 @@ from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores.interfaces import FetchedSecret
 
 
+class FakeHold:
+    """What the link set aside."""
+
+    def __init__(self, demands: tuple[Demand, ...]) -> None:
+        self.demands = demands
+
+
 class FakeLink:
     """Does what ``CoordinatorLink`` says, and writes down what was asked of it."""
 
@@ -107,7 +114,7 @@ class FakeLink:
     def _take(self, demands: tuple[Demand, ...]) -> Hold:
         for demand in demands:
             self.used[demand.key] = self.used.get(demand.key, 0) + demand.amount
-        hold = Hold(demands)
+        hold = FakeHold(demands)
         self.live_holds.append(hold)
         return hold
 

@@ -13,7 +13,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from keylease.errors import KeyleaseError
 from keylease.primitives.http1.exchange import JOIN_BYTES
@@ -247,7 +247,7 @@ class UpstreamPool:
         for address in addresses:
             try:
                 await self._loop.create_connection(
-                    lambda: UpstreamConnection(self),
+                    self._make_protocol,
                     address.ip,
                     address.port,
                     ssl=self._ssl,
@@ -260,6 +260,10 @@ class UpstreamPool:
             else:
                 return
         raise failed
+
+    def _make_protocol(self) -> asyncio.BaseProtocol:
+        # In all but name: a class that is compiled cannot derive from one that is not.
+        return cast("asyncio.BaseProtocol", UpstreamConnection(self))
 
     def opened(self, connection: UpstreamConnection) -> None:
         """A connection is up."""

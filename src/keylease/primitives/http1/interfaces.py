@@ -6,35 +6,52 @@ future. A message is parsed and written anew; bytes of a peer's framing never re
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 Headers = list[tuple[bytes, bytes]]
 """Field lines in order; names in lower case."""
 
 
-class RequestHead(msgspec.Struct, gc=False):
+class RequestHead:
     """A request that passed the strict checks, without its body.
 
     Two requests whose heads are the same bytes may share one: nothing but ``notes`` is changed.
     """
 
-    method: str
-    target: bytes
-    """As received: origin form, ``/path?query``."""
-    path: str
-    """Percent-encoded as received, ASCII, begins with ``/``, has no dot segments."""
-    query: str
-    """Without the ``?``."""
-    headers: Headers
-    """Hop-by-hop fields (RFC 9110 section 7.6.1) are already removed, except ``te: trailers``."""
-    keep_alive: bool
-    content_length: int | None
-    """``None`` when the body is chunked or when there is none; see ``has_body``."""
-    has_body: bool
-    notes: object = None
-    """What the ``HandlerFactory`` concluded from this head, for when it gets the same one again."""
+    __slots__ = (
+        "content_length", "has_body", "headers", "keep_alive", "method", "notes", "path", "query",
+        "target",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - everything that a head says, by keyword
+        self,
+        *,
+        method: str,
+        target: bytes,
+        path: str,
+        query: str,
+        headers: Headers,
+        keep_alive: bool,
+        content_length: int | None,
+        has_body: bool,
+    ) -> None:
+        self.method: Final = method
+        self.target: Final = target
+        """As received: origin form, ``/path?query``."""
+        self.path: Final = path
+        """Percent-encoded as received, ASCII, begins with ``/``, has no dot segments."""
+        self.query: Final = query
+        """Without the ``?``."""
+        self.headers: Final = headers
+        """Hop-by-hop fields (RFC 9110 section 7.6.1) are already removed, except
+        ``te: trailers``."""
+        self.keep_alive: Final = keep_alive
+        self.content_length: Final = content_length
+        """``None`` when the body is chunked or when there is none; see ``has_body``."""
+        self.has_body: Final = has_body
+        self.notes: object = None
+        """What the ``HandlerFactory`` concluded from this head, for when it gets the same one
+        again."""
 
     def header(self, name: bytes) -> bytes | None:
         """The only value of a field; ``None`` when absent or when it was sent more than once."""
@@ -47,18 +64,24 @@ class RequestHead(msgspec.Struct, gc=False):
         return found
 
 
-class ResponseHead(msgspec.Struct, gc=False):
+class ResponseHead:
     """An answer's head from an upstream. Interim (1xx) answers are not reported.
 
     Two answers whose heads are the same bytes may share one: nothing but ``notes`` is changed.
     """
 
-    status: int
-    headers: Headers
-    content_length: int | None
-    has_body: bool
-    notes: object = None
-    """What a ``ResponseReceiver`` concluded from this head, for when it gets the same one again."""
+    __slots__ = ("content_length", "has_body", "headers", "notes", "status")
+
+    def __init__(
+        self, *, status: int, headers: Headers, content_length: int | None, has_body: bool
+    ) -> None:
+        self.status: Final = status
+        self.headers: Final = headers
+        self.content_length: Final = content_length
+        self.has_body: Final = has_body
+        self.notes: object = None
+        """What a ``ResponseReceiver`` concluded from this head, for when it gets the same one
+        again."""
 
 
 class Responder(Protocol):
@@ -177,16 +200,20 @@ class ResponseReceiver(Protocol):
         ...
 
 
-class UpstreamFailure(msgspec.Struct, frozen=True):
+class UpstreamFailure:
     """Why an answer did not come, or not to its end."""
 
-    kind: str
-    """``connect``, ``tls``, ``address``, ``pool_full``, ``timeout``, ``reset``, ``protocol``."""
-    sent: bool
-    """Whether any byte of the request may have reached the upstream. Only when this is false may
-    a request that is not idempotent be sent again."""
-    detail: str = ""
-    """For our log; never for a client."""
+    __slots__ = ("detail", "kind", "sent")
+
+    def __init__(self, kind: str, *, sent: bool, detail: str = "") -> None:
+        self.kind: Final = kind
+        """``connect``, ``tls``, ``address``, ``pool_full``, ``timeout``, ``reset``,
+        ``protocol``."""
+        self.sent: Final = sent
+        """Whether any byte of the request may have reached the upstream. Only when this is false
+        may a request that is not idempotent be sent again."""
+        self.detail: Final = detail
+        """For our log; never for a client."""
 
 
 class UpstreamRequest(Protocol):

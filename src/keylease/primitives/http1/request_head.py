@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final
 
 import httptools
-import msgspec
 
 from keylease.errors import (
     ExpectationFailed,
@@ -37,13 +36,18 @@ REMEMBERED_BYTES: Final = 4 * 1024
 """Of one head; a longer one is read anew each time."""
 
 
-class IncomingRequest(msgspec.Struct, gc=False):
+class IncomingRequest:
     """A request's head and what the server side needs beside it."""
 
-    head: RequestHead
-    chunked: bool
-    expects_continue: bool
-    version_1_0: bool
+    __slots__ = ("chunked", "expects_continue", "head", "version_1_0")
+
+    def __init__(
+        self, head: RequestHead, *, chunked: bool, expects_continue: bool, version_1_0: bool
+    ) -> None:
+        self.head: Final = head
+        self.chunked: Final = chunked
+        self.expects_continue: Final = expects_continue
+        self.version_1_0: Final = version_1_0
 
 
 class RequestHeads:
@@ -97,17 +101,21 @@ def parse_request_head(raw: bytes, limits: ServerLimits) -> IncomingRequest:
         raise RequestTooLarge("The request's body is too large.")
     _check_host(fields.get(b"host"), version_1_0=version_1_0)
     head = RequestHead(
-        method,
-        target,
-        address[1].decode("ascii"),
-        address[2].decode("ascii") if address[2] else "",
-        fields.headers(),
-        not version_1_0 and b"close" not in fields.tokens,
-        length,
-        chunked or bool(length),
+        method=method,
+        target=target,
+        path=address[1].decode("ascii"),
+        query=address[2].decode("ascii") if address[2] else "",
+        headers=fields.headers(),
+        keep_alive=not version_1_0 and b"close" not in fields.tokens,
+        content_length=length,
+        has_body=chunked or bool(length),
     )
-    expects_continue = not version_1_0 and _expects_continue(fields.get(b"expect"))
-    return IncomingRequest(head, chunked, expects_continue, version_1_0)
+    return IncomingRequest(
+        head,
+        chunked=chunked,
+        expects_continue=not version_1_0 and _expects_continue(fields.get(b"expect")),
+        version_1_0=version_1_0,
+    )
 
 
 def _read_with_llhttp(raw: bytes, target: bytes) -> Fields:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 import httptools
-import msgspec
 
 from keylease.errors import UpstreamBroken
 from keylease.primitives.http1.fields import Ambiguous, Fields
@@ -25,13 +24,16 @@ REMEMBERED_BYTES: Final = 4 * 1024
 """Of one head; a longer one is read anew each time."""
 
 
-class IncomingResponse(msgspec.Struct, gc=False):
+class IncomingResponse:
     """An answer's head and what the client side needs beside it."""
 
-    head: ResponseHead
-    chunked: bool
-    closes: bool
-    """The connection ends with this answer."""
+    __slots__ = ("chunked", "closes", "head")
+
+    def __init__(self, head: ResponseHead, *, chunked: bool, closes: bool) -> None:
+        self.head: Final = head
+        self.chunked: Final = chunked
+        self.closes: Final = closes
+        """The connection ends with this answer."""
 
 
 class ResponseHeads:
@@ -86,7 +88,12 @@ def parse_response_head(raw: bytes, *, to_head: bool, header_count: int) -> Inco
         raise UpstreamBroken("The upstream's answer is ambiguous. HTTP/1.0 is never chunked.")
     bodiless = to_head or status < _FIRST_FINAL or status in _BODILESS
     return IncomingResponse(
-        ResponseHead(status, fields.headers(), length, not bodiless and length != 0),
-        chunked and not bodiless,
-        version_1_0 or b"close" in fields.tokens,
+        ResponseHead(
+            status=status,
+            headers=fields.headers(),
+            content_length=length,
+            has_body=not bodiless and length != 0,
+        ),
+        chunked=chunked and not bodiless,
+        closes=version_1_0 or b"close" in fields.tokens,
     )

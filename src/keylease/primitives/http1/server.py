@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from keylease.primitives.clock import Clock, SystemClock
 from keylease.primitives.http1.connections import Connections
@@ -66,8 +67,9 @@ class Http1Server:
             )
         self._listeners.append(server)
 
-    def _make_protocol(self) -> ServerProtocol:
-        return ServerProtocol(self.connections)
+    def _make_protocol(self) -> asyncio.BaseProtocol:
+        # In all but name: a class that is compiled cannot derive from one that is not.
+        return cast("asyncio.BaseProtocol", ServerProtocol(self.connections))
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let answers finish for so long, then cut what is left.

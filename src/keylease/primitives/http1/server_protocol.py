@@ -41,7 +41,7 @@ DISCARDED_BYTES: Final = 64 * 1024
 """The rest of an answered request's body is read and dropped up to here, to keep the connection."""
 
 
-class ServerProtocol(asyncio.Protocol):
+class ServerProtocol:
     """Reads requests, calls handlers, writes answers."""
 
     __slots__ = (
@@ -75,8 +75,6 @@ class ServerProtocol(asyncio.Protocol):
         self._shared = shared
         self._limits = shared.limits
         self._sweeper = shared.sweeper
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until it is made
-        self._outlet: Outlet = cast("Outlet", None)
         self.peer = ""
         self.deadline = NEVER
         self._pending: bytes | bytearray = b""
@@ -103,7 +101,7 @@ class ServerProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected (and TLS is up)."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport: asyncio.Transport = cast("asyncio.Transport", transport)
         self._outlet = Outlet(self._shared.outbox, self._transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"

@@ -59,7 +59,7 @@ class Home(Protocol):
         ...
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """Carries one call at a time."""
 
     __slots__ = (
@@ -83,8 +83,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._home = home
         self._limits = home.limits
         self._sweeper = home.sweeper
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)  # until it is made
-        self._outlet: Outlet = cast("Outlet", None)
         self.deadline = NEVER
         self._call: Call | None = None
         self._reader: BodyReader | None = None
@@ -134,7 +132,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up; only now may anything be written."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport: asyncio.Transport = cast("asyncio.Transport", transport)
         self._outlet = Outlet(self._home.outbox, self._transport)
         self._home.opened(self)
 

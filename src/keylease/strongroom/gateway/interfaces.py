@@ -54,13 +54,13 @@ class Demand(msgspec.Struct, frozen=True):
     amount: int
 
 
-class Hold:
+class Hold(Protocol):
     """What was set aside for one call. Settle it exactly once."""
 
-    __slots__ = ("demands",)
-
-    def __init__(self, demands: tuple[Demand, ...]) -> None:
-        self.demands = demands
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """What it was set aside for."""
+        ...
 
 
 class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote
 
-import msgspec
-
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import RequestMalformed
 from keylease.strongroom.catalogue import WireFormat
@@ -19,12 +17,15 @@ _QUERY_VALUE: Final = frozenset(
 )
 
 
-class Choice(msgspec.Struct, frozen=True, gc=False):
+class Choice:
     """What was asked for, and what the policy says to it."""
 
-    decision: Decision
-    model: str
-    """As the caller named it; empty where no model is named."""
+    __slots__ = ("decision", "model")
+
+    def __init__(self, decision: Decision, model: str) -> None:
+        self.decision: Final = decision
+        self.model: Final = model
+        """As the caller named it; empty where no model is named."""
 
 
 def choose(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
 
 from keylease.strongroom.gateway.call.accounting import Account
 from keylease.strongroom.gateway.call.bodies import FormBody, JsonBody
 from keylease.strongroom.gateway.providers.interfaces import BodyKind, Operation, Surface
 
 
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
+class Outgoing:
     """A request's body as it leaves."""
 
-    body: bytes | None
-    """``None``: it follows piece by piece."""
-    strip_usage: bool = False
-    """The stream was asked for a usage chunk that the caller did not ask for."""
+    __slots__ = ("body", "strip_usage")
+
+    def __init__(self, body: bytes | None, *, strip_usage: bool = False) -> None:
+        self.body: Final = body
+        """``None``: it follows piece by piece."""
+        self.strip_usage: Final = strip_usage
+        """The stream was asked for a usage chunk that the caller did not ask for."""
 
 
 def render(
@@ -32,7 +35,7 @@ def render(
     if operation.batch:
         return Outgoing(body.with_models({account.model: account.upstream_model}))
     asks = body.streamed and operation.name in surface.ask_for_usage and not body.asks_for_usage
-    return Outgoing(body.rewritten(model=renamed, include_usage=asks), asks)
+    return Outgoing(body.rewritten(model=renamed, include_usage=asks), strip_usage=asks)
 
 
 def target_of(prefix: str, operation: Operation, object_id: str, query: str) -> bytes:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import (
     BudgetPeriod,
@@ -79,13 +77,16 @@ class ResolvedTarget:
         self.weight = target.weight
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound:
     """A limit that a call draws from."""
 
-    key: LimitKey
-    capacity: int
-    one: Demand | None = None
-    """What every call draws where requests are counted; otherwise it depends on the call."""
+    __slots__ = ("capacity", "key", "one")
+
+    def __init__(self, key: LimitKey, capacity: int, one: Demand | None = None) -> None:
+        self.key: Final = key
+        self.capacity: Final = capacity
+        self.one: Final = one
+        """What every call draws where requests are counted; otherwise it depends on the call."""
 
 
 _WINDOWS: Final = {

@@ -23,7 +23,8 @@ from keylease.strongroom.gateway.metering.reservations import (
 )
 from keylease.strongroom.gateway.metering.sse import DataSink, SseEvent, SseSplitter
 from keylease.strongroom.gateway.metering.stream_filter import StreamFilter
-from keylease.strongroom.gateway.metering.usage import WireUsage, merged, usage_of
+from keylease.strongroom.gateway.metering.usage import merged, usage_of
+from keylease.strongroom.gateway.metering.wire import Answer, Event, LooseAnswer, WireUsage
 
 __all__ = [
     "MeteredAnswer",
@@ -40,18 +41,29 @@ HELD: Final = 256 * 1024
 _LONGEST_NAME: Final = 256
 
 
-class MeteredAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class MeteredAnswer:
     """What an answer said about itself."""
 
-    usage: Usage | None = None
-    """``None`` when the provider's numbers did not arrive or could not be read."""
-    partial: Usage | None = None
-    """What had arrived of the numbers when a stream broke off; the output is not final."""
-    response_model: str = ""
-    object_id: str = ""
-    """The identifier of what was created: ``chatcmpl-...``, ``resp_...``, ``file-...``."""
-    complete: bool = False
-    """The answer came to its own end; false for a stream that was cut off."""
+    __slots__ = ("complete", "object_id", "partial", "response_model", "usage")
+
+    def __init__(
+        self,
+        *,
+        usage: Usage | None = None,
+        partial: Usage | None = None,
+        response_model: str = "",
+        object_id: str = "",
+        complete: bool = False,
+    ) -> None:
+        self.usage: Final = usage
+        """``None`` when the provider's numbers did not arrive or could not be read."""
+        self.partial: Final = partial
+        """What had arrived of the numbers when a stream broke off; the output is not final."""
+        self.response_model: Final = response_model
+        self.object_id: Final = object_id
+        """The identifier of what was created: ``chatcmpl-...``, ``resp_...``, ``file-...``."""
+        self.complete: Final = complete
+        """The answer came to its own end; false for a stream that was cut off."""
 
 
 class UsageMeter(Protocol):
@@ -77,39 +89,11 @@ _WITHOUT_USAGE: Final = frozenset({"count_tokens", "moderations"})
 """Their answers speak of tokens that nobody is charged for."""
 
 
-# --- what is decoded -----------------------------------------------------------------------
+# --- decoding ------------------------------------------------------------------------------
 
-
-class _Answer(msgspec.Struct, gc=False):
-    """A whole answer, or the object inside an event that stands for one."""
-
-    id: str = ""
-    model: str = ""
-    usage: WireUsage | None = None
-
-
-class _LooseAnswer(msgspec.Struct, gc=False):
-    """The same when a member has an unexpected type: each is then decoded by itself."""
-
-    id: msgspec.Raw = msgspec.Raw(b"null")
-    model: msgspec.Raw = msgspec.Raw(b"null")
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Event(msgspec.Struct, gc=False):
-    """The data of one event of any of the streams."""
-
-    type: str = ""
-    id: str = ""
-    model: str = ""
-    usage: WireUsage | None = None
-    response: _Answer | None = None
-    message: _Answer | None = None
-
-
-_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
-_decode_loose: Final = msgspec.json.Decoder(_LooseAnswer).decode
-_decode_event: Final = msgspec.json.Decoder(_Event).decode
+_decode_answer: Final = msgspec.json.Decoder(Answer).decode
+_decode_loose: Final = msgspec.json.Decoder(LooseAnswer).decode
+_decode_event: Final = msgspec.json.Decoder(Event).decode
 _decode_usage: Final = msgspec.json.Decoder(WireUsage).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -136,8 +120,8 @@ def _text_or_empty(raw: bytes) -> str:
         return ""
 
 
-def _picked(found: dict[tuple[str, ...], bytes], *prefix: str) -> _Answer:
-    return _Answer(
+def _picked(found: dict[tuple[str, ...], bytes], *prefix: str) -> Answer:
+    return Answer(
         id=_text_or_empty(found.get((*prefix, "id"), b"")),
         model=_text_or_empty(found.get((*prefix, "model"), b"")),
         usage=_usage_or_none(found.get((*prefix, "usage"), b"")),
@@ -183,7 +167,7 @@ class _BodyMeter:
         )
 
     @staticmethod
-    def _decode(body: bytes) -> _Answer:
+    def _decode(body: bytes) -> Answer:
         try:
             return _decode_answer(body)
         except _UNDECODABLE:
@@ -191,8 +175,8 @@ class _BodyMeter:
         try:
             loose = _decode_loose(body)
         except _UNDECODABLE:
-            return _Answer()
-        return _Answer(
+            return Answer()
+        return Answer(
             id=_text_or_empty(bytes(loose.id)),
             model=_text_or_empty(bytes(loose.model)),
             usage=_usage_or_none(bytes(loose.usage)),
@@ -262,7 +246,7 @@ class _StreamMeter:
         if isinstance(event.sink, JsonMembers):
             self._note(_event_of(event.sink))
 
-    def _note(self, event: _Event) -> None:
+    def _note(self, event: Event) -> None:
         for part in (event, event.response, event.message):
             if part is None:
                 continue
@@ -313,9 +297,9 @@ def _new_members() -> DataSink:
     return JsonMembers(_EVENT_MEMBERS)
 
 
-def _event_of(members: JsonMembers) -> _Event:
+def _event_of(members: JsonMembers) -> Event:
     top = _picked(members.found)
-    return _Event(
+    return Event(
         type=_text_or_empty(members.found.get(("type",), b"")),
         id=top.id,
         model=top.model,

@@ -15,8 +15,6 @@ import re
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
 IMAGE_TOKENS: Final = 50_000
 """OpenAI's gpt-4o-mini counts 2,833 + 5,667 for each of at most 8 tiles of a high-detail image:
 48,169, the most of any model. Anthropic's models count under 5,000."""
@@ -63,11 +61,14 @@ _LONG_RUN: Final = 4096
 """Bytes of base64 from which an image is taken for what it is."""
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+class Reservation:
     """An upper bound of what a call will use, before it is sent."""
 
-    input_tokens: int
-    output_tokens: int
+    __slots__ = ("input_tokens", "output_tokens")
+
+    def __init__(self, *, input_tokens: int, output_tokens: int) -> None:
+        self.input_tokens: Final = input_tokens
+        self.output_tokens: Final = output_tokens
 
     @property
     def tokens(self) -> int:

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from keylease.strongroom.catalogue import WireFormat
+from keylease.strongroom.gateway.metering.wire import StreamChunk
 
 MAXIMUM_HELD: Final = 16 * 1024
 """Bytes; the extra event has about 400. A longer one is something else and passes."""
@@ -25,12 +26,7 @@ _FILLED_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}[^\]\s]'
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[msgspec.Raw] | None = None
-    usage: dict[str, msgspec.Raw] | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Chunk).decode
+_decode: Final = msgspec.json.Decoder(StreamChunk).decode
 
 
 class StreamFilter:

@@ -14,43 +14,10 @@ import msgspec
 
 from keylease.contracts.call_records import Usage
 from keylease.strongroom.catalogue import WireFormat
+from keylease.strongroom.gateway.metering.wire import Details, WireUsage
 
 MAXIMUM_TOKENS: Final = 10**10
 """No single call uses more; a larger number is an error of whoever wrote it."""
-
-
-class _CacheCreation(msgspec.Struct, gc=False):
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    thinking_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct, gc=False):
-    """The members of every provider's usage object that we read."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: int | None = None
-    """DeepSeek's name for cached tokens."""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-    input_token_details: _Details | None = None
-    """So spelt in transcriptions."""
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
 
 
 def usage_of(wire: WireUsage | None, wire_format: WireFormat) -> Usage | None:
@@ -79,7 +46,7 @@ def _parts(one: int, two: int, whole: int) -> bool:
     return one >= 0 and two >= 0 and one + two <= whole
 
 
-_NO_DETAILS: Final = _Details()
+_NO_DETAILS: Final = Details()
 
 
 def _openai(wire: WireUsage) -> Usage | None:

@@ -37,10 +37,10 @@ class _Slice:
         self.last_drawn = now
 
 
-class SliceHold(Hold):
+class SliceHold:
     """A hold that knows its slices, and in which report interval it was made."""
 
-    __slots__ = ("epoch", "low", "parts", "settled")
+    __slots__ = ("demands", "epoch", "low", "parts", "settled")
 
     def __init__(self, demands: tuple[Demand, ...], parts: list[_Slice], epoch: int) -> None:
         self.demands = demands

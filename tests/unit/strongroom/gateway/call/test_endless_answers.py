@@ -8,21 +8,23 @@ import pytest
 from tests.support.call_rig import CallRig
 from tests.support.eventually import eventually
 
-from keylease.strongroom.gateway.call import attempt
+from keylease.strongroom.gateway.call.attempt import HELD_AT_MOST
 from keylease.strongroom.gateway.call.objects import StreamedNames
 
 EVENT = b"data: " + json.dumps({"type": "response.created", "response": {"id": "resp_1"}}).encode()
 
 
-async def test_an_answer_that_is_held_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "HELD_AT_MOST", 100_000)
+async def test_an_answer_that_is_held_has_an_end() -> None:
     rig = CallRig()
     call = rig.send("POST", "/v1/responses", {"model": "gpt-4o-mini", "input": "hi"})
     await eventually(lambda: bool(rig.calls))
     rig.upstream.head()
-    for _ in range(20):
-        rig.upstream.receiver.data_received(b" " * 10_000)
-    assert rig.upstream.cancelled
+    piece = b" " * (1024 * 1024)  # one and the same, so that all of it takes no more memory
+    for _ in range(HELD_AT_MOST // len(piece)):
+        rig.upstream.receiver.data_received(piece)
+    at_the_end = rig.upstream.cancelled
+    rig.upstream.receiver.data_received(b" ")
+    assert (at_the_end, rig.upstream.cancelled) == (False, True)
     assert (call.status, call.code) == (502, "upstream_broken")
     assert call.headers["x-should-retry"] == "false"
     [record] = rig.link.records
