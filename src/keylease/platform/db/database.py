@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +60,8 @@ class Database:
         """Opens nothing yet."""
         parsed = database_url(url)
         self._clock = clock
+        self.before_recording: Callable[[str], None] | None = None
+        """Raises for an organization whose audit log cannot be written: its changes fail then."""
         self.is_sqlite: Final = parsed.get_backend_name() == "sqlite"
         self._writers: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
         self.engine: Final = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
@@ -78,7 +80,12 @@ class Database:
                 async with connection.begin():
                     if self.is_sqlite:
                         await connection.execute(text("BEGIN IMMEDIATE"))
-                    transaction = Transaction(connection, caller or platform_itself(), self._clock)
+                    transaction = Transaction(
+                        connection,
+                        caller or platform_itself(),
+                        self._clock,
+                        before_recording=self.before_recording,
+                    )
                     yield transaction
         transaction.committed()
 

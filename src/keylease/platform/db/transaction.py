@@ -32,12 +32,20 @@ Row: TypeAlias = RowMapping
 class Transaction:
     """One unit of work. Made by ``Database.transaction``; ends with its ``async with`` block."""
 
-    def __init__(self, connection: AsyncConnection, caller: Caller, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        caller: Caller,
+        clock: Clock,
+        *,
+        before_recording: Callable[[str], None] | None = None,
+    ) -> None:
         self.connection = connection
         self.caller = caller
         self.now = clock.now()
         """One time for everything the transaction does; microseconds UTC."""
         self._clock = clock
+        self._before_recording = before_recording
         self._after_commit: list[Callable[[], None]] = []
 
     def new_id(self) -> str:
@@ -70,8 +78,10 @@ class Transaction:
         """Write the audit entry of what is done here; ``subject`` is what it was done to.
 
         Opaque identifiers only: no name, no address, no secret. Raises ``SecretMisused`` when a
-        text looks like a secret.
+        text looks like a secret, and ``AuditLogUnavailable`` when the log cannot be written.
         """
+        if self._before_recording is not None:
+            self._before_recording(organization_id or self.caller.organization_id)
         entry = AuditEntry(
             id=self.new_id(),
             sequence=0,  # the log gives it its place

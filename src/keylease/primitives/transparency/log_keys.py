@@ -4,6 +4,7 @@
     <origin>
     <size>
     <root hash at that size, base64>
+    <the old key, as a vkey>
     <the new key, as a vkey>
 
 is a note that both keys sign: the old one to hand over, the new one to show that somebody holds it.
@@ -34,7 +35,7 @@ from keylease.primitives.transparency.notes import (
 )
 
 _TITLE: Final = "keylease/audit-key-rotation/v1"
-_LINES: Final = 5
+_LINES: Final = 6
 
 
 class KeyPeriod(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ class KeyChain(msgspec.Struct, frozen=True):
 
 def sign_rotation(head: TreeHead, *, old: NoteSigner, new: NoteSigner) -> bytes:
     """The note by which ``old`` hands over to ``new`` at the log's present head."""
-    text = _text(head, new.public)
+    text = _text(head, old.public, new.public)
     return UnverifiedNote(text, (old.sign(text), new.sign(text))).encode()
 
 
@@ -135,30 +136,37 @@ def join_notes(notes: Iterable[bytes]) -> bytes:
     return b"".join(b"%d\n%s" % (len(note), note) for note in notes)
 
 
+def key_before(note: bytes, key: NoteKey) -> NoteKey | None:
+    """The key that handed over to ``key`` by this rotation, as ``key`` itself has signed it."""
+    try:
+        _, old, new = _parse(open_note(note, [key]).text)
+    except NoteInvalid:
+        return None
+    return old if new == key else None
+
+
 def _open_rotation(note: bytes, trusted: list[NoteKey]) -> Rotation | None:
     try:
         opened = open_note(note, trusted)
     except NoteInvalid:
         return None  # of a key from before the pinned one, or of nobody: it grants nothing
-    head, new = _parse(opened.text)
-    if new.name != head.origin or new.kind is not KeyKind.LOG:
+    head, old, new = _parse(opened.text)
+    if not (new.name == old.name == head.origin and new.kind is old.kind is KeyKind.LOG):
         raise NoteInvalid("A rotation names a key that is not of the same log.")
     open_note(note, [new])  # the new key has to accept, or somebody could be given a key not theirs
-    old = [found.key for found in opened.verified if found.key != new]
-    if not old:
+    if old not in [found.key for found in opened.verified]:
         return None  # a reader who pinned the new key only
-    if old[0].name != head.origin:
-        raise NoteInvalid("A rotation is signed by a key of another log.")
-    return Rotation(head, old[0], new)
+    return Rotation(head, old, new)
 
 
-def _text(head: TreeHead, new: NoteKey) -> str:
+def _text(head: TreeHead, old: NoteKey, new: NoteKey) -> str:
     root = base64.b64encode(head.root).decode()
-    return f"{_TITLE}\n{head.origin}\n{head.size}\n{root}\n{new}\n"
+    return f"{_TITLE}\n{head.origin}\n{head.size}\n{root}\n{old}\n{new}\n"
 
 
-def _parse(text: str) -> tuple[TreeHead, NoteKey]:
+def _parse(text: str) -> tuple[TreeHead, NoteKey, NoteKey]:
     lines = text.split("\n")
     if len(lines) != _LINES + 1 or lines[0] != _TITLE:
         raise NoteInvalid("A note among the rotated keys is not a rotation.")
-    return TreeHead.parse("\n".join(lines[1:4]) + "\n"), NoteKey.parse(lines[4])
+    head = TreeHead.parse("\n".join(lines[1:4]) + "\n")
+    return head, NoteKey.parse(lines[4]), NoteKey.parse(lines[5])

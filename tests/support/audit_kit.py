@@ -1,0 +1,71 @@
+"""An audit log with a database, and what tests of it need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from tests.support.manual_clock import ManualClock
+
+from keylease.contracts.audit import AuditAction, LoggedEntry
+from keylease.contracts.principals import Principal, PrincipalKind
+from keylease.platform.audit.log_files import LogFiles
+from keylease.platform.audit.sequencer import Sequencer
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database
+from keylease.primitives.transparency.notes import NoteKey
+from keylease.primitives.transparency.verifier import Report, Trust, verify_log
+
+ORG = "018f0000-0000-7000-8000-0000000000aa"
+OTHER_ORG = "018f0000-0000-7000-8000-0000000000bb"
+ADA = Principal(kind=PrincipalKind.USER, id="018f0000-0000-7000-8000-000000000001")
+
+
+class Rig:
+    """A sequencer and its files."""
+
+    def __init__(self, database: Database, directory: Path, clock: ManualClock) -> None:
+        self.database = database
+        self.directory = directory
+        self.clock = clock
+        self.files = LogFiles(directory)
+        self.sequencer = Sequencer(database, self.files, clock=clock)
+
+    def restarted(self) -> Rig:
+        """The same, as a new process would open it."""
+        return Rig(self.database, self.directory, self.clock)
+
+    def size(self, organization_id: str = ORG) -> int:
+        found = self.files.checkpoint(organization_id)
+        return found[0].size if found else 0
+
+    def verify(
+        self, *, key: NoteKey | None = None, organization_id: str = ORG, **trust: tuple[bytes, ...]
+    ) -> Report:
+        """Check the log offline; raises ``LogFaulty``."""
+        pinned = key or self.files.keys(organization_id)[0]
+        return verify_log(
+            self.files.reader(organization_id),
+            Trust(log_keys=(pinned,), **trust),  # type: ignore[arg-type]  # `outside` only
+        )
+
+
+def logged(rig: Rig, organization_id: str = ORG) -> list[LoggedEntry]:
+    """Every entry of a log."""
+    size = rig.size(organization_id)
+    raw = rig.files.reader(organization_id).entries(0, size, size=size)
+    return [msgspec.json.decode(entry, type=LoggedEntry) for entry in raw]
+
+
+async def record(
+    database: Database,
+    subject: str,
+    *,
+    action: AuditAction = AuditAction.POLICY_LOADED,
+    organization_id: str = ORG,
+    **named: str,
+) -> None:
+    """Commit a change that has one entry."""
+    caller = Caller(principal=ADA, organization_id=organization_id)
+    async with database.transaction(caller) as tx:
+        await tx.record(action, subject, reason=named.pop("reason", ""), details=named)
