@@ -165,6 +165,10 @@ class CheckpointOffer(msgspec.Struct, frozen=True, kw_only=True):
     """The size from which ``proof`` leads: what the gateway witnessed last."""
     proof: tuple[bytes, ...] = ()
     """Consistency proof (RFC 6962 section 2.1.2); empty from size 0."""
+    log_key: str = ""
+    """The log's verifier key (C2SP signed-note); a witness pins it the first time."""
+    rotations: tuple[bytes, ...] = ()
+    """Notes by which the log's earlier keys hand over to the present one."""
 
 
 class PollAnswer(msgspec.Struct, frozen=True, kw_only=True):
