@@ -6,6 +6,7 @@ function in the module that owns the work:
 
     gateway      gateway.coordinator.main(options, posture=, owner_uid=)
     worker       gateway.worker.main(channel_fd=, listen_fds=)
+    enroll       registers the gateway with its platform
     secret-*     secret_commands.main(command, arguments)
     handover     puts the values of env:// references into a descriptor, then becomes a command
     signing-key  writes lease signing keys for a store that the gateway cannot write to
@@ -92,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     signing_key.add_argument("--rotate", action="store_true")
     signing_key.set_defaults(run=_signing_key)
 
+    enroll = commands.add_parser("enroll", allow_abbrev=False, add_help=False)
+    enroll.set_defaults(run=_enroll)
+
     for name in SECRET_COMMANDS:
         secret = commands.add_parser(name, allow_abbrev=False, add_help=False)
         secret.set_defaults(run=_secret, name=name)
@@ -137,6 +141,12 @@ def _secret(options: argparse.Namespace, rest: list[str]) -> int:
     from keylease.strongroom.startup import run_secret  # noqa: PLC0415 - after the checks
 
     return run_secret(options.name, rest)
+
+
+def _enroll(_: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import run_enroll  # noqa: PLC0415 - after the checks
+
+    return run_enroll(rest)
 
 
 def _handover(options: argparse.Namespace, rest: list[str]) -> int:

@@ -120,6 +120,28 @@ class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     otlp_allow_private_address: bool = False
 
 
+class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform that this gateway takes its policy from, and pushes its records to."""
+
+    url: str
+    """Origin. https, or http on loopback."""
+    policy_key: str = ""
+    """Fingerprint of the key that bundles must be signed with; empty means the one that stood in
+    the enrolment code."""
+    ca_file: str = ""
+    """Certificate authorities of the platform; empty means the public ones."""
+    maximum_bundle_age_seconds: float = 86_400.0
+    """For so long a bundle is served after it was issued, whatever it says itself."""
+
+
+class StaticKeyUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients get that send an API key in the place of a lease."""
+
+    purpose: Purpose
+    """``eval`` or ``development``."""
+    environment: str
+
+
 class GatewayConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of gateway.toml."""
 
@@ -137,7 +159,9 @@ class GatewayConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     upstream_ca_file: str = ""
     policy_file: str = ""
     """Absolute path of the local policy file; empty when a platform is configured."""
-    platform: str = ""
+    platform: PlatformSettings | None = None
+    static_keys: StaticKeyUse | None = None
+    """``None``: an API key is exchanged at /oauth/token, and is nothing anywhere else."""
     signing_key: str = "sealed://keylease-lease-signing-key"
     """Reference to the lease signing keys of the group."""
     maximum_lease_seconds: int = 900

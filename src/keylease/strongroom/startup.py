@@ -131,6 +131,22 @@ def run_secret(name: str, arguments: list[str]) -> int:
     return status
 
 
+def run_enroll(arguments: list[str]) -> int:
+    """Register this gateway with the platform that gateway.toml names."""
+    harden()
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--gateway-file", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    places, _ = parser.parse_known_args(arguments)
+    _confine_secret_command(places.gateway_file, places.data_dir)
+    from keylease.strongroom.link import enroll_command  # noqa: PLC0415 - hardened first
+
+    status = enroll_command.main(arguments)
+    if os.geteuid() == 0:
+        _give_to_owner(places.data_dir / "strongroom", places.gateway_file.parent)
+    return status
+
+
 def run_handover(
     gateway_file: Path, policy_file: Path, command: Sequence[str], keep: Sequence[str]
 ) -> int:
@@ -144,12 +160,14 @@ def run_handover(
     from keylease.strongroom.config_files.policy_file import load_policy  # noqa: PLC0415 - as above
     from keylease.strongroom.stores import env, registry  # noqa: PLC0415 - as above
 
-    bundle = load_policy(policy_file, organization_id=NO_ORGANIZATION, version=1, now=0)
-    references = tuple(credential.reference for credential in bundle.credentials)
-    names = (
-        *env_names(references),
-        *registry.environment_names(load_gateway(gateway_file).stores),
-    )
+    configuration = load_gateway(gateway_file)
+    if configuration.platform is None:
+        bundle = load_policy(policy_file, organization_id=NO_ORGANIZATION, version=1, now=0)
+        references = tuple(credential.reference for credential in bundle.credentials)
+    else:
+        # What a platform will name is not known here; what the owner bound by name is.
+        references = tuple(b.reference for b in configuration.bindings if "*" not in b.reference)
+    names = (*env_names(references), *registry.environment_names(configuration.stores))
     descriptor = env.handover(names)
     for feeder in threading.enumerate():
         # Where there are no memory files a thread feeds a pipe. It must be done before this
@@ -286,7 +304,11 @@ def _give_to_owner(strongroom: Path, config_directory: Path) -> None:
     if not strongroom.is_dir():
         return
     owner = strongroom.stat().st_uid
-    for path in (*strongroom.iterdir(), default_key_file(config_directory)):
+    for path in (
+        *strongroom.iterdir(),
+        *(strongroom / "platform").glob("*"),
+        default_key_file(config_directory),
+    ):
         if path.exists() and path.lstat().st_uid != owner:
             os.chown(path, owner, owner, follow_symlinks=False)
 

@@ -8,7 +8,6 @@ Limits: 1 MiB; files that it names are not opened here.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -24,6 +23,8 @@ from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import SCHEMES, Reference
 from keylease.errors import Diagnostic, GatewayFileInvalid, ReferenceInvalid
 from keylease.strongroom.catalogue import CATALOGUE
+from keylease.strongroom.config_files import kinds
+from keylease.strongroom.config_files.platform_table import read_platform
 from keylease.strongroom.config_files.positions import Position
 from keylease.strongroom.config_files.reader import Document, Table, did_you_mean, quoted
 from keylease.strongroom.config_files.values import (
@@ -38,7 +39,9 @@ from keylease.strongroom.configuration import (
     Binding,
     GatewayConfiguration,
     Origin,
+    PlatformSettings,
     SpoolSettings,
+    StaticKeyUse,
     StoreSettings,
     TrustedIssuer,
     WireLimits,
@@ -49,7 +52,16 @@ _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REFERENCE_PATTERN: Final = re.compile(r"[a-z-]+://[^\x00-\x20\x7f]{1,1000}")
 _SCHEMES_WITH_FIELD: Final = frozenset({"vault", "aws-sm"})
 _DEFAULTS: Final = GatewayConfiguration(path="")
-_DAY: Final = 86_400
+_TABLES: Final = (
+    "gateway",
+    "platform",
+    "static_keys",
+    "binding",
+    "trusted_issuer",
+    "stores",
+    "limits",
+    "spool",
+)
 
 
 class VaultAuth(StrEnum):
@@ -79,10 +91,11 @@ def read_gateway(path: Path) -> LoadedGateway:
     """As ``load_gateway``, with the warnings and places."""
     path = path.absolute()
     document = Document(path, GatewayFileInvalid)
-    root = document.root(("gateway", "binding", "trusted_issuer", "stores", "limits", "spool"))
+    root = document.root(_TABLES)
     gateway = root.table("gateway")
     listen = _listen(gateway)
     certificate, key = _tls(gateway, path)
+    platform = read_platform(root, gateway, path)
     bindings = tuple(
         _binding(table, number) for number, table in enumerate(root.tables("binding"), start=1)
     )
@@ -95,9 +108,10 @@ def read_gateway(path: Path) -> LoadedGateway:
         workers=gateway.integer("workers", _DEFAULTS.workers, minimum=1, maximum=64),
         tls_certificate_file=certificate,
         tls_key_file=key,
-        upstream_ca_file=_file(gateway, "upstream_ca", path),
-        policy_file=_file(gateway, "policy", path) or str(path.parent / "keylease.toml"),
-        platform=_platform(gateway),
+        upstream_ca_file=kinds.file(gateway, "upstream_ca", path),
+        policy_file=_policy_file(gateway, path, platform),
+        platform=platform,
+        static_keys=_static_keys(root),
         signing_key=_signing_key(gateway),
         maximum_lease_seconds=_whole_seconds(gateway, "maximum_lease"),
         bindings=bindings,
@@ -146,7 +160,7 @@ def _metrics(gateway: Table, listen: tuple[Address, ...]) -> Address | None:
         return None
     expected = '"127.0.0.1:4142", or false for none'
     metrics = gateway.parsed("metrics", str, parse_address, _DEFAULTS.metrics, expected=expected)
-    if metrics is not None and not _is_loopback(metrics.host):
+    if metrics is not None and not kinds.is_loopback(metrics.host):
         gateway.report(
             "metrics",
             "metrics must be an address of this machine: the numbers are not protected.",
@@ -158,23 +172,43 @@ def _metrics(gateway: Table, listen: tuple[Address, ...]) -> Address | None:
 
 
 def _tls(gateway: Table, path: Path) -> tuple[str, str]:
-    certificate = _file(gateway, "tls_certificate", path)
-    key = _file(gateway, "tls_key", path)
+    certificate = kinds.file(gateway, "tls_certificate", path)
+    key = kinds.file(gateway, "tls_key", path)
     if bool(certificate) != bool(key):
         given, missing = ("tls_certificate", "tls_key")[:: 1 if certificate else -1]
         gateway.report(given, f"{given} is given without {missing}.", f'Write: {missing} = "..."')
     return certificate, key
 
 
-def _platform(gateway: Table) -> str:
-    platform = gateway.text("platform")
-    if platform:
+def _policy_file(gateway: Table, path: Path, platform: PlatformSettings | None) -> str:
+    given = kinds.file(gateway, "policy", path)
+    if platform is None:
+        return given or str(path.parent / "keylease.toml")
+    if given:
         gateway.report(
-            "platform",
-            "This version of the gateway takes its policy from a local file only.",
-            "Take the line out.",
+            "policy",
+            "A gateway takes its policy from a file or from a platform, not from both.",
+            "Take out policy, or [platform].",
         )
-    return platform
+    return ""
+
+
+def _static_keys(root: Table) -> StaticKeyUse | None:
+    table = root.table("static_keys")
+    if not table.values:
+        return None
+    purpose = table.choice("purpose", Purpose, Purpose.DEVELOPMENT)
+    if purpose is Purpose.PRODUCTION:
+        table.report(
+            "purpose",
+            "An API key in the place of a lease is for eval or development only.",
+            'Write: purpose = "eval"',
+        )
+    environment = table.text("environment", required=True, expected='"local"')
+    if environment and ("*" in environment or not is_pattern(environment)):
+        table.report("environment", "environment is one plain name, such as local.")
+    table.finish()
+    return StaticKeyUse(purpose=purpose, environment=environment)
 
 
 def _signing_key(gateway: Table) -> str:
@@ -297,7 +331,7 @@ def _catalogue_origins(table: Table, provider: str) -> tuple[Origin, ...]:
 
 def _warn_of_plain_http(table: Table, listed: tuple[Origin, ...]) -> None:
     for origin in listed:
-        if origin.scheme == "http" and not _is_loopback(origin.host):
+        if origin.scheme == "http" and not kinds.is_loopback(origin.host):
             table.warn(
                 "hosts",
                 f"The key goes to {quoted(origin.host)} without TLS; whoever is on the way can "
@@ -319,15 +353,15 @@ def _issuers(root: Table, path: Path) -> tuple[TrustedIssuer, ...]:
     found: list[TrustedIssuer] = []
     for table in root.tables("trusted_issuer"):
         private = table.boolean("allow_private_address", default=False)
-        issuer = _url(table, "issuer", http=private, required=True)
+        issuer = kinds.url(table, "issuer", http=private, required=True)
         if issuer and issuer in [other.issuer for other in found]:
             table.report("issuer", f"The issuer {quoted(issuer)} is listed twice.")
         found.append(
             TrustedIssuer(
                 issuer=issuer,
-                jwks_url=_url(table, "jwks_url", http=private),
+                jwks_url=kinds.url(table, "jwks_url", http=private),
                 allow_private_address=private,
-                ca_file=_file(table, "ca_file", path),
+                ca_file=kinds.file(table, "ca_file", path),
             )
         )
         table.finish()
@@ -338,25 +372,25 @@ def _stores(table: Table, path: Path) -> StoreSettings:
     defaults = _DEFAULTS.stores
     sealed, vault, aws = table.table("sealed"), table.table("vault"), table.table("aws")
     settings = StoreSettings(
-        maximum_age_seconds=_seconds(table, "maximum_age", defaults.maximum_age_seconds),
-        grace_seconds=_seconds(table, "grace", defaults.grace_seconds, minimum=0),
-        timeout_seconds=_seconds(table, "timeout", defaults.timeout_seconds, maximum=60),
+        maximum_age_seconds=kinds.seconds(table, "maximum_age", defaults.maximum_age_seconds),
+        grace_seconds=kinds.seconds(table, "grace", defaults.grace_seconds, minimum=0),
+        timeout_seconds=kinds.seconds(table, "timeout", defaults.timeout_seconds, maximum=60),
         attempts=table.integer("attempts", defaults.attempts, minimum=1, maximum=10),
-        file_directories=table.each("file_directories", _absolute_directory),
-        vault_address=_url(vault, "address", http=True),
+        file_directories=table.each("file_directories", kinds.absolute_directory),
+        vault_address=kinds.url(vault, "address", http=True),
         vault_namespace=vault.text("namespace"),
         vault_auth=vault.choice("auth", VaultAuth, VaultAuth.TOKEN).value,
         vault_auth_mount=vault.text("auth_mount"),
         vault_role=vault.text("role"),
-        vault_token_file=_file(vault, "token_file", path),
-        vault_role_id_file=_file(vault, "role_id_file", path),
-        vault_secret_id_file=_file(vault, "secret_id_file", path),
-        vault_jwt_file=_file(vault, "jwt_file", path),
-        vault_ca_file=_file(vault, "ca_file", path),
-        aws_endpoint=_url(aws, "endpoint", http=True),
+        vault_token_file=kinds.file(vault, "token_file", path),
+        vault_role_id_file=kinds.file(vault, "role_id_file", path),
+        vault_secret_id_file=kinds.file(vault, "secret_id_file", path),
+        vault_jwt_file=kinds.file(vault, "jwt_file", path),
+        vault_ca_file=kinds.file(vault, "ca_file", path),
+        aws_endpoint=kinds.url(aws, "endpoint", http=True),
         aws_version_stage=aws.text("version_stage", defaults.aws_version_stage),
-        sealed_key_file=_file(sealed, "key_file", path),
-        sealed_passphrase_file=_file(sealed, "passphrase_file", path),
+        sealed_key_file=kinds.file(sealed, "key_file", path),
+        sealed_passphrase_file=kinds.file(sealed, "passphrase_file", path),
     )
     _check_vault(vault, settings)
     if settings.sealed_key_file and settings.sealed_passphrase_file:
@@ -396,13 +430,13 @@ def _limits(table: Table) -> WireLimits:
         header_bytes=size("header_size", defaults.header_bytes, 1024**2),
         body_bytes=size("body_size", defaults.body_bytes, 1024**3),
         upload_bytes=size("upload_size", defaults.upload_bytes, 16 * 1024**3),
-        header_seconds=_seconds(table, "header_timeout", defaults.header_seconds),
-        body_seconds=_seconds(table, "body_timeout", defaults.body_seconds),
-        idle_seconds=_seconds(table, "idle_timeout", defaults.idle_seconds),
-        upstream_connect_seconds=_seconds(
+        header_seconds=kinds.seconds(table, "header_timeout", defaults.header_seconds),
+        body_seconds=kinds.seconds(table, "body_timeout", defaults.body_seconds),
+        idle_seconds=kinds.seconds(table, "idle_timeout", defaults.idle_seconds),
+        upstream_connect_seconds=kinds.seconds(
             table, "upstream_connect_timeout", defaults.upstream_connect_seconds
         ),
-        upstream_response_seconds=_seconds(
+        upstream_response_seconds=kinds.seconds(
             table, "upstream_response_timeout", defaults.upstream_response_seconds
         ),
         upstream_connections=table.integer(
@@ -411,7 +445,7 @@ def _limits(table: Table) -> WireLimits:
         client_connections=table.integer(
             "client_connections", defaults.client_connections, minimum=1, maximum=1_000_000
         ),
-        drain_seconds=_seconds(table, "drain_timeout", defaults.drain_seconds, minimum=0),
+        drain_seconds=kinds.seconds(table, "drain_timeout", defaults.drain_seconds, minimum=0),
     )
     table.finish()
     return limits
@@ -430,74 +464,9 @@ def _spool(table: Table, path: Path) -> SpoolSettings:
         maximum_bytes=table.parsed(
             "maximum_size", (str, int), parse, defaults.maximum_bytes, expected='"512 MiB"'
         ),
-        otlp_endpoint=_url(table, "otlp_endpoint", http=True),
-        otlp_headers_file=_file(table, "otlp_headers_file", path),
+        otlp_endpoint=kinds.url(table, "otlp_endpoint", http=True),
+        otlp_headers_file=kinds.file(table, "otlp_headers_file", path),
         otlp_allow_private_address=private,
     )
     table.finish()
     return settings
-
-
-# --- kinds of values -----------------------------------------------------------------------
-
-
-def _seconds(
-    table: Table, key: str, default: float, *, minimum: float = 0.001, maximum: float = _DAY
-) -> float:
-    def parse(text: str) -> float:
-        found = parse_duration(text)
-        if not minimum <= found <= maximum:
-            raise ValueError(f"from {minimum:g}s to {maximum:g}s")
-        return found
-
-    return table.parsed(key, str, parse, default, expected='"30s"')
-
-
-def _file(table: Table, key: str, gateway_file: Path) -> str:
-    """An absolute path; a relative one is relative to gateway.toml."""
-
-    def parse(text: str) -> str:
-        if text.startswith("~"):
-            raise ValueError("a path without ~: the gateway may run as another user")
-        if not text.strip() or not text.isprintable():
-            raise ValueError("a path")
-        return str(gateway_file.parent / text)
-
-    return table.parsed(key, str, parse, "", expected='"/path/to/file"')
-
-
-def _absolute_directory(text: str) -> str:
-    if not text.startswith("/") or ".." in text.split("/"):
-        raise ValueError("an absolute path without ..")
-    return text
-
-
-def _url(table: Table, key: str, *, http: bool, required: bool = False) -> str:
-    schemes = ("https", "http") if http else ("https",)
-
-    def parse(text: str) -> str:
-        expected = "an address that begins with " + " or ".join(f"{s}://" for s in schemes)
-        try:
-            parts = urlsplit(text)
-        except ValueError:
-            raise ValueError(expected) from None
-        if (
-            parts.scheme not in schemes
-            or "@" in parts.netloc
-            or "?" in text
-            or "#" in text
-            or not (text.isascii() and text.isprintable())
-            or " " in text
-        ):
-            raise ValueError(expected)
-        parse_origin(f"{parts.scheme}://{parts.netloc}")
-        return text
-
-    return table.parsed(key, str, parse, "", expected='"https://example.com"', required=required)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

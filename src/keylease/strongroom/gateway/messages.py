@@ -34,16 +34,17 @@ class Begin(_Message, frozen=True, array_like=True, tag=True):
 
     configuration: GatewayConfiguration
     jwks: bytes
-    policy: PolicyBundle
+    policy: PolicyBundle | None
+    """``None``: none may be served."""
     revocations: tuple[Revocation, ...]
     accepts_calls: bool
     readiness: HttpAnswer
 
 
 class ReplacePolicy(_Message, frozen=True, array_like=True, tag=True):
-    """Decide by this bundle from the next request on."""
+    """Decide by this bundle from the next request on; ``None`` serves nothing."""
 
-    policy: PolicyBundle
+    policy: PolicyBundle | None
 
 
 class ReplaceKeys(_Message, frozen=True, array_like=True, tag=True):

@@ -24,6 +24,7 @@ def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
         configuration.tls_key_file,
         configuration.upstream_ca_file,
         configuration.spool.otlp_headers_file,
+        configuration.platform.ca_file if configuration.platform is not None else "",
         stores.vault_token_file,
         stores.vault_role_id_file,
         stores.vault_secret_id_file,

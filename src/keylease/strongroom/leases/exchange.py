@@ -38,7 +38,12 @@ from keylease.strongroom.leases.exchange_form import (
     read_form,
     scope_of,
 )
-from keylease.strongroom.leases.issue import IssuedLease, LeaseIssuer, LeaseRequest
+from keylease.strongroom.leases.issue import (
+    IssuedLease,
+    LeaseIssuer,
+    LeaseRequest,
+    require_policy,
+)
 from keylease.strongroom.leases.refusal_limits import RefusalLimits
 from keylease.strongroom.leases.replay import ReplayCache
 from keylease.strongroom.leases.sender_proof import SenderProof
@@ -156,6 +161,7 @@ class TokenExchange:
         jkt = self._proven_key(dpop) if dpop else ""
         # 3. Who is it, and by which rules?
         bundle = self._policy()
+        require_policy(bundle)
         subjects = await self._subjects.verify(asked.subject_token, bundle.trust_rules)
         # 4. What may it have? The first rule that allows what is asked for decides.
         subject, lease = self._issue(subjects, asked, jkt, bundle)

@@ -27,7 +27,13 @@ from keylease.contracts.leases import (
 )
 from keylease.contracts.policy import Grant, PolicyBundle, TrustRule
 from keylease.contracts.purposes import Purpose
-from keylease.errors import AccessDenied, ModelNotAllowed, PurposeNotAllowed, RequestMalformed
+from keylease.errors import (
+    AccessDenied,
+    CallsNotAccepted,
+    ModelNotAllowed,
+    PurposeNotAllowed,
+    RequestMalformed,
+)
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.configuration import GatewayConfiguration
@@ -95,6 +101,7 @@ class LeaseIssuer:
         its kinds for what this principal may not have. Nothing is stored: whoever calls this
         writes the audit entry before the lease leaves the process.
         """
+        require_policy(bundle)
         # 1. Only well-formed wishes; patterns of grants never meet a name with a "*" in it.
         _check_form(request)
         # 2. The trust rule is a ceiling.
@@ -148,6 +155,15 @@ class LeaseIssuer:
             return asked, ""
         # An unspoken wish for the default is not worth a remark.
         return bound, "" if request.lifetime is None else f"limited to {bound} s by {whose}"
+
+
+def require_policy(bundle: PolicyBundle) -> None:
+    """Raise ``CallsNotAccepted`` for the empty policy that stands for none (version 0)."""
+    if bundle.version == 0:
+        raise CallsNotAccepted(
+            "The gateway has no policy in force and issues no leases.",
+            advice="Its owner sees why with `keylease policy status`.",
+        )
 
 
 def _check_form(request: LeaseRequest) -> None:

@@ -33,6 +33,7 @@ class RevocationList:
         self._leases: set[str] = set()
         self._principals: dict[str, int] = {}
         self._credentials: set[str] = set()
+        self._admissions: dict[str, int] = {}
         self._all_issued_up_to = -1
         self.replace(revocations)
 
@@ -43,6 +44,8 @@ class RevocationList:
         revoked_at = max(self._principals.get(claims.sub, -1), self._all_issued_up_to)
         if revoked_at >= 0 and issued_at(claims) <= revoked_at:
             raise LeaseRevoked("The leases of this principal were revoked.", advice=_ADVICE)
+        if self._admissions and issued_at(claims) <= self._admissions.get(claims.via, -1):
+            raise LeaseRevoked("What this lease was issued for was revoked.", advice=_ADVICE)
 
     def check_credential(self, credential_id: str) -> None:
         """Raise ``LeaseRevoked`` when the credential is revoked."""
@@ -62,6 +65,7 @@ class RevocationList:
         self._leases = set()
         self._principals = {}
         self._credentials = set()
+        self._admissions = {}
         self._all_issued_up_to = -1
         for revocation in revocations:
             self._add(revocation)
@@ -76,6 +80,9 @@ class RevocationList:
                 self._principals[revocation.value] = max(before, revocation.at)
             case RevocationKind.CREDENTIAL:
                 self._credentials.add(revocation.value)
+            case RevocationKind.ADMISSION:
+                before = self._admissions.get(revocation.value, -1)
+                self._admissions[revocation.value] = max(before, revocation.at)
             case RevocationKind.ALL:
                 self._all_issued_up_to = max(self._all_issued_up_to, revocation.at)
 

@@ -38,8 +38,11 @@ class CallPath:
         self._upstreams = upstreams
         self._tasks = tasks
 
-    def replace_policy(self, bundle: PolicyBundle) -> None:
-        """Decide by ``bundle`` from the next request on; calls under way end as they began."""
+    def replace_policy(self, bundle: PolicyBundle | None) -> None:
+        """Decide by ``bundle`` from the next request on; calls under way end as they began.
+
+        With ``None`` every call is refused.
+        """
         self._policy.replace(bundle)
 
     async def close(self) -> None:

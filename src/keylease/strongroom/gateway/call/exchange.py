@@ -181,7 +181,10 @@ class Exchange:
     def _decide(self) -> None:
         policy = self._environment.policy.current
         if policy is None:
-            raise CallsNotAccepted("The gateway has no policy yet.", advice="Try again shortly.")
+            raise CallsNotAccepted(
+                "The gateway has no policy in force and serves no calls.",
+                advice="Its owner sees why with `keylease policy status`.",
+            )
         self.account.policy_version = policy.version
         object_ids = self._read_body()
         operation = self._operation

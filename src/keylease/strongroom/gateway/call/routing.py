@@ -409,9 +409,11 @@ class PolicyHolder:
         self._upstreams = upstreams
         self.current: CompiledPolicy | None = None
 
-    def replace(self, bundle: PolicyBundle) -> None:
-        """Put ``bundle`` in force."""
-        self.current = CompiledPolicy(bundle, self._bindings, self._upstreams)
+    def replace(self, bundle: PolicyBundle | None) -> None:
+        """Put ``bundle`` in force, or nothing."""
+        self.current = (
+            CompiledPolicy(bundle, self._bindings, self._upstreams) if bundle is not None else None
+        )
 
 
 def _canonical(reference: str) -> str:

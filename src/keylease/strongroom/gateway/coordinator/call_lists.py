@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from keylease.contracts.call_records import CallRecord
+from keylease.contracts.patterns import matches
 from keylease.errors import RequestMalformed, StorageCorrupt
 from keylease.primitives.segments import Cursor, SegmentLog
 from keylease.strongroom.gateway.records.spool import CallSpool
-from keylease.strongroom.leases.patterns import matches
 
 MAXIMUM_LIMIT: Final = 10_000
 _CLASSES: Final = {f"{first}xx": range(first * 100, first * 100 + 100) for first in range(1, 6)}

@@ -15,7 +15,7 @@ from keylease.strongroom.gateway.coordinator.control import Caller, Operation, S
 from keylease.strongroom.gateway.coordinator.worker_group import describe
 
 if TYPE_CHECKING:
-    from keylease.strongroom.gateway.coordinator.process import Coordinator
+    from keylease.strongroom.gateway.coordinator.coordinator import Coordinator
 
 
 class CredentialWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +77,7 @@ class ControlOperations:
             "pid": os.getpid(),
             "started_at": coordinator.started_at,
             "urls": list(coordinator.urls),
-            "organization_id": coordinator.directory.organization_id,
+            "organization_id": coordinator.audit.organization_id,
             "group": coordinator.configuration.group,
             "workers": describe(coordinator.workers.running),
             "worker_restarts": coordinator.workers.restarts,
@@ -93,6 +93,7 @@ class ControlOperations:
                 "lost": spool.lost,
             },
             "export": msgspec.to_builtins(exporter.state) if exporter is not None else None,
+            "platform": coordinator.platform.state if coordinator.platform is not None else None,
             "audit": {
                 "next_sequence": coordinator.audit.next_sequence,
                 "bytes": coordinator.audit.total_bytes,
@@ -133,7 +134,7 @@ class ControlOperations:
 
     async def _policy_reload(self, _caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         msgspec.convert(arguments, _Nothing)
-        changed = await self._coordinator.reload()
+        changed = await self._coordinator.policies.reload()
         status: dict[str, Any] = msgspec.to_builtins(self._coordinator.policy.status)
         return {"changed": changed, **status}
 

@@ -13,12 +13,12 @@ from typing import Final, Protocol
 import msgspec
 
 from keylease.contracts.audit import AuditAction
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.policy import Credential, PolicyBundle
 from keylease.contracts.references import Reference
 from keylease.errors import BindingMissing, KeyleaseError, SecretNotFound, StoreError
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.strongroom.bindings import Bindings
-from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.configuration import GatewayConfiguration, Origin, StoreSettings
 from keylease.strongroom.gateway.call.upstreams import read_base_url
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool

@@ -173,6 +173,8 @@ class LeaseDesk:
                 return wish.value
             case RevocationKind.LEASE:
                 return _lease_id(wish.value)
+            case RevocationKind.ADMISSION:
+                return self._admission_id(wish.value)
 
     def _credential_id(self, name: str) -> str:
         for credential in self._policy().credentials:
@@ -182,6 +184,15 @@ class LeaseDesk:
             "The policy has no such credential.",
             advice="`keylease doctor` lists the credentials.",
         )
+
+    def _admission_id(self, name: str) -> str:
+        policy = self._policy()
+        for rule in policy.trust_rules:
+            if name in (rule.id, rule.name):
+                return rule.id
+        if any(key.id == name for key in policy.api_keys):
+            return name
+        raise RequestMalformed("The policy has no such trust rule or API key.")
 
     async def lift(self, uid: int, arguments: dict[str, Any]) -> dict[str, Any]:
         """Lift the revocation of a credential."""

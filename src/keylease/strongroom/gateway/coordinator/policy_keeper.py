@@ -18,6 +18,7 @@ from keylease.errors import KeyleaseError, PolicyFileInvalid, StorageCorrupt
 from keylease.primitives import files
 from keylease.primitives.clock import Clock
 from keylease.strongroom.config_files.policy_file import load_policy
+from keylease.strongroom.gateway.coordinator.policy_source import PolicyStatus
 
 _FILE_NAME: Final = "policy-high-water"
 FileMark = tuple[int, int, int]
@@ -28,21 +29,6 @@ class _HighWater(msgspec.Struct, frozen=True):
 
     version: int
     digest: str
-
-
-class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to say about the policy."""
-
-    path: str
-    version: int
-    loaded_at: int
-    """Microseconds UTC."""
-    credentials: int
-    routes: int
-    grants: int
-    error: str = ""
-    """Why the file as it is now is not in force."""
-    error_at: int = 0
 
 
 class PolicyKeeper:
@@ -77,6 +63,11 @@ class PolicyKeeper:
         if self._bundle is None:
             raise PolicyFileInvalid(f"{self._path} was not read yet.")
         return self._bundle
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the file was read."""
+        return self._bundle is not None
 
     def load(self) -> bool:
         """Read the file; true when the policy in force is another one now.

@@ -46,6 +46,10 @@ class CommitQueue(Generic[Item]):
         self._next()
         return done
 
+    async def call(self, function: Callable[[], None]) -> None:
+        """Run something else on the queue's thread, between two writes."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
     def _next(self) -> None:
         if self._writing or not self._waiting:
             return

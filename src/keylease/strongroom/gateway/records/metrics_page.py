@@ -12,7 +12,7 @@ from keylease.primitives.http1.simple import Request, Response
 from keylease.strongroom.gateway.records.metrics import CONTENT_TYPE, counter, gauge
 
 if TYPE_CHECKING:
-    from keylease.strongroom.gateway.coordinator.process import Coordinator
+    from keylease.strongroom.gateway.coordinator.coordinator import Coordinator
 
 
 class MetricsPage:

@@ -33,6 +33,7 @@ from keylease.strongroom.gateway.records.spool import CallSpool
 BATCH_RECORDS: Final = 512
 BATCH_SECONDS: Final = 0.5
 """How long a batch may wait to grow."""
+_READER: Final = "otlp"
 _SET_ASIDE_BYTES: Final = 64 * 1024 * 1024
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
@@ -113,6 +114,7 @@ class OtlpExporter:
             when_full=WhenFull.DROP_OLDEST,
         )
         self._cursor = self._read_position()
+        spool.hold(_READER, self._cursor)
         self._decoder = msgspec.msgpack.Decoder(CallRecord)
         self._client = guarded_client(
             allow_private=settings.otlp_allow_private_address,
@@ -163,7 +165,7 @@ class OtlpExporter:
         stored = msgspec.json.encode(_Position(cursor.segment, cursor.offset))
         try:
             await asyncio.to_thread(files.replace, self._position_path, stored)
-            await self._spool.release(cursor)
+            await self._spool.release(_READER, cursor)
         except StorageError as error:
             # Going on is safe: after a crash these records are sent once more.
             self._log.error("export_position_not_written", error=type(error).__name__)

@@ -53,6 +53,7 @@ class CallSpool:
         self._error: KeyleaseError | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._waiters: set[asyncio.Future[None]] = set()
+        self._readers: dict[str, Cursor] = {}
         self.lost = 0
         """Records that fitted nowhere."""
 
@@ -135,10 +136,19 @@ class CallSpool:
             finally:
                 self._waiters.discard(waiter)
 
-    async def release(self, cursor: Cursor) -> None:
-        """Everything before ``cursor`` was delivered: its files may go."""
+    def hold(self, reader: str, cursor: Cursor) -> None:
+        """A reader that delivers elsewhere still needs everything behind ``cursor``."""
+        self._readers[reader] = cursor
+
+    async def release(self, reader: str, cursor: Cursor) -> None:
+        """A reader has delivered everything before ``cursor``.
+
+        Files go once every reader that holds the spool has.
+        """
+        self._readers[reader] = cursor
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self.log.release, cursor)
+        everybody = min(self._readers.values())
+        await loop.run_in_executor(self._thread, self.log.release, everybody)
 
     async def close(self) -> None:
         """Write what waits, and try once more; what cannot be written is counted as lost."""

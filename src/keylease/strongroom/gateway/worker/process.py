@@ -103,7 +103,7 @@ class Worker:
             on_error=self._on_error,
             ready=lambda: self._readiness,
         )
-        path.replace_policy(self._policy or begin.policy)
+        path.replace_policy(self._policy)
         server = Http1Server(
             path.listener,
             limits=_server_limits(configuration),

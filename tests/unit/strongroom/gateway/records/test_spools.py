@@ -106,7 +106,7 @@ async def test_the_bound_refuses_until_records_are_delivered(tmp_path: Path) -> 
         spool.append(encode(b"x" * 4000))
         await asyncio.sleep(0.002)
     assert isinstance(states[0], StorageFull)
-    await spool.release(spool.log.end)
+    await spool.release("reader", spool.log.end)
     await eventually(lambda: len(states) == 2)
     assert spool.writable
     await spool.close()
