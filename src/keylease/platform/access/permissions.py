@@ -64,6 +64,11 @@ class Permission(StrEnum):
     """What an ingest key has, and nothing besides."""
     TRUST_READ = "trust:read"
 
+    @property
+    def resource(self) -> str:
+        """What it is about: the part before the colon."""
+        return self.value.partition(":")[0]
+
 
 DANGEROUS: Final = frozenset(
     {

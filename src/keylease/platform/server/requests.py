@@ -10,13 +10,29 @@ import re
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Depends, Header, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
-from keylease.errors import InputInvalid, VersionChanged, VersionRequired
+from keylease.errors import InputInvalid, VersionRequired
 from keylease.platform.db.paging import DEFAULT_LIMIT, MAXIMUM_LIMIT, PageRequest
+from keylease.platform.db.versions import check_version
 
 _ETAG: Final = re.compile(r'"(\d{1,18})"')
 Item = TypeVar("Item")
+Identifier = Annotated[
+    str,
+    StringConstraints(
+        pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", max_length=36
+    ),
+]
+"""A UUID in its text form, in a path, a query or a body."""
+__all__ = [
+    "Identifier",
+    "PageOf",
+    "check_version",
+    "expected_version",
+    "page_request",
+    "set_version",
+]
 
 
 class PageOf(BaseModel, Generic[Item]):
@@ -60,12 +76,3 @@ def expected_version() -> Any:  # noqa: ANN401 - as in page_request
 def set_version(response: Response, version: int) -> None:
     """Say the version of what is answered."""
     response.headers["ETag"] = f'"{version}"'
-
-
-def check_version(*, current: int, expected: int) -> None:
-    """Raise ``VersionChanged`` unless they are the same."""
-    if current != expected:
-        raise VersionChanged(
-            f"It is at version {current} now; the request changes version {expected}.",
-            advice="Read it again and repeat the change.",
-        )
