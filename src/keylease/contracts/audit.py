@@ -163,6 +163,17 @@ class AuditAction(StrEnum):
     REVOCATION_MADE = "revocation.made"
 
 
+    INVENTORY_SCAN_TAKEN = "inventory.scan_taken"
+    INVENTORY_SECRET_CHANGED = "inventory.secret_changed"
+    INVENTORY_EXCEPTION_MADE = "inventory.exception_made"
+    INVENTORY_EXCEPTION_WITHDRAWN = "inventory.exception_withdrawn"
+    INVENTORY_SOURCE_RETIRED = "inventory.source_retired"
+    INVENTORY_EXPORTED = "inventory.exported"
+    VENDOR_CREATED = "vendor.created"
+    VENDOR_CHANGED = "vendor.changed"
+    VENDOR_ARCHIVED = "vendor.archived"
+    INCIDENT_PREVIEWED = "incident.previewed"
+
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the audit log."""
 
