@@ -73,6 +73,9 @@ class Definition(NamedTuple):
     trigger: str = ""
     """What the scanner's matcher looks for, as a regular expression without look-around; it
     matches wherever ``pattern`` does, from the same place. Empty: one of the literals."""
+    trigger_reach: int = 0
+    """Bytes that ``trigger`` can cover at most, where its start is too costly to be found with
+    its end: the literals are looked for in as many bytes before the end."""
     form: re.Pattern[str] | None = None
     """The form as the provider issues it today; the whole value must have it to be certain."""
     check: Callable[[str], Checked] | None = None
@@ -84,6 +87,8 @@ class Definition(NamedTuple):
     stands for any separator (``eleven_?labs``)."""
     key_id: Callable[[str], str] | None = None
     """The identifier that the provider writes into the secret; empty where there is none."""
+    id_near: re.Pattern[str] | None = None
+    """The identifier where it stands beside the secret; its group 1, or else the whole."""
     canonical: Callable[[str], str] | None = None
     """One way to write what can be written in several, so that fingerprints agree."""
     generic: bool = False
@@ -106,6 +111,7 @@ class Shape(NamedTuple):
     names: tuple[str, ...]
     """As in ``Definition``; one of them must stand in the value's name or near it."""
     least_entropy: float = 3.0
+    id_near: re.Pattern[str] | None = None
     bare: bool = False
     """Also looked for right behind one of its names where no telling word stands:
     ``Mistral("...")``."""

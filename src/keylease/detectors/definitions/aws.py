@@ -13,6 +13,7 @@ from typing import Final
 from keylease.detectors.definition import Definition, Shape
 from keylease.detectors.randomness import is_random
 
+_KEY_ID: Final = re.compile(r"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])")
 _SECRET: Final = re.compile(r"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
 
 
@@ -48,6 +49,7 @@ SHAPES: Final = (
         form=re.compile(r"(?=[^/]*[A-Z])(?=[^a-z]*[a-z])[A-Za-z0-9/+]{40}"),
         names=(r"aws", r"secret_?access_?key", r"a[ks]ia[a-z2-7]{16}"),
         least_entropy=4.0,
+        id_near=_KEY_ID,
         examples=("{b:40}",),
     ),
     Shape(
@@ -55,6 +57,7 @@ SHAPES: Final = (
         title="AWS session token",
         provider="aws",
         form=re.compile(r"(?:IQoJ|FwoG|FQoG)[A-Za-z0-9/+]{100,}={0,2}"),
+        id_near=_KEY_ID,
         names=(r"aws", r"session_?token", r"security_?token"),
         examples=("IQoJ{b:300}==",),
     ),

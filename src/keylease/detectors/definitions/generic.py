@@ -33,7 +33,7 @@ _ASSIGNED: Final = (
 """``NAME = ``, ``"name": "``, ``NAME", "``, ``<name>``, ``NAME ?? "``."""
 _NAMED: Final = (
     _NAME
-    + r"""["'`\\]{0,4}(?:\s|\\n|[,;<>/-]){1,24}["'`\\]{0,4}(?:[vV]alue|VALUE|default|content)"""
+    + r"""["'`\\]{0,4}(?:\s|\\n|[,;<>{/-]){1,24}["'`\\]{0,4}(?:[vV]alue|VALUE|default|content)"""
     + r"""["'`\\]{0,4}\s{0,8}[:=>]{1,2}\s{0,4}["'`\\]{0,4}"""
 )
 """``name: NAME`` and, beside it, ``value: ``."""
@@ -49,17 +49,27 @@ def _words(*words: str) -> tuple[str, ...]:
     return tuple(form for word in words for form in (word, word.upper(), word.capitalize()))
 
 
-def _telling(text: str, start: int) -> bool:
+def name_at(text: str, start: int) -> str:
+    """The whole name around a telling word."""
     before = _NAME_BEFORE.search(text[max(0, start - 40) : start])
     after = _NAME_AFTER.match(text, start)
-    name = (before[0] if before else "") + (after[0] if after else "")
+    return (before[0] if before else "") + (after[0] if after else "")
+
+
+def is_telling(name: str) -> bool:
+    """Whether a value under this name is a secret."""
     plain = re.sub(r"[_.-]", "", name).lower()
     if _NOT_SECRET.search(plain):
         return False
     return _TELLING.search(plain) is not None or (name.isupper() and name.endswith("_KEY"))
 
 
-def _generated(value: str) -> bool:
+def _telling(text: str, start: int) -> bool:
+    return is_telling(name_at(text, start))
+
+
+def is_generated(value: str) -> bool:
+    """Whether no person wrote the value."""
     if "://" in value:
         return False  # an address or a reference; passwords in addresses are found elsewhere
     return len(value) >= _MINIMUM_RANDOM and (
@@ -89,19 +99,16 @@ def _flag(text: str, start: int) -> bool:
     return _FLAG_BEFORE.search(before) is not None and _telling(text, start)
 
 
-def name_at(text: str, start: int) -> str:
-    """The whole name around a telling word."""
-    before = _NAME_BEFORE.search(text[max(0, start - 40) : start])
-    after = _NAME_AFTER.match(text, start)
-    return ((before[0] if before else "") + (after[0] if after else "")).strip(".-")
-
-
 def _trigger(*words: str) -> str:
     """Whatever the three ways of assigning have in common, in a form that costs little."""
-    between = r"[^A-Za-z0-9]{1,40}(?:(?:[vV]alue|VALUE|default|content|3D|3A|n)[^A-Za-z0-9]{0,20})?"
+    between = (
+        r"[^A-Za-z0-9_.-][^A-Za-z0-9]{0,39}"
+        r"(?:(?:[vV]alue|VALUE|default|content|3D|3A|n)[^A-Za-z0-9]{0,20})?"
+    )
     return f"(?:{'|'.join(_words(*words))})[A-Za-z0-9_.-]{{0,40}}{between}"
 
 
+_REACH: Final = 192
 _WORDS: Final = ("key", "secret", "token", "credential", "authorization")
 _VALUE: Final = r"(?P<secret>[A-Za-z0-9+/_.~=-]{8,128})"
 
@@ -113,9 +120,10 @@ DEFINITIONS: Final = (
         literals=_words(*_WORDS),
         pattern=re.compile(f"(?:{_ASSIGNED}|{_NAMED}){_VALUE}"),
         trigger=_trigger(*_WORDS) + r"[A-Za-z0-9+/_.~=-]{12}",
+        trigger_reach=_REACH,
         boundary=False,
         at=_telling,
-        accept=_generated,
+        accept=is_generated,
         reads_on=False,
         extend=_to_the_end_of_the_value,
         generic=True,
@@ -134,9 +142,10 @@ DEFINITIONS: Final = (
         literals=_words(*_WORDS),
         pattern=re.compile(_FLAGGED + _VALUE),
         trigger=_trigger(*_WORDS) + r"[A-Za-z0-9+/_.~=-]{12}",
+        trigger_reach=_REACH,
         boundary=False,
         at=_flag,
-        accept=_generated,
+        accept=is_generated,
         reads_on=False,
         extend=_to_the_end_of_the_value,
         generic=True,
@@ -153,6 +162,7 @@ DEFINITIONS: Final = (
             f"(?:{_ASSIGNED}|{_NAMED})" + r"""(?P<secret>[^\s"'`\\,;<>{}\[\]()|&$]{8,128})"""
         ),
         trigger=_trigger("passw", "passphrase", "pwd") + r"""[^\s"'`\\,;<>{}\[\]()|&$]{8}""",
+        trigger_reach=_REACH,
         boundary=False,
         at=_telling,
         accept=_password,

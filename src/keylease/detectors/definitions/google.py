@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from keylease.detectors.checks import canonical_pem
 from keylease.detectors.definition import URL_SAFE, Definition, Shape, prefixed
 
 _KEY_ID: Final = re.compile(
@@ -89,6 +90,8 @@ DEFINITIONS: Final = (
         at=_in_service_account,
         extend=_to_the_end,
         least_entropy=2.0,
+        id_near=_KEY_ID,
+        canonical=canonical_pem,
         examples=("{service_account}",),
     ),
 )
@@ -103,9 +106,3 @@ SHAPES: Final = (
         examples=("1//0{d:90}",),
     ),
 )
-
-
-def key_id_of(text: str, start: int) -> str:
-    """The ``private_key_id`` beside the private key of a service-account file, or nothing."""
-    match = _KEY_ID.search(text, max(0, start - _BEFORE), start + 6000)
-    return "" if match is None else match[1]

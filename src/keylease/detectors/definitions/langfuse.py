@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from keylease.detectors.definition import prefixed
@@ -18,6 +19,7 @@ DEFINITIONS: Final = (
         random=False,
         boundary=False,
         names=(r"langfuse",),
+        id_near=re.compile(r"pk-lf-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
         examples=("sk-lf-{u}",),
     ),
     prefixed(

@@ -6,6 +6,7 @@ import binascii
 import re
 from typing import Final
 
+from keylease.detectors.checks import canonical_pem
 from keylease.detectors.definition import Checked, Definition
 
 _END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}-----")
@@ -47,6 +48,7 @@ DEFINITIONS: Final = (
         extend=_to_the_end,
         check=_body,
         least_entropy=2.0,
+        canonical=canonical_pem,
         examples=("{private_key}",),
         counter_examples=("-----BEGIN CERTIFICATE-----\n{b:64}\n-----END CERTIFICATE-----",),
     ),

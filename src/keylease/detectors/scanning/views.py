@@ -1,0 +1,283 @@
+"""The same data with an encoding taken off, and the way back to the places it came from.
+
+A view holds decoded bytes and maps every place in them to the bytes they were made of: exactly for
+base64, escapes and UTF-16; for compressed data to the whole compressed stream.
+
+Limits: only decompression makes data larger. It draws on a ``Budget`` that all views of one look
+    share, so that bombs inside bombs cost at most that much.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+import zlib
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from collections.abc import Iterator
+from typing import Final
+
+from keylease.detectors.scanning.matches import Omission
+
+MOST_DECOMPRESSED: Final = 64 * 1024 * 1024
+"""Bytes, over all streams of one look."""
+LARGEST_VIEW: Final = 16 * 1024 * 1024
+DEEPEST: Final = 6
+"""Encodings inside each other. A Helm release in a manifest has five."""
+SHORTEST_RUN: Final = 28
+"""Characters of base64: 20 bytes, which is the length of an AWS access key id."""
+GZIP: Final = b"\x1f\x8b\x08"
+_PROBE: Final = 32
+_PRINTABLE: Final = bytes(range(32, 127)) + b"\t\r\n\f\x1b"
+_LEAST_PRINTABLE: Final = 0.97
+_RUN: Final = b"x" * SHORTEST_RUN
+_BASE64: Final = bytes(
+    120 if chr(code).isascii() and (chr(code).isalnum() or chr(code) in "+/") else 32
+    for code in range(256)
+)
+_BLOCK: Final = re.compile(
+    rb"[A-Za-z0-9+/]{4,}(?:(?:\r?\n|\\n)[ \t]{0,64}[A-Za-z0-9+/]{4,})*={0,2}"
+)
+_GAP: Final = re.compile(rb"(?:\r?\n|\\n)[ \t]{0,64}")
+_JSON_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
+_URL_ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
+_SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+class Budget:
+    """How much may still be decompressed, and what was left out."""
+
+    def __init__(self) -> None:
+        self._left = MOST_DECOMPRESSED
+        self.omissions: list[Omission] = []
+
+    def most(self) -> int:
+        """Bytes that the next stream may have."""
+        return min(self._left, LARGEST_VIEW)
+
+    def take(self, size: int) -> None:
+        """Account for a stream."""
+        self._left -= size
+
+    def omit(self, reason: str, encoding: str, start: int, end: int) -> None:
+        """Note a part that was not decoded. Places are those of the data the view was made of."""
+        self.omissions.append(Omission(reason=reason, encoding=encoding, start=start, end=end))
+
+
+class View:
+    """Decoded data. ``origin`` leads back to the data it was decoded from."""
+
+    exact: bool = True
+
+    def __init__(self, data: bytes, encoding: str, start: int, end: int) -> None:
+        self.data = data
+        self.encoding = encoding
+        self.start = start
+        self.end = end
+        """Where the encoded form stands in the data it was decoded from."""
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """The encoded bytes of ``data[start:end]``."""
+        del start, end
+        return self.start, self.end
+
+
+class _Compressed(View):
+    exact = False
+
+
+class _Wide(View):
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        return self.start + 2 * start, self.start + 2 * end
+
+
+class _Base64(View):
+    """``lines``: for each line of the encoded form its first character's number and its place."""
+
+    def __init__(self, data: bytes, start: int, end: int, lines: list[tuple[int, int]]) -> None:
+        super().__init__(data, "base64", start, end)
+        self._lines = lines
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        first = start // 3 * 4 + start % 3
+        last = (end - 1) // 3 * 4 + (end - 1) % 3 + 1
+        return (
+            self._place(first),
+            self.end if end >= len(self.data) else self._place(last) + 1,
+        )
+
+    def _place(self, number: int) -> int:
+        line = bisect.bisect_right(self._lines, number, key=lambda line: line[0]) - 1
+        first, place = self._lines[line]
+        return place + number - first
+
+
+class _Escapes(View):
+    """``escapes``: for each its place and size in the decoded data, and its start and end."""
+
+    def __init__(
+        self,
+        data: bytes,
+        encoding: str,
+        span: tuple[int, int],
+        escapes: list[tuple[int, int, int, int]],
+    ) -> None:
+        super().__init__(data, encoding, *span)
+        self._escapes = escapes
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        return self._place(start, after=False), self._place(end - 1, after=True)
+
+    def _place(self, offset: int, *, after: bool) -> int:
+        index = bisect.bisect_right(self._escapes, offset, key=lambda escape: escape[0]) - 1
+        if index < 0:
+            return self.start + offset + after
+        place, size, start, end = self._escapes[index]
+        if offset < place + size:
+            return end if after else start
+        return end + offset - place - size + after
+
+
+def unescaped_json(block: bytes, base: int) -> View | None:
+    """A block with the escapes of JSON strings taken off, wherever they stand.
+
+    ``base`` is the block's place in the data.
+    """
+    return _unescaped(block, base, "json", _JSON_ESCAPE)
+
+
+def unescaped_url(block: bytes, base: int) -> View | None:
+    """A block with percent-escapes taken off (RFC 3986 section 2.1)."""
+    return _unescaped(block, base, "url", _URL_ESCAPE)
+
+
+def _unescaped(
+    block: bytes, base: int, encoding: str, expression: re.Pattern[bytes]
+) -> View | None:
+    pieces: list[bytes] = []
+    escapes: list[tuple[int, int, int, int]] = []
+    position = size = 0
+    for match in expression.finditer(block):
+        start, end = match.span()
+        decoded = _decoded(encoding, match)
+        pieces += [block[position:start], decoded]
+        size += start - position
+        escapes.append((size, len(decoded), base + start, base + end))
+        size += len(decoded)
+        position = end
+    if not escapes:
+        return None
+    pieces.append(block[position:])
+    return _Escapes(b"".join(pieces), encoding, (base, base + len(block)), escapes)
+
+
+def _decoded(encoding: str, match: re.Match[bytes]) -> bytes:
+    if encoding == "url":
+        return bytes((int(match[1], 16),))
+    if match[1] is not None:
+        return chr(int(match[1], 16)).encode("utf-8", "replace")
+    return _SHORT.get(match[2], match[2])
+
+
+def decoded_base64(data: bytes, low: int, high: int, budget: Budget) -> Iterator[View]:
+    """Base64 that begins in ``data[low:high]`` and is text, compressed, or base64 again."""
+    flat = data[low:high].translate(_BASE64)
+    position = flat.find(_RUN)
+    while position >= 0:
+        start = low + position
+        following = flat.find(b" ", position)
+        end = high if following < 0 else low + following
+        if (position or not _inside(data, start)) and _promising(data, start, end):
+            block = _BLOCK.match(data, start, start + 2 * LARGEST_VIEW)
+            view = None if block is None else _base64(data, start, block.end(), budget)
+            if view is not None:
+                yield view
+                end = view.end
+        position = flat.find(_RUN, max(end - low, position + 1))
+
+
+def _inside(data: bytes, start: int) -> bool:
+    """Whether the run began before ``start``."""
+    return start > 0 and data[start - 1 : start].translate(_BASE64) == b"x"
+
+
+def _promising(data: bytes, start: int, end: int) -> bool:
+    """A cheap look at the beginning: nearly everything that is no base64 ends here."""
+    if data[start : start + 3] == b"eyJ" and data[end : end + 1] == b".":
+        return False  # a JSON web token is a secret as it stands
+    try:
+        probe = a2b_base64(data[start : start + min(_PROBE, (end - start) // 4 * 4)])
+    except Base64Error:
+        return False
+    return _readable(probe) or probe.startswith(GZIP) or _wide(probe) is not None
+
+
+def _readable(data: bytes) -> bool:
+    return len(data.translate(None, _PRINTABLE)) <= (1 - _LEAST_PRINTABLE) * len(data)
+
+
+def _base64(data: bytes, start: int, end: int, budget: Budget) -> View | None:
+    encoded = data[start:end]
+    lines, number, position = [(0, start)], 0, start
+    for gap in _GAP.finditer(encoded):
+        number += start + gap.start() - position
+        position = start + gap.end()
+        lines.append((number, position))
+    body = _GAP.sub(b"", encoded) if len(lines) > 1 else encoded
+    body = body.rstrip(b"=")
+    body = body[: len(body) - (len(body) % 4 == 1)]
+    if len(body) // 4 * 3 > LARGEST_VIEW:
+        budget.omit("too_large", "base64", start, end)
+        return None
+    try:
+        decoded = a2b_base64(body + b"=" * (-len(body) % 4))
+    except Base64Error:
+        return None
+    if not (_readable(decoded) or decoded.startswith(GZIP) or _wide(decoded) is not None):
+        return None
+    return _Base64(decoded, start, end, lines)
+
+
+def decompressed(data: bytes, budget: Budget) -> View | None:
+    """The content when the data is one gzip stream (RFC 1952), as far as the budget goes."""
+    if not data.startswith(GZIP):
+        return None
+    try:
+        content = zlib.decompressobj(wbits=31)
+        decoded = content.decompress(data, budget.most())
+    except zlib.error:
+        budget.omit("corrupt", "gzip", 0, len(data))
+        return None
+    if content.unconsumed_tail:
+        budget.omit("too_large", "gzip", 0, len(data))
+    elif not content.eof:
+        budget.omit("corrupt", "gzip", 0, len(data))
+    budget.take(len(decoded))
+    return _Compressed(decoded, "gzip", 0, len(data))
+
+
+def narrowed(data: bytes) -> View | None:
+    """UTF-16 as one byte for each unit; what is no ASCII becomes a question mark."""
+    encoding = _wide(data)
+    if encoding is None:
+        return None
+    mark = 2 if data[:2] in _BYTE_ORDER_MARKS else 0
+    text = data[mark : len(data) // 2 * 2].decode(encoding, "replace")
+    if text and max(text) > "\uffff":
+        text = re.sub("[\U00010000-\U0010ffff]", "??", text)
+    return _Wide(text.encode("latin-1", "replace"), "utf-16", mark, len(data))
+
+
+def _wide(data: bytes) -> str | None:
+    """The encoding when the data is UTF-16, by its mark or because every other byte is zero."""
+    marked = _BYTE_ORDER_MARKS.get(data[:2])
+    if marked is not None:
+        return marked
+    probe = data[:_PROBE]
+    if len(probe) < 16:  # noqa: PLR2004 - bytes; too few to tell
+        return None
+    for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if not probe[offset::2].strip(b"\0") and _readable(probe[1 - offset :: 2]):
+            return encoding
+    return None
