@@ -47,7 +47,9 @@
     |   `-- WitnessRefused              a witness does not cosign a checkpoint
     |-- LinkError                     gateway and platform: EnrolmentCodeMalformed,
     |   |                               EnrolmentRefused, PlatformUnreachable,
-    |   |                               PlatformRefused, GatewayRevoked
+    |   |                               PlatformRefused, GatewayRevoked, GatewayNotProven,
+    |   |                               RequestTimeRefused, RequestReplayed,
+    |   |                               LinkVersionUnsupported
     |   `-- BundleRefused               BundleTooLarge, BundleNotSigned, BundleNotUnderstood,
     |                                   BundleForeign, BundleOutdated, BundleExpired
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
@@ -629,6 +631,34 @@ class GatewayRevoked(LinkError):
 
     code = "gateway_revoked"
     http_status = 403
+
+
+class GatewayNotProven(LinkError):
+    """A request of the link is not signed by a gateway that is known here."""
+
+    code = "gateway_not_proven"
+    http_status = 401
+
+
+class RequestTimeRefused(LinkError):
+    """A signed request is of another time: a clock is wrong, or the request is old."""
+
+    code = "request_time_refused"
+    http_status = 401
+
+
+class RequestReplayed(LinkError):
+    """A signed request came a second time."""
+
+    code = "request_replayed"
+    http_status = 401
+
+
+class LinkVersionUnsupported(LinkError):
+    """Gateway and platform are more than one version of the link apart."""
+
+    code = "link_version_unsupported"
+    http_status = 400
 
 
 class BundleRefused(LinkError):

@@ -159,12 +159,18 @@ class PollRequest(msgspec.Struct, frozen=True, kw_only=True):
 class CheckpointOffer(msgspec.Struct, frozen=True, kw_only=True):
     """A checkpoint of the audit log to witness (C2SP tlog-witness, as members)."""
 
-    checkpoint: str
+    origin: str
+    size: int
+    checkpoint: bytes
     """The signed note."""
     old_size: int
     """The size from which ``proof`` leads: what the gateway witnessed last."""
     proof: tuple[bytes, ...] = ()
     """Consistency proof (RFC 6962 section 2.1.2); empty from size 0."""
+    log_key: str
+    """The log's verifier key (C2SP signed-note); pinned by the witness the first time."""
+    rotations: tuple[bytes, ...] = ()
+    """Notes by which earlier keys of the log vouch for later ones."""
     log_key: str = ""
     """The log's verifier key (C2SP signed-note); a witness pins it the first time."""
     rotations: tuple[bytes, ...] = ()
