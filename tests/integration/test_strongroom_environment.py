@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -48,6 +50,16 @@ def test_no_path_file_is_run_at_start(
     _, path, user_site = environment
     assert not user_site
     assert [hook for entry in path if entry for hook in Path(entry).glob("*.pth")] == []
+
+
+@pytest.mark.skipif(
+    shutil.which("cc") is None or os.environ.get("KEYLEASE_COMPILE") == "no",
+    reason="nothing to compile with, or not asked to",
+)
+def test_the_call_path_is_compiled_where_it_can_be() -> None:
+    program = "from keylease.strongroom.gateway.form import form_of_call_path as form; print(form())"
+    ran = subprocess.run([PYTHON, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "compiled"
 
 
 def test_it_is_not_writable_by_others() -> None:

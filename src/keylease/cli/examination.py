@@ -27,6 +27,7 @@ from keylease.strongroom.config_files.gateway_file import load_gateway
 from keylease.strongroom.config_files.policy_checks import check_together
 from keylease.strongroom.config_files.policy_file import load_policy
 from keylease.strongroom.configuration import Address, GatewayConfiguration
+from keylease.strongroom.gateway.form import form_of_call_path
 from keylease.strongroom.hardening.environment import unwanted
 from keylease.strongroom.hardening.posture import Posture
 from keylease.strongroom.hardening.weaknesses import (
@@ -106,6 +107,7 @@ def _versions(settings: Settings) -> Iterator[Finding]:
     yield note("keylease", keylease.__version__)
     yield note("python", f"{platform.python_version()} at {sys.executable}")
     yield note("strongroom python", str(settings.strongroom_python))
+    yield note("call path", form_of_call_path().in_words())
     yield note("system", f"{platform.system()} {platform.release()} {platform.machine()}")
 
 

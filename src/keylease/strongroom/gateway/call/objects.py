@@ -38,12 +38,15 @@ _NAMING_EVENTS: Final = (
 _ADVICE: Final = 'Use objects that you created, or ask for a grant with objects = "all".'
 
 
-class Located(msgspec.Struct, frozen=True):
+class Located:
     """Where the named objects are."""
 
-    targets: tuple[ResolvedTarget, ...]
-    own: bool
-    """The caller created every one of them."""
+    __slots__ = ("own", "targets")
+
+    def __init__(self, targets: tuple[ResolvedTarget, ...], *, own: bool) -> None:
+        self.targets: Final = targets
+        self.own: Final = own
+        """The caller created every one of them."""
 
 
 async def locate(
@@ -70,7 +73,7 @@ async def locate(
                     advice="Use a lease of the purpose and environment that created it.",
                 )
         own = own and owned is not None and owned.principal == claims.sub
-    return Located(targets, own)
+    return Located(targets, own=own)
 
 
 def require_listing(decision: Decision) -> None:
