@@ -57,7 +57,9 @@ def test_no_path_file_is_run_at_start(
     reason="nothing to compile with, or not asked to",
 )
 def test_the_call_path_is_compiled_where_it_can_be() -> None:
-    program = "from keylease.strongroom.gateway.form import form_of_call_path as form; print(form())"
+    program = (
+        "from keylease.strongroom.gateway.form import form_of_call_path as form; print(form())"
+    )
     ran = subprocess.run([PYTHON, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "compiled"
 
