@@ -39,7 +39,7 @@ from keylease.errors import (
 from keylease.platform.audit import repository
 from keylease.platform.audit.log_files import LogFiles, OpenLog, origin_of, safe_log_id
 from keylease.platform.audit.repository import KnownLog, Waiting
-from keylease.platform.db.callers import platform_itself
+from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.files import locked
@@ -109,9 +109,10 @@ class Sequencer:
             total += done
         return total
 
-    async def rotate_key(self, organization_id: str) -> TreeHead:
+    async def rotate_key(self, caller: Caller) -> TreeHead:
         """Give a log a new key, which its old one vouches for. Raises ``StorageError``."""
-        async with self._database.transaction(platform_itself(organization_id)) as tx:
+        organization_id = caller.organization_id
+        async with self._database.transaction(caller) as tx:
             await tx.record(AuditAction.AUDIT_KEY_ROTATED, safe_log_id(organization_id))
         await self.drain()
         self.check(organization_id)

@@ -10,6 +10,7 @@ import msgspec
 
 from keylease.errors import PermissionDenied, SignInRequired
 from keylease.platform.access.permissions import Permission
+from keylease.platform.audit.interfaces import opened as opened_audit
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.server.guard import Evidence
@@ -32,9 +33,15 @@ async def assembled(
 ) -> AsyncIterator[Services]:
     """Services whose background work runs until the block ends."""
     async with contextlib.AsyncExitStack() as background:  # enter a domain's own work here
-        del background, surroundings
+        audit = await background.enter_async_context(
+            opened_audit(database, directory=surroundings.data_directory / "audit", clock=clock)
+        )
         yield Services(
-            clock=clock, database=database, authenticator=ClosedDoor(), access=ClosedDoor()
+            clock=clock,
+            database=database,
+            authenticator=ClosedDoor(),
+            access=ClosedDoor(),
+            audit=audit,
         )
 
 

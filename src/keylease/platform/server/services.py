@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
 from keylease.platform.server.guard import Access, Authenticator
 from keylease.primitives.clock import Clock
@@ -19,6 +20,7 @@ class Services:
     database: Database
     authenticator: Authenticator
     access: Access
+    audit: Audit | None = None
 
 
 def services_of(request: Request) -> Services:

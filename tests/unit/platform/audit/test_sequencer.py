@@ -17,6 +17,7 @@ from keylease.errors import AuditLogUnavailable, StorageError, StorageFull
 from keylease.platform.audit import log_files, signing_keys
 from keylease.platform.audit.log_files import OpenLog
 from keylease.platform.audit.tables import AUDIT_INDEX, AUDIT_LOGS
+from keylease.platform.db.callers import platform_itself
 from keylease.platform.db.database import Database
 from keylease.platform.db.tables import OUTBOX
 from keylease.primitives.transparency import directory
@@ -202,7 +203,7 @@ async def test_the_key_is_private_and_rotates(rig: Rig) -> None:
     key_file = rig.directory / "keys" / f"{ORG}.key"
     assert key_file.stat().st_mode & 0o777 == 0o600
     first = rig.files.keys(ORG)[0]
-    await rig.sequencer.rotate_key(ORG)
+    await rig.sequencer.rotate_key(platform_itself(ORG))
     second, rotations = rig.files.keys(ORG)
     assert second != first
     assert len(rotations) == 1
@@ -211,7 +212,7 @@ async def test_the_key_is_private_and_rotates(rig: Rig) -> None:
     rig.verify(key=first)  # whoever pinned the first key follows
     rig.verify(key=second)
     again = rig.restarted()
-    await again.sequencer.rotate_key(ORG)
+    await again.sequencer.rotate_key(platform_itself(ORG))
     again.verify(key=first)
     actions = [entry.action for entry in logged(again)]
     assert actions.count(AuditAction.AUDIT_KEY_ROTATED) == 2
@@ -230,6 +231,7 @@ async def test_a_rotation_that_was_interrupted_is_finished_or_forgotten(
         (signing_keys, "SigningKeys._take_over"),
         (log_files, "sign_head"),
     ):
+
         def crash(*_: object, **__: object) -> None:
             raise StorageError("The power went.")
 
@@ -241,7 +243,7 @@ async def test_a_rotation_that_was_interrupted_is_finished_or_forgotten(
         with monkeypatch.context() as patched:
             patched.setattr(OpenLog, "rotate_key", rotating)
             with pytest.raises(StorageError):
-                await rig.sequencer.rotate_key(ORG)
+                await rig.sequencer.rotate_key(platform_itself(ORG))
         rig = rig.restarted()
         await record(rig.database, place)
         assert await rig.sequencer.drain() == 1

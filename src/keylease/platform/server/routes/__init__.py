@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keylease.platform.server.routes import health
+from keylease.platform.server.routes import audit, health
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def all_routers() -> tuple[APIRouter, ...]:
     """Every router, in the order of the OpenAPI document."""
-    return (health.router,)
+    return (health.router, audit.router)
