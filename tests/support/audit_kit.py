@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import msgspec
@@ -9,10 +10,13 @@ from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.audit import AuditAction, LoggedEntry
 from keylease.contracts.principals import Principal, PrincipalKind
+from keylease.errors import PermissionDenied
+from keylease.platform.access.permissions import Permission
 from keylease.platform.audit.log_files import LogFiles
 from keylease.platform.audit.sequencer import Sequencer
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.server.guard import Evidence
 from keylease.primitives.transparency.notes import NoteKey
 from keylease.primitives.transparency.verifier import Report, Trust, verify_log
 
@@ -69,3 +73,42 @@ async def record(
     caller = Caller(principal=ADA, organization_id=organization_id)
     async with database.transaction(caller) as tx:
         await tx.record(action, subject, reason=named.pop("reason", ""), details=named)
+
+
+def gateway_entry(
+    sequence: int, *, organization_id: str = ORG, action: str = AuditAction.LEASE_ISSUED
+) -> bytes:
+    """An entry as a gateway's spool holds it; each call makes another one."""
+    return msgspec.json.encode(
+        LoggedEntry(
+            id=str(uuid.uuid4()),
+            sequence=sequence,
+            at=1_780_000_000_000_000,
+            organization_id=organization_id,
+            action=action,
+            principal="workload:018f0000-0000-7000-8000-0000000000cc",
+            object=f"lease-{sequence}",
+        )
+    )
+
+
+class Door:
+    """Lets everybody in as Ada of one organization, but for the permissions in ``refused``."""
+
+    def __init__(self, organization_id: str) -> None:
+        self.organization_id = organization_id
+        self.refused: set[Permission] = set()
+
+    def caller(self) -> Caller:
+        return Caller(principal=ADA, organization_id=self.organization_id)
+
+    async def authenticate(self, evidence: Evidence) -> Caller:
+        del evidence
+        return self.caller()
+
+    async def require(
+        self, caller: Caller, permission: Permission, *, project_id: str = "", object_id: str = ""
+    ) -> None:
+        del project_id, object_id
+        if permission in self.refused:
+            raise PermissionDenied(f"{caller.name} lacks {permission}.")
