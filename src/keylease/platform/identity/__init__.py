@@ -1,0 +1,1 @@
+"""Who is who, and how they show it: the directory, sign-in, sessions, API keys."""

@@ -1,0 +1,1 @@
+"""API keys of users and service accounts: made, rotated, used, revoked."""

@@ -1,0 +1,1 @@
+"""Short-lived tokens by which a gateway learns who somebody is on the platform."""

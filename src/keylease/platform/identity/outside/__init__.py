@@ -1,0 +1,1 @@
+"""Sign-in through issuers outside: OpenID Connect, and whom it may stand for here."""

@@ -1,0 +1,1 @@
+"""Passwords, passkeys, second factors, one-time links, and the brakes on guessing."""
