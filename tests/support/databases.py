@@ -1,12 +1,14 @@
 """Fixtures that run a test on SQLite and on PostgreSQL. Import what you use into a conftest.py.
 
-    from tests.support.databases import database, database_url, postgres
+    from tests.support.databases import *  # what __all__ names
 
 ``database`` is migrated and empty. ``postgres`` is the server, for tests that stop it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,7 +20,15 @@ from tests.support.postgres import PostgresServer, postgres_server
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 
-__all__ = ["clock", "database", "database_url", "postgres"]
+__all__ = [
+    "clock",
+    "database",
+    "database_url",
+    "migrated_postgres",
+    "migrated_sqlite",
+    "migrated_url",
+    "postgres",
+]
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +54,44 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that migrations have run on, to be copied: a test should not pay for them."""
+    file = tmp_path_factory.mktemp("template") / "platform.sqlite"
+    asyncio.run(_migrated(sqlite_url(file)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> str:
+    """The name of a database that migrations have run on, to be copied."""
+    asyncio.run(_migrated(postgres.create_database("migrated")))
+    return "migrated"
+
+
+async def _migrated(url: str) -> None:
+    database = Database(url, clock=ManualClock())
+    await migrate(database)
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a migrated, empty database of its own."""
+    if request.param == "sqlite":
+        file = tmp_path / "platform.sqlite"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
+        yield sqlite_url(file)
+        return
+    template = request.getfixturevalue("migrated_postgres")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"test_{uuid.uuid4().hex}"
+    yield server.create_database(name, template=template)
+    server.drop_database(name)
+
+
 @pytest.fixture
-async def database(database_url: str, clock: ManualClock) -> AsyncIterator[Database]:
-    opened = Database(database_url, clock=clock)
-    await migrate(opened)
+async def database(migrated_url: str, clock: ManualClock) -> AsyncIterator[Database]:
+    opened = Database(migrated_url, clock=clock)
     yield opened
     await opened.close()

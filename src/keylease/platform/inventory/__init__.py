@@ -1,0 +1,1 @@
+"""Every secret that was seen, where, whose, used by whom - and never the secret."""

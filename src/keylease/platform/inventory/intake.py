@@ -1,0 +1,401 @@
+"""Takes scan reports: the same secret in many places becomes one row, and what is gone is said.
+
+docs/design/inventory.md has the rules. A report is data from outside: every text is bounded, and a
+report that contains what looks like a secret is refused whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from sqlalchemy import ColumnElement, delete, insert, select, update
+
+from keylease import detectors
+from keylease.contracts.audit import AuditAction
+from keylease.contracts.findings import (
+    Confidence,
+    Finding,
+    Fingerprint,
+    Location,
+    Mention,
+    ScanReport,
+)
+from keylease.errors import SecretInRequest
+from keylease.platform.db.transaction import Row, Transaction
+from keylease.platform.inventory.changes import Change, write_change
+from keylease.platform.inventory.tables import (
+    CHANGES,
+    EXCEPTIONS,
+    FINGERPRINTS,
+    LOCATIONS,
+    SECRETS,
+    SOURCES,
+)
+
+_RANK: Final = {level: number for number, level in enumerate(Confidence)}
+_AT_ONCE: Final = 500
+"""Values in one IN list: databases bound them."""
+
+
+class Intaken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report changed."""
+
+    source_id: str
+    new_secrets: int = 0
+    new_locations: int = 0
+    seen_again: int = 0
+    removed: int = 0
+    merged: int = 0
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a report comes from: the source that it covers."""
+
+    kind: str
+    """``scan``, ``connector`` or ``attestation``."""
+    name: str
+    vendor_id: str = ""
+
+
+def origin_of(report: ScanReport) -> Origin:
+    """The source a scanner's report covers: a repository wherever it is checked out, or a place.
+
+    Three checkouts of one repository are three sources (each is complete for itself only), told
+    apart by host and root.
+    """
+    return Origin(kind="scan", name=f"{report.host}:{','.join(sorted(report.roots))}"[:500])
+
+
+class Intake:
+    """One report in one transaction."""
+
+    def __init__(self, tx: Transaction, origin: Origin, *, seen_at: int) -> None:
+        """``seen_at`` is when the scan began; microseconds UTC."""
+        self._tx = tx
+        self._origin = origin
+        self._seen_at = seen_at
+        self._organization = tx.caller.organization_id
+        self._new_secrets = self._new_locations = self._again = self._merged = 0
+        self._met: set[str] = set()
+
+    async def take(self, report: ScanReport, *, covers_all: bool) -> Intaken:
+        """Write what the report says. ``covers_all``: what it does not name is gone."""
+        refuse_secrets(report)
+        source_id, current = await self._source(complete=covers_all)
+        for finding in report.findings:
+            secret_id = await self._secret(finding, source_id)
+            for location in finding.locations:
+                await self._location(source_id, location, secret_id, finding.provider)
+        for mention in report.mentions:
+            await self._mention(source_id, mention)
+        removed = await self._remove_unmet(source_id) if covers_all and current else 0
+        taken = Intaken(
+            source_id=source_id,
+            new_secrets=self._new_secrets,
+            new_locations=self._new_locations,
+            seen_again=self._again,
+            removed=removed,
+            merged=self._merged,
+        )
+        await self._tx.record(
+            AuditAction.INVENTORY_SCAN_TAKEN,
+            source_id,
+            details={
+                "new_secrets": str(taken.new_secrets),
+                "new_locations": str(taken.new_locations),
+                "removed": str(taken.removed),
+            },
+        )
+        return taken
+
+    # --- sources -------------------------------------------------------------------------
+
+    async def _source(self, *, complete: bool) -> tuple[str, bool]:
+        """The source's identifier, and whether this report is not older than its last one."""
+        table, tx = SOURCES, self._tx
+        known = await tx.row(
+            select(table).where(
+                table.c.organization_id == self._organization,
+                table.c.kind == self._origin.kind,
+                table.c.name == self._origin.name,
+            )
+        )
+        if known is None:
+            source_id = tx.new_id()
+            await tx.execute(
+                insert(table).values(
+                    id=source_id,
+                    organization_id=self._organization,
+                    kind=self._origin.kind,
+                    name=self._origin.name,
+                    pushed_by=tx.caller.name,
+                    first_scan_at=self._seen_at,
+                    last_scan_at=self._seen_at,
+                    last_complete_at=self._seen_at if complete else None,
+                )
+            )
+            return source_id, True
+        current = self._seen_at >= known["last_scan_at"]
+        await tx.execute(
+            update(table)
+            .where(table.c.id == known["id"])
+            .values(
+                pushed_by=tx.caller.name,
+                last_scan_at=max(self._seen_at, known["last_scan_at"]),
+                last_complete_at=(
+                    self._seen_at if complete and current else known["last_complete_at"]
+                ),
+                retired_at=None,
+            )
+        )
+        return str(known["id"]), current
+
+    # --- secrets -------------------------------------------------------------------------
+
+    async def _secret(self, finding: Finding, source_id: str) -> str:
+        known = await self._known(finding, source_id)
+        if not known:
+            return await self._new_secret(finding)
+        oldest, *others = known
+        for other in others:
+            await self._merge(str(other["id"]), into=str(oldest["id"]))
+        await self._add_fingerprints(str(oldest["id"]), finding.fingerprints)
+        surer = _RANK[finding.confidence] > _RANK[Confidence(oldest["confidence"])]
+        described = (
+            {
+                "provider": finding.provider,
+                "kind": finding.kind,
+                "masked": finding.masked,
+                "confidence": finding.confidence,
+            }
+            if surer
+            else {}
+        )
+        await self._tx.execute(
+            update(SECRETS)
+            .where(SECRETS.c.id == oldest["id"])
+            .values(
+                first_seen=min(self._seen_at, oldest["first_seen"]),
+                last_seen=max(self._seen_at, oldest["last_seen"]),
+                removed_at=None,
+                key_id=oldest["key_id"] or finding.key_id,
+                version=oldest["version"] + 1,
+                **described,
+            )
+        )
+        if oldest["removed_at"] is not None:
+            await self._note("seen_again", str(oldest["id"]))
+        return str(oldest["id"])
+
+    async def _known(self, finding: Finding, source_id: str) -> list[Row]:
+        """The secrets that this finding is, oldest first; more than one are to be merged."""
+        condition: ColumnElement[bool]
+        if finding.fingerprints:
+            condition = SECRETS.c.id.in_(
+                select(FINGERPRINTS.c.secret_id).where(
+                    FINGERPRINTS.c.organization_id == self._organization,
+                    FINGERPRINTS.c.fingerprint.in_(list(map(str, finding.fingerprints))),
+                )
+            )
+        else:
+            condition = SECRETS.c.id.in_(
+                select(LOCATIONS.c.secret_id).where(
+                    LOCATIONS.c.organization_id == self._organization,
+                    LOCATIONS.c.source_id == source_id,
+                    LOCATIONS.c.place.in_([place.id for place in finding.locations[:_AT_ONCE]]),
+                    LOCATIONS.c.provider == finding.provider,
+                )
+            ) & ~SECRETS.c.id.in_(
+                select(FINGERPRINTS.c.secret_id).where(
+                    FINGERPRINTS.c.organization_id == self._organization
+                )
+            )
+        return list(
+            await self._tx.rows(
+                select(SECRETS)
+                .where(SECRETS.c.organization_id == self._organization, condition)
+                .order_by(SECRETS.c.first_seen, SECRETS.c.id)
+            )
+        )
+
+    async def _new_secret(self, finding: Finding) -> str:
+        tx = self._tx
+        secret_id = tx.new_id()
+        await tx.execute(
+            insert(SECRETS).values(
+                id=secret_id,
+                organization_id=self._organization,
+                provider=finding.provider,
+                kind=finding.kind,
+                masked=finding.masked,
+                key_id=finding.key_id,
+                confidence=finding.confidence,
+                liveness="unknown",
+                belongs_to="",
+                owner="",
+                owner_confirmed=False,
+                first_seen=self._seen_at,
+                last_seen=self._seen_at,
+                version=1,
+            )
+        )
+        await self._add_fingerprints(secret_id, finding.fingerprints)
+        await self._note("found", secret_id, provider=finding.provider, masked=finding.masked)
+        self._new_secrets += 1
+        return secret_id
+
+    async def _add_fingerprints(self, secret_id: str, found: Iterable[Fingerprint]) -> None:
+        wanted = set(map(str, found))
+        if not wanted:
+            return
+        table = FINGERPRINTS
+        known = await self._tx.rows(
+            select(table.c.fingerprint).where(
+                table.c.organization_id == self._organization, table.c.fingerprint.in_(wanted)
+            )
+        )
+        for fingerprint in sorted(wanted - {row["fingerprint"] for row in known}):
+            await self._tx.execute(
+                insert(table).values(
+                    organization_id=self._organization,
+                    fingerprint=fingerprint,
+                    secret_id=secret_id,
+                )
+            )
+
+    async def _merge(self, other: str, *, into: str) -> None:
+        """Two rows turned out to be one secret: the older one takes everything over."""
+        tx = self._tx
+        for table in (FINGERPRINTS, LOCATIONS, CHANGES, EXCEPTIONS):
+            await tx.execute(update(table).where(table.c.secret_id == other).values(secret_id=into))
+        taken = await tx.row(select(SECRETS).where(SECRETS.c.id == other))
+        kept = await tx.row(select(SECRETS).where(SECRETS.c.id == into))
+        if taken is not None and kept is not None:
+            await tx.execute(
+                update(SECRETS)
+                .where(SECRETS.c.id == into)
+                .values(
+                    owner=kept["owner"] or taken["owner"],
+                    credential_id=kept["credential_id"] or taken["credential_id"],
+                    first_seen=min(kept["first_seen"], taken["first_seen"]),
+                )
+            )
+        await tx.execute(delete(SECRETS).where(SECRETS.c.id == other))
+        await self._note("merged", into, other=other)
+        self._merged += 1
+
+    # --- locations -----------------------------------------------------------------------
+
+    async def _location(
+        self, source_id: str, location: Location, secret_id: str | None, provider: str
+    ) -> None:
+        table, tx = LOCATIONS, self._tx
+        same_secret = (
+            table.c.secret_id.is_(None) if secret_id is None else table.c.secret_id == secret_id
+        )
+        known = await tx.row(
+            select(table.c.id, table.c.first_seen, table.c.last_seen, table.c.removed_at)
+            .where(
+                table.c.organization_id == self._organization,
+                table.c.source_id == source_id,
+                table.c.place == location.id,
+                same_secret,
+            )
+            .order_by(table.c.first_seen)
+            .limit(1)
+        )
+        values = {
+            "kind": location.kind.value,
+            "path": location.path[:1000],
+            "name": location.name[:300],
+            "provider": provider,
+            "repository": location.repository[:500],
+            "environment": location.environment[:100],
+            "in_history_only": location.in_history_only,
+            "location": msgspec.json.encode(location),
+            "pushed_by": tx.caller.name,
+        }
+        if known is not None:
+            self._again += 1
+            newer = self._seen_at >= known["last_seen"]
+            await tx.execute(
+                update(table)
+                .where(table.c.id == known["id"])
+                .values(
+                    first_seen=min(self._seen_at, known["first_seen"]),
+                    last_seen=max(self._seen_at, known["last_seen"]),
+                    removed_at=None if newer else known["removed_at"],
+                    **(values if newer else {}),
+                )
+            )
+            self._met.add(str(known["id"]))
+            return
+        location_id = tx.new_id()
+        await tx.execute(
+            insert(table).values(
+                id=location_id,
+                organization_id=self._organization,
+                source_id=source_id,
+                secret_id=secret_id,
+                vendor_id=self._origin.vendor_id or None,
+                place=location.id,
+                first_seen=self._seen_at,
+                last_seen=self._seen_at,
+                **values,
+            )
+        )
+        self._met.add(location_id)
+        self._new_locations += 1
+        await self._note("location_found", secret_id, path=location.path, kind=location.kind)
+
+    async def _mention(self, source_id: str, mention: Mention) -> None:
+        location = msgspec.structs.replace(mention.location, name=mention.name)
+        await self._location(source_id, location, None, mention.provider)
+
+    async def _remove_unmet(self, source_id: str) -> int:
+        """Say of every place of the source that this complete scan did not meet: it is gone."""
+        table, tx = LOCATIONS, self._tx
+        there = await tx.rows(
+            select(table.c.id, table.c.secret_id, table.c.path).where(
+                table.c.organization_id == self._organization,
+                table.c.source_id == source_id,
+                table.c.removed_at.is_(None),
+            )
+        )
+        gone = [row for row in there if row["id"] not in self._met]
+        for row in gone:
+            await tx.execute(
+                update(table).where(table.c.id == row["id"]).values(removed_at=self._seen_at)
+            )
+            await self._note("location_removed", row["secret_id"], path=row["path"])
+        for secret_id in {row["secret_id"] for row in gone} - {None}:
+            await self._remove_if_nowhere(secret_id)
+        return len(gone)
+
+    async def _remove_if_nowhere(self, secret_id: str) -> None:
+        table = LOCATIONS
+        left = await self._tx.row(
+            select(table.c.id)
+            .where(table.c.secret_id == secret_id, table.c.removed_at.is_(None))
+            .limit(1)
+        )
+        if left is None:
+            await self._tx.execute(
+                update(SECRETS).where(SECRETS.c.id == secret_id).values(removed_at=self._seen_at)
+            )
+            await self._note("removed_everywhere", secret_id)
+
+    async def _note(self, what: str, secret_id: str | None, **details: str) -> None:
+        await write_change(self._tx, Change(what=what, secret_id=secret_id, details=details))
+
+
+def refuse_secrets(report: ScanReport) -> None:
+    """Raise ``SecretInRequest`` when any text of the report looks like a secret."""
+    text = msgspec.json.encode(report).decode()
+    if detectors.looks_like_secret(text):
+        raise SecretInRequest(
+            "The report contains something that looks like a key. Nothing was stored.",
+            advice="Use a scanner that masks what it found; `keylease scan` does.",
+        )

@@ -1,0 +1,84 @@
+"""The inventory as its readers see it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from keylease.contracts.findings import Location
+from keylease.platform.inventory.interfaces import CredentialUse
+from keylease.platform.inventory.states import CredentialFacts, State
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A location with its life."""
+
+    id: str
+    source_id: str
+    source: str
+    vendor_id: str = ""
+    location: Location
+    pushed_by: str
+    first_seen: int
+    last_seen: int
+    removed_at: int | None = None
+
+
+class Exemption(msgspec.Struct, frozen=True, kw_only=True):
+    """A state that somebody accepted until a day."""
+
+    id: str
+    secret_id: str
+    state: State
+    reason: str
+    owner: str
+    made_by: str
+    made_at: int
+    ends_at: int
+    withdrawn_at: int | None = None
+    version: int
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """One secret with everything that is known of it."""
+
+    id: str
+    provider: str
+    kind: str
+    masked: str
+    key_id: str
+    confidence: str
+    live: bool | None
+    live_checked_at: int | None
+    belongs_to: str
+    """The provider's organization or project, as the provider said when it was asked."""
+    owner: str
+    owner_confirmed: bool
+    owner_candidates: tuple[str, ...]
+    credential: CredentialFacts | None
+    consumers: tuple[CredentialUse, ...]
+    last_used: int | None
+    first_seen: int
+    last_seen: int
+    removed_at: int | None
+    places: tuple[Place, ...]
+    exceptions: tuple[Exemption, ...]
+    states: tuple[State, ...]
+    risk: int
+    version: int
+
+
+class Vendor(msgspec.Struct, frozen=True, kw_only=True):
+    """An outside tool that was given something."""
+
+    id: str
+    name: str
+    title: str
+    connector: str
+    given: tuple[str, ...]
+    """``keys``, ``prompts``, ``logs`` ..."""
+    since: int | None
+    attested_by: str
+    attested_at: int
+    note: str
+    archived_at: int | None
+    version: int

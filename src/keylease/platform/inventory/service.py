@@ -1,0 +1,413 @@
+"""Decides what the inventory says, and takes what people and scanners tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import insert, update
+
+from keylease.contracts.audit import AuditAction
+from keylease.contracts.findings import ScanReport
+from keylease.errors import InputInvalid, ResourceConflict, ResourceNotFound, VersionChanged
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database
+from keylease.platform.db.paging import Page, PageRequest, page_of
+from keylease.platform.db.transaction import Row, Transaction
+from keylease.platform.inventory import repository
+from keylease.platform.inventory.changes import Change, write_change
+from keylease.platform.inventory.intake import Intake, Intaken, Origin, origin_of
+from keylease.platform.inventory.interfaces import (
+    CredentialUse,
+    PolicyCredentials,
+    RecordedUses,
+)
+from keylease.platform.inventory.records import Exemption, Place, Sighting, Vendor
+from keylease.platform.inventory.repository import HistoryLine, Wanted
+from keylease.platform.inventory.states import CredentialFacts, Facts, State, judge
+from keylease.platform.inventory.states import Place as JudgedPlace
+from keylease.platform.inventory.tables import EXCEPTIONS, SECRETS, SOURCES, VENDORS
+
+LONGEST_EXCEPTION: Final = 366 * 24 * 3600 * 1_000_000
+"""Microseconds; nothing is accepted for ever."""
+
+
+class VendorWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person says of a vendor."""
+
+    name: str
+    title: str = ""
+    connector: str = ""
+    given: tuple[str, ...] = ()
+    since: int | None = None
+    note: str = ""
+
+
+class InventoryService:
+    """The inventory of an organization, as its callers may see it."""
+
+    def __init__(
+        self, database: Database, *, credentials: PolicyCredentials, uses: RecordedUses
+    ) -> None:
+        self._database = database
+        self._credentials = credentials
+        self._uses = uses
+
+    # --- what scanners tell --------------------------------------------------------------
+
+    async def push(
+        self, caller: Caller, report: ScanReport, *, origin: Origin | None = None
+    ) -> Intaken:
+        """Take a report. Raises ``SecretInRequest`` when it contains a secret."""
+        if report.finished_at < report.started_at:
+            raise InputInvalid("The scan ends before it begins.")
+        async with self._database.transaction(caller) as tx:
+            # A scanner's clock may be wrong: nothing was seen in the future.
+            seen_at = min(report.started_at, tx.now)
+            intake = Intake(tx, origin or origin_of(report), seen_at=seen_at)
+            return await intake.take(report, covers_all=report.complete)
+
+    async def retire_source(self, caller: Caller, source_id: str) -> None:
+        """Take a source out of the view: its scanner lied, or is gone. History stays."""
+        async with self._database.transaction(caller) as tx:
+            known = {row["id"] for row in await repository.sources(tx)}
+            if source_id not in known:
+                raise ResourceNotFound("There is no such source.")
+            await tx.execute(
+                update(SOURCES).where(SOURCES.c.id == source_id).values(retired_at=tx.now)
+            )
+            await tx.record(AuditAction.INVENTORY_SOURCE_RETIRED, source_id)
+
+    # --- what readers see ----------------------------------------------------------------
+
+    async def page(self, caller: Caller, wanted: Wanted, request: PageRequest) -> Page[Sighting]:
+        """Secrets, newest first."""
+        async with self._database.reading(caller) as tx:
+            rows = page_of(
+                await repository.secrets(tx, wanted, request),
+                request,
+                key=lambda row: (str(row["id"]),),
+            )
+            seen = await self._sightings(tx, rows.items)
+        return Page(items=seen, next_cursor=rows.next_cursor)
+
+    async def all(self, caller: Caller, wanted: Wanted) -> tuple[Sighting, ...]:
+        """Secrets by falling risk, for exports and previews."""
+        async with self._database.reading(caller) as tx:
+            seen = await self._sightings(tx, await repository.secrets(tx, wanted))
+        return tuple(sorted(seen, key=lambda one: (-one.risk, one.first_seen, one.id)))
+
+    async def one(self, caller: Caller, secret_id: str) -> Sighting:
+        """One secret. Raises ``ResourceNotFound``."""
+        async with self._database.reading(caller) as tx:
+            (seen,) = await self._sightings(tx, [await _known(tx, secret_id)])
+        return seen
+
+    async def history(
+        self, caller: Caller, request: PageRequest, *, secret_id: str = ""
+    ) -> Page[HistoryLine]:
+        """What changed, newest first."""
+        async with self._database.reading(caller) as tx:
+            lines = await repository.history(tx, secret_id=secret_id, page=request)
+        return page_of(lines, request, key=lambda line: (line.id,))
+
+    async def mentions(
+        self, caller: Caller, request: PageRequest, *, provider: str = "", vendor_id: str = ""
+    ) -> Page[Place]:
+        """Places where a secret's name stands, without its value."""
+        async with self._database.reading(caller) as tx:
+            rows = await repository.mentions(
+                tx, provider=provider, vendor_id=vendor_id, page=request
+            )
+        places = tuple(repository.place_of(row) for row in rows)
+        return page_of(places, request, key=lambda place: (place.id,))
+
+    async def sources(self, caller: Caller) -> Sequence[Row]:
+        """Where reports come from."""
+        async with self._database.reading(caller) as tx:
+            return await repository.sources(tx)
+
+    # --- what people say -----------------------------------------------------------------
+
+    async def describe(
+        self,
+        caller: Caller,
+        secret_id: str,
+        *,
+        expected: int,
+        owner: str | None = None,
+        credential_id: str | None = None,
+    ) -> Sighting:
+        """Name the owner, or the credential that the secret is; an empty text takes it back."""
+        if credential_id:
+            facts = await self._credentials.credential_facts(caller)
+            if credential_id not in facts:
+                raise InputInvalid("There is no such credential in the policy.")
+        async with self._database.transaction(caller) as tx:
+            row = await _known(tx, secret_id)
+            if row["version"] != expected:
+                raise VersionChanged(
+                    f"It is at version {row['version']} now; the request changes {expected}.",
+                    advice="Read it again and repeat the change.",
+                )
+            values: dict[str, object] = {"version": row["version"] + 1}
+            if owner is not None:
+                values |= {"owner": owner, "owner_confirmed": bool(owner)}
+                await self._told(tx, "owner_set", secret_id)
+            if credential_id is not None:
+                values["credential_id"] = credential_id or None
+                await self._told(tx, "credential_set", secret_id, credential_id=credential_id)
+            await tx.execute(update(SECRETS).where(SECRETS.c.id == secret_id).values(**values))
+            (seen,) = await self._sightings(tx, [await _known(tx, secret_id)])
+        return seen
+
+    async def report_liveness(
+        self, caller: Caller, secret_id: str, *, live: bool, belongs_to: str = ""
+    ) -> None:
+        """Keep what the provider answered when it was asked whether the key works."""
+        async with self._database.transaction(caller) as tx:
+            await _known(tx, secret_id)
+            await tx.execute(
+                update(SECRETS)
+                .where(SECRETS.c.id == secret_id)
+                .values(
+                    liveness="live" if live else "dead",
+                    liveness_at=tx.now,
+                    belongs_to=belongs_to,
+                    version=SECRETS.c.version + 1,
+                )
+            )
+            await self._told(tx, "found_live" if live else "found_dead", secret_id)
+
+    async def accept(
+        self,
+        caller: Caller,
+        secret_id: str,
+        *,
+        state: State,
+        reason: str,
+        owner: str,
+        ends_at: int,
+    ) -> Exemption:
+        """Accept a state until a day. Raises ``InputInvalid`` without an owner or an end."""
+        async with self._database.transaction(caller) as tx:
+            if before := await tx.created_before("inventory_exception"):
+                made = await repository.exceptions_of(tx, [secret_id])
+                return next(one for one in made[secret_id] if one.id == before)
+            await _known(tx, secret_id)
+            if not owner or not reason:
+                raise InputInvalid("An exception needs an owner and a reason.")
+            if not tx.now < ends_at <= tx.now + LONGEST_EXCEPTION:
+                raise InputInvalid("An exception ends in the future, within a year.")
+            exception_id = tx.new_id()
+            await tx.execute(
+                insert(EXCEPTIONS).values(
+                    id=exception_id,
+                    organization_id=caller.organization_id,
+                    secret_id=secret_id,
+                    state=state,
+                    reason=reason,
+                    owner=owner,
+                    made_by=caller.name,
+                    made_at=tx.now,
+                    ends_at=ends_at,
+                    version=1,
+                )
+            )
+            await tx.created("inventory_exception", exception_id)
+            await tx.record(
+                AuditAction.INVENTORY_EXCEPTION_MADE, secret_id, details={"state": state}
+            )
+            await write_change(
+                tx, Change(what="accepted", secret_id=secret_id, details={"state": state})
+            )
+            made = await repository.exceptions_of(tx, [secret_id])
+        return next(one for one in made[secret_id] if one.id == exception_id)
+
+    async def withdraw(self, caller: Caller, secret_id: str, exception_id: str) -> None:
+        """End an exception before its day."""
+        async with self._database.transaction(caller) as tx:
+            await _known(tx, secret_id)
+            made = (await repository.exceptions_of(tx, [secret_id])).get(secret_id, ())
+            if exception_id not in {one.id for one in made}:
+                raise ResourceNotFound("There is no such exception.")
+            await tx.execute(
+                update(EXCEPTIONS)
+                .where(EXCEPTIONS.c.id == exception_id, EXCEPTIONS.c.withdrawn_at.is_(None))
+                .values(withdrawn_at=tx.now, version=EXCEPTIONS.c.version + 1)
+            )
+            await tx.record(AuditAction.INVENTORY_EXCEPTION_WITHDRAWN, secret_id)
+            await write_change(tx, Change(what="exception_withdrawn", secret_id=secret_id))
+
+    async def _told(self, tx: Transaction, what: str, secret_id: str, **details: str) -> None:
+        await tx.record(AuditAction.INVENTORY_SECRET_CHANGED, secret_id, reason=what)
+        await write_change(tx, Change(what=what, secret_id=secret_id, details=details))
+
+    # --- vendors -------------------------------------------------------------------------
+
+    async def vendors(self, caller: Caller) -> tuple[Vendor, ...]:
+        """Every vendor, by name."""
+        async with self._database.reading(caller) as tx:
+            return await repository.vendors(tx)
+
+    async def vendor(self, caller: Caller, name: str) -> Vendor:
+        """One of them. Raises ``ResourceNotFound``."""
+        async with self._database.reading(caller) as tx:
+            found = await repository.vendors(tx, name=name)
+        if not found:
+            raise ResourceNotFound("There is no such vendor.")
+        return found[0]
+
+    async def create_vendor(self, caller: Caller, wish: VendorWish) -> Vendor:
+        """Say that an outside tool was given something."""
+        async with self._database.transaction(caller) as tx:
+            if before := await tx.created_before("vendor"):
+                return (await repository.vendors(tx, vendor_id=before))[0]
+            if await repository.vendors(tx, name=wish.name):
+                raise ResourceConflict(f"There is a vendor {wish.name} already.")
+            vendor_id = tx.new_id()
+            await tx.execute(
+                insert(VENDORS).values(
+                    id=vendor_id,
+                    organization_id=caller.organization_id,
+                    name=wish.name,
+                    attested_at=tx.now,
+                    attested_by=caller.name,
+                    version=1,
+                    **_told_of_vendor(wish),
+                )
+            )
+            await tx.created("vendor", vendor_id)
+            await tx.record(AuditAction.VENDOR_CREATED, vendor_id)
+            return (await repository.vendors(tx, vendor_id=vendor_id))[0]
+
+    async def change_vendor(
+        self, caller: Caller, name: str, wish: VendorWish, *, expected: int, archive: bool = False
+    ) -> Vendor:
+        """Say anew what a vendor was given; who says it attests it."""
+        async with self._database.transaction(caller) as tx:
+            found = await repository.vendors(tx, name=name)
+            if not found:
+                raise ResourceNotFound("There is no such vendor.")
+            if found[0].version != expected:
+                raise VersionChanged(
+                    f"It is at version {found[0].version} now; the request changes {expected}.",
+                    advice="Read it again and repeat the change.",
+                )
+            await tx.execute(
+                update(VENDORS)
+                .where(VENDORS.c.id == found[0].id)
+                .values(
+                    attested_at=tx.now,
+                    attested_by=caller.name,
+                    archived_at=tx.now if archive else None,
+                    version=expected + 1,
+                    **_told_of_vendor(wish),
+                )
+            )
+            action = AuditAction.VENDOR_ARCHIVED if archive else AuditAction.VENDOR_CHANGED
+            await tx.record(action, found[0].id)
+            return (await repository.vendors(tx, vendor_id=found[0].id))[0]
+
+    # --- joining -------------------------------------------------------------------------
+
+    async def _sightings(self, tx: Transaction, rows: Sequence[Row]) -> tuple[Sighting, ...]:
+        ids = [str(row["id"]) for row in rows]
+        places = await repository.places_of(tx, ids)
+        exceptions = await repository.exceptions_of(tx, ids)
+        known = {str(row["credential_id"]) for row in rows if row["credential_id"]}
+        facts = await self._credentials.credential_facts(tx.caller) if known else {}
+        uses = await self._uses.uses_of(tx.caller, known) if known else ()
+        return tuple(
+            _sighting(
+                row,
+                now=tx.now,
+                places=places.get(str(row["id"]), ()),
+                exceptions=exceptions.get(str(row["id"]), ()),
+                credential=facts.get(str(row["credential_id"])),
+                uses=tuple(use for use in uses if use.credential_id == row["credential_id"]),
+            )
+            for row in rows
+        )
+
+
+def _sighting(
+    row: Row,
+    *,
+    now: int,
+    places: tuple[Place, ...],
+    exceptions: tuple[Exemption, ...],
+    credential: CredentialFacts | None,
+    uses: tuple[CredentialUse, ...],
+) -> Sighting:
+    live = {"live": True, "dead": False}.get(row["liveness"])
+    last_used = max((use.last_used for use in uses), default=None)
+    facts = Facts(
+        live=live,
+        owner=row["owner"],
+        places=tuple(map(_judged, places)),
+        credential=credential,
+        last_used=last_used,
+        known_since=row["first_seen"],
+    )
+    in_force = [one for one in exceptions if one.withdrawn_at is None and one.ends_at > now]
+    judgement = judge(facts, now=now, excepted=frozenset(one.state for one in in_force))
+    candidates = dict.fromkeys(
+        candidate.owner for place in places for candidate in place.location.owner_candidates
+    )
+    return Sighting(
+        id=row["id"],
+        provider=row["provider"],
+        kind=row["kind"],
+        masked=row["masked"],
+        key_id=row["key_id"],
+        confidence=row["confidence"],
+        live=live,
+        live_checked_at=row["liveness_at"],
+        belongs_to=row["belongs_to"],
+        owner=row["owner"] or (credential.owner if credential else ""),
+        owner_confirmed=row["owner_confirmed"],
+        owner_candidates=tuple(candidates),
+        credential=credential,
+        consumers=uses,
+        last_used=last_used,
+        first_seen=row["first_seen"],
+        last_seen=row["last_seen"],
+        removed_at=row["removed_at"],
+        places=places,
+        exceptions=exceptions,
+        states=judgement.states,
+        risk=judgement.risk,
+        version=row["version"],
+    )
+
+
+def _judged(place: Place) -> JudgedPlace:
+    location = place.location
+    return JudgedPlace(
+        kind=location.kind,
+        path=location.path,
+        repository=location.repository,
+        environment=location.environment,
+        at_vendor=bool(place.vendor_id),
+        in_history_only=location.in_history_only,
+        removed=place.removed_at is not None,
+    )
+
+
+def _told_of_vendor(wish: VendorWish) -> dict[str, object]:
+    return {
+        "title": wish.title or wish.name,
+        "connector": wish.connector,
+        "given": msgspec.json.encode(wish.given),
+        "since": wish.since,
+        "note": wish.note,
+    }
+
+
+async def _known(tx: Transaction, secret_id: str) -> Row:
+    row = await repository.secret(tx, secret_id)
+    if row is None:
+        raise ResourceNotFound("There is no such secret in the inventory.")
+    return row
