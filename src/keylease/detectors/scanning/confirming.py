@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -63,7 +64,8 @@ def proposals(
             yield from _bare(rule, low, candidate.end, around)
             read_until[candidate.rule] = max(low, candidate.end - _LONGEST_NAME)
             continue
-        for position in _positions(rule, candidate, text):
+        low = max(candidate.start, read_until.get(candidate.rule, 0))
+        for position in _positions(candidate.rule, rule, low, candidate.end, text):
             if position < read_until.get(candidate.rule, 0):
                 continue
             read_until[candidate.rule] = position + 1
@@ -79,25 +81,20 @@ def proposals(
         yield from _whole(text, around)
 
 
-def _positions(rule: Definition, candidate: Candidate, text: str) -> Iterator[int]:
+def _positions(number: int, rule: Definition, low: int, high: int, text: str) -> Iterator[int]:
     """Where the rule's literals stand in what its trigger covered."""
-    if len(rule.literals) == 1:
-        yield candidate.start + rule.offset
-        if not rule.generic:
-            return
-    places = {
-        place
-        for literal in rule.literals
-        for place in _all(text, literal, candidate.start, max(candidate.end, candidate.start + 1))
-    }
-    yield from sorted(places)
+    if rule.trigger_reach == 0 and len(rule.literals) == 1:
+        yield low + rule.offset
+        return
+    for match in _literals(number).finditer(text, low, high):
+        yield match.start()
 
 
-def _all(text: str, literal: str, low: int, high: int) -> Iterator[int]:
-    place = text.find(literal, low, high)
-    while place >= 0:
-        yield place
-        place = text.find(literal, place + 1, high)
+@functools.cache
+def _literals(number: int) -> re.Pattern[str]:
+    rule = RULES[number]
+    literals = () if isinstance(rule, Bare) else rule.literals
+    return re.compile("|".join(map(re.escape, literals)))
 
 
 class _Around:

@@ -10,7 +10,7 @@ from keylease.detectors.definitions.generic import is_telling
 from keylease.detectors.naming import Attribution, Nearness, Surroundings
 from keylease.detectors.randomness import is_random
 from keylease.detectors.scanning.matches import Confidence, Nature
-from keylease.detectors.scanning.natures import nature_of
+from keylease.detectors.scanning.natures import Verdict, nature_of
 
 _SHOWN: Final = 4
 _LONG_ENOUGH: Final = 20
@@ -206,6 +206,8 @@ def _proposal(  # noqa: PLR0913 - the fields of a record, by keyword
 ) -> Proposal:
     confidence, reason = verdict
     nature = nature_of(value, prefix=prefix, least_entropy=least_entropy)
+    if key_id.endswith("EXAMPLE"):
+        nature = Verdict(Nature.EXAMPLE, "It stands beside an identifier of the documentation.")
     if nature.nature is not Nature.CANDIDATE:
         confidence = Confidence.LOW
     return Proposal(

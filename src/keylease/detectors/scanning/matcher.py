@@ -15,13 +15,14 @@ import functools
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Flag, auto
 from typing import Any, Final, NamedTuple, Protocol
 
 from keylease.detectors.definition import Definition, Shape
 from keylease.detectors.definitions import ALL, SHAPES
 from keylease.detectors.naming import name_expression
+from keylease.detectors.scanning.runs import BASE64_RUN, RUNS, SHORTEST_RUN
 
 BARE_GAP: Final = 80
 """Characters between a provider's name and a value that no telling word announces."""
@@ -37,7 +38,7 @@ class Gate(Flag):
 
 
 GATES: Final[dict[Gate, str]] = {
-    Gate.BASE64: r"[A-Za-z0-9+/]{28}",
+    Gate.BASE64: f"[A-Za-z0-9+/]{{{SHORTEST_RUN}}}",
     Gate.JSON: r"""\\(?:u00[0-7][0-9a-fA-F]|["/])""",
     Gate.URL: r"%[2-7][0-9A-Fa-f]",
 }
@@ -49,6 +50,8 @@ class Bare(NamedTuple):
     names: re.Pattern[str]
     trigger: str
     trigger_reach: int
+    words: tuple[bytes, ...]
+    """One of them stands in whatever ``names`` matches, in lower case."""
 
 
 class Candidate(NamedTuple):
@@ -61,17 +64,19 @@ class Candidate(NamedTuple):
 
 
 def _bare(shapes: tuple[Shape, ...]) -> Bare:
-    names = "|".join(
-        sorted({name_expression(name) for shape in shapes if shape.bare for name in shape.names})
-    )
-    without_lookahead = re.sub(r"\(\?![^)]*\)", "", names)
+    names = {re.sub(r"\\b", "", name) for shape in shapes if shape.bare for name in shape.names}
+    joined = "|".join(sorted(map(name_expression, names)))
+    without_lookahead = re.sub(r"\(\?![^)]*\)", "", joined)
     return Bare(
-        names=re.compile(f"(?i:{names})"),
+        names=re.compile(f"(?i:{joined})"),
         trigger=(
             f"(?i:{without_lookahead})(?s:.{{0,{BARE_GAP}}})"
             r"""["'=:,(\s][A-Za-z0-9+/-]{24}"""
         ),
         trigger_reach=BARE_GAP + 64,
+        words=tuple(
+            sorted({max(re.findall("[a-z0-9]+", name), key=len).encode() for name in names})
+        ),
     )
 
 
@@ -89,34 +94,27 @@ class Matcher(Protocol):
 
 
 class VectorscanMatcher:
-    """All triggers as one database of vectorscan."""
+    """All triggers as one database of vectorscan.
+
+    The database is shared by all matchers of a process; what a scan writes to is each one's own.
+    """
 
     name: str = "vectorscan"
 
-    def __init__(self, hyperscan: Any) -> None:  # noqa: ANN401 - an optional module
-        triggers = [_trigger(rule) for rule in RULES]
-        gates = list(GATES)
-        expressions = [*triggers, *GATES.values()]
+    def __init__(self, hyperscan: Any, database: Any) -> None:  # noqa: ANN401 - an optional module
+        self._database = database
+        self._scratch = hyperscan.Scratch(database)
         self._reaches = [rule.trigger_reach for rule in RULES]
-        flags = [0 if reach else hyperscan.HS_FLAG_SOM_LEFTMOST for reach in self._reaches]
-        flags += [hyperscan.HS_FLAG_SINGLEMATCH] * len(gates)
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[expression.encode() for expression in expressions],
-            ids=list(range(len(expressions))),
-            flags=flags,
-        )
-        self._gates = gates
+        self._gates = list(GATES)
         self._found: list[tuple[int, int, int]] = []
-        self._last: dict[int, tuple[int, int]] = {}
         self._open = Gate.NONE
         # Kept, because the extension does not hold a reference of its own while it scans.
         self._on_match = self._take
 
     def candidates(self, data: bytes) -> tuple[list[Candidate], Gate]:
         """As ``Matcher`` says."""
-        self._last, self._open = {}, Gate.NONE
-        self._database.scan(data, match_event_handler=self._on_match)
+        self._open = Gate.NONE
+        self._database.scan(data, match_event_handler=self._on_match, scratch=self._scratch)
         merged: dict[tuple[int, int], int] = {}
         found, self._found = self._found, []
         for rule, start, end in found:
@@ -140,29 +138,37 @@ class LiteralMatcher:
     name: str = "literals"
 
     def __init__(self) -> None:
-        self._rules: list[tuple[int, Callable[[bytes], Iterator[tuple[int, int]]]]] = []
-        for index, rule in enumerate(RULES):
-            if isinstance(rule, Definition):
-                literals = [literal.encode() for literal in rule.literals]
-                self._rules.append(
-                    (index, functools.partial(_literal_places, literals, rule.offset))
-                )
-            else:
-                expression = re.compile(rule.trigger.encode())
-                self._rules.append((index, functools.partial(_expression_places, expression)))
-        self._gates = [(gate, re.compile(text.encode())) for gate, text in GATES.items()]
+        self._literals = [
+            (index, literal.encode(), rule.offset)
+            for index, rule in enumerate(RULES)
+            if isinstance(rule, Definition)
+            for literal in rule.literals
+        ]
+        self._expressions = [
+            (index, re.compile(rule.trigger.encode()), rule.words)
+            for index, rule in enumerate(RULES)
+            if isinstance(rule, Bare)
+        ]
+        self._gates = [
+            (Gate.JSON, re.compile(GATES[Gate.JSON].encode()), b"\\"),
+            (Gate.URL, re.compile(GATES[Gate.URL].encode()), b"%"),
+        ]
 
     def candidates(self, data: bytes) -> tuple[list[Candidate], Gate]:
         """As ``Matcher`` says."""
         found = [
-            Candidate(index, start, end)
-            for index, places in self._rules
-            for start, end in places(data)
+            Candidate(index, position - offset, position + len(literal))
+            for index, literal, offset in self._literals
+            for position in _places(data, literal, offset)
         ]
+        lower = data.lower()
+        for index, expression, words in self._expressions:
+            if any(word in lower for word in words):
+                found += (Candidate(index, *match.span()) for match in expression.finditer(data))
         found.sort(key=_by_start)
-        open_gates = Gate.NONE
-        for gate, expression in self._gates:
-            if expression.search(data) is not None:
+        open_gates = Gate.BASE64 if BASE64_RUN in data.translate(RUNS) else Gate.NONE
+        for gate, expression, byte in self._gates:
+            if byte in data and expression.search(data) is not None:
                 open_gates |= gate
         return found, open_gates
 
@@ -171,17 +177,11 @@ def _by_start(candidate: Candidate) -> int:
     return candidate.start
 
 
-def _literal_places(literals: list[bytes], offset: int, data: bytes) -> Iterator[tuple[int, int]]:
-    for literal in literals:
-        position = data.find(literal, offset)
-        while position >= 0:
-            yield position - offset, position + len(literal)
-            position = data.find(literal, position + len(literal))
-
-
-def _expression_places(expression: re.Pattern[bytes], data: bytes) -> Iterator[tuple[int, int]]:
-    for match in expression.finditer(data):
-        yield match.span()
+def _places(data: bytes, literal: bytes, offset: int) -> Iterator[int]:
+    position = data.find(literal, offset)
+    while position >= 0:
+        yield position
+        position = data.find(literal, position + len(literal))
 
 
 def _trigger(rule: Definition | Bare) -> str:
@@ -191,12 +191,22 @@ def _trigger(rule: Definition | Bare) -> str:
 
 
 @functools.cache
-def _vectorscan() -> VectorscanMatcher:
-    return VectorscanMatcher(importlib.import_module("hyperscan"))
+def _database() -> Any:  # noqa: ANN401 - an optional module
+    hyperscan = importlib.import_module("hyperscan")
+    triggers = [_trigger(rule) for rule in RULES]
+    flags = [0 if rule.trigger_reach else hyperscan.HS_FLAG_SOM_LEFTMOST for rule in RULES]
+    expressions = [*triggers, *GATES.values()]
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[expression.encode() for expression in expressions],
+        ids=list(range(len(expressions))),
+        flags=flags + [hyperscan.HS_FLAG_SINGLEMATCH] * len(GATES),
+    )
+    return database
 
 
 def matcher() -> Matcher:
     """The fastest one that this installation has."""
     if importlib.util.find_spec("hyperscan") is not None:
-        return _vectorscan()
+        return VectorscanMatcher(importlib.import_module("hyperscan"), _database())
     return LiteralMatcher()

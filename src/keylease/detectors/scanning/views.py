@@ -18,23 +18,19 @@ from collections.abc import Iterator
 from typing import Final
 
 from keylease.detectors.scanning.matches import Omission
+from keylease.detectors.scanning.runs import BASE64_RUN, RUNS, SHORTEST_RUN
 
 MOST_DECOMPRESSED: Final = 64 * 1024 * 1024
 """Bytes, over all streams of one look."""
 LARGEST_VIEW: Final = 16 * 1024 * 1024
 DEEPEST: Final = 6
 """Encodings inside each other. A Helm release in a manifest has five."""
-SHORTEST_RUN: Final = 28
-"""Characters of base64: 20 bytes, which is the length of an AWS access key id."""
 GZIP: Final = b"\x1f\x8b\x08"
 _PROBE: Final = 32
 _PRINTABLE: Final = bytes(range(32, 127)) + b"\t\r\n\f\x1b"
 _LEAST_PRINTABLE: Final = 0.97
-_RUN: Final = b"x" * SHORTEST_RUN
-_BASE64: Final = bytes(
-    120 if chr(code).isascii() and (chr(code).isalnum() or chr(code) in "+/") else 32
-    for code in range(256)
-)
+_GZIP_BASE64: Final = b"H4sI"
+_FIRST_DIGITS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"
 _BLOCK: Final = re.compile(
     rb"[A-Za-z0-9+/]{4,}(?:(?:\r?\n|\\n)[ \t]{0,64}[A-Za-z0-9+/]{4,})*={0,2}"
 )
@@ -182,35 +178,40 @@ def _decoded(encoding: str, match: re.Match[bytes]) -> bytes:
 
 def decoded_base64(data: bytes, low: int, high: int, budget: Budget) -> Iterator[View]:
     """Base64 that begins in ``data[low:high]`` and is text, compressed, or base64 again."""
-    flat = data[low:high].translate(_BASE64)
-    position = flat.find(_RUN)
+    flat = data[low:high].translate(RUNS)
+    position = flat.find(BASE64_RUN)
     while position >= 0:
         start = low + position
         following = flat.find(b" ", position)
         end = high if following < 0 else low + following
-        if (position or not _inside(data, start)) and _promising(data, start, end):
+        if _promising(data, start, end) and (position or not _inside(data, start)):
             block = _BLOCK.match(data, start, start + 2 * LARGEST_VIEW)
             view = None if block is None else _base64(data, start, block.end(), budget)
             if view is not None:
                 yield view
                 end = view.end
-        position = flat.find(_RUN, max(end - low, position + 1))
+        position = flat.find(BASE64_RUN, max(end - low, position + 1))
 
 
 def _inside(data: bytes, start: int) -> bool:
     """Whether the run began before ``start``."""
-    return start > 0 and data[start - 1 : start].translate(_BASE64) == b"x"
+    return start > 0 and data[start - 1 : start].translate(RUNS) == b"x"
 
 
 def _promising(data: bytes, start: int, end: int) -> bool:
-    """A cheap look at the beginning: nearly everything that is no base64 ends here."""
+    """A cheap look at the beginning: nearly everything that is no base64 ends here.
+
+    Every byte of ASCII text has its highest bit off, and so the first of every four
+    characters is one of the first 32 digits.
+    """
+    if data[start : start + 4] == _GZIP_BASE64:
+        return True
+    if data[start : start + SHORTEST_RUN : 4].translate(None, _FIRST_DIGITS):
+        return False
     if data[start : start + 3] == b"eyJ" and data[end : end + 1] == b".":
         return False  # a JSON web token is a secret as it stands
-    try:
-        probe = a2b_base64(data[start : start + min(_PROBE, (end - start) // 4 * 4)])
-    except Base64Error:
-        return False
-    return _readable(probe) or probe.startswith(GZIP) or _wide(probe) is not None
+    probe = a2b_base64(data[start : start + min(_PROBE, (end - start) // 4 * 4)])
+    return _readable(probe) or _wide(probe) is not None
 
 
 def _readable(data: bytes) -> bool:
