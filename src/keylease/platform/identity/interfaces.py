@@ -59,12 +59,17 @@ class Directory(Protocol):
         """
         ...
 
-    async def set_outside_groups(
-        self, tx: Transaction, *, user: KnownUser, issuer_id: str, group_ids: frozenset[str]
-    ) -> None:
-        """Make the user a member of exactly these groups, among those an issuer has given.
+    async def change_groups(
+        self,
+        tx: Transaction,
+        *,
+        user: KnownUser,
+        add: frozenset[str],
+        remove: frozenset[str],
+    ) -> frozenset[str]:
+        """Make the user a member of groups, and no member of others; identifiers of groups.
 
-        Memberships that people gave stay. Identifiers of groups that are gone are ignored.
+        Gives those of which the user was no member before. Groups that are gone are ignored.
         """
         ...
 

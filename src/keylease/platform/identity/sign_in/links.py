@@ -1,9 +1,9 @@
 """One-time sign-in links: the owner's first one, and those for whoever has no way in yet.
 
 Protects: a link has 256 random bits, is kept as a digest, opens once and for an hour at most. It
-    opens a session in which only ways to sign in can be set up. The code stands behind the ``#``, so that
-    it is in no log and in no ``Referer``, and it is used by a POST, so that a preview of the link
-    does not use it up.
+    opens a session in which only ways to sign in can be set up. The code stands behind the ``#``,
+    so that it is in no log and in no ``Referer``, and it is used by a POST, so that a preview of
+    the link does not use it up.
 Does not protect: a link that somebody else reads first. The audit log then shows that it was used.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -11,17 +11,27 @@ from keylease.contracts.audit import AuditAction
 from keylease.errors import InputInvalid, VersionChanged
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.db.transaction import Transaction
 from keylease.platform.identity.sign_in import repository
 from keylease.platform.identity.sign_in.interfaces import SignInSettings
 
 _DOMAIN: Final = re.compile(r"(?=.{3,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
 
+class Keys(Protocol):
+    """What a shorter life of API keys has to reach."""
+
+    async def shorten(self, tx: Transaction, organization_id: str, *, days: int) -> int:
+        """End keys earlier that would live longer than this from now; gives how many."""
+        ...
+
+
 class SettingsService:
     """Reads and changes them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, keys: Keys) -> None:
         self._database = database
+        self._keys = keys
 
     async def read(self, caller: Caller) -> SignInSettings:
         """Those of the caller's organization."""
@@ -50,10 +60,14 @@ class SettingsService:
                 for name in SignInSettings.__struct_fields__
                 if name != "version" and getattr(before, name) != getattr(after, name)
             ]
+            details = {name: _told(getattr(after, name)) for name in names}
+            if after.maximum_key_days < before.maximum_key_days:
+                shortened = await self._keys.shorten(
+                    tx, caller.organization_id, days=after.maximum_key_days
+                )
+                details["keys_shortened"] = str(shortened)
             await tx.record(
-                AuditAction.SIGN_IN_SETTINGS_CHANGED,
-                caller.organization_id,
-                details={name: _told(getattr(after, name)) for name in names},
+                AuditAction.SIGN_IN_SETTINGS_CHANGED, caller.organization_id, details=details
             )
         return after
 
