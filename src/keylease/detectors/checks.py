@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 import zlib
 from typing import Final
 
+from keylease.detectors.definition import Checked
+
 BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_NO_BASE64: Final = re.compile(r"\\[nrt]|[^A-Za-z0-9+/=]")
+_SHORTEST: Final = 40
+"""Characters of base64; an Ed25519 key has 64, and 44 as bare bytes."""
 BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -29,3 +35,19 @@ def canonical_pem(text: str) -> str:
     lines = re.sub(r"\\{1,4}[nr]|[\"',\s]", "", body)
     wrapped = "\n".join(lines[place : place + 64] for place in range(0, len(lines), 64))
     return f"-----BEGIN {label}-----\n{wrapped}\n" + (f"-----END {label}-----\n" if end else "")
+
+
+def pem_body(text: str) -> Checked:
+    """Whether there is a key between the lines: DER, or what OpenSSH and OpenPGP write."""
+    lines = text.partition("-----")[2].partition("-----")[2].rpartition("-----END")[0]
+    *_, body = re.split(r":[^\n\\]*(?:\n|\\n)", lines)  # behind headers such as Proc-Type
+    body = _NO_BASE64.sub("", body)
+    if len(body) < _SHORTEST:
+        return Checked.BROKEN
+    try:
+        start = binascii.a2b_base64(body[: len(body) // 4 * 4][:64])
+    except binascii.Error:
+        return Checked.BROKEN
+    if start[:1] == b"0" or start.startswith(b"openssh-key-v1\0"):
+        return Checked.HOLDS
+    return Checked.UNKNOWN  # encrypted bodies and OpenPGP packets

@@ -146,6 +146,5 @@ def prefixed(  # noqa: PLR0913 - the fields of a record, by keyword
         pattern=re.compile(f"{beginning}{{{least},}}"),
         trigger=f"{beginning}{{{min(least, _TRIGGER_LENGTH)}}}",
         form=re.compile(form) if form else None,
-        accept=is_random if random else None,
-        **more,  # type: ignore[arg-type]  # fields of Definition, checked when it is made
+        **({"accept": is_random} if random else {}) | more,  # type: ignore[arg-type]  # fields of Definition, checked when it is made
     )

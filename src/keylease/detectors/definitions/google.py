@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from keylease.detectors.checks import canonical_pem
+from keylease.detectors.checks import canonical_pem, pem_body
 from keylease.detectors.definition import URL_SAFE, Definition, Shape, prefixed
 
 _KEY_ID: Final = re.compile(
@@ -92,6 +92,7 @@ DEFINITIONS: Final = (
         least_entropy=2.0,
         id_near=_KEY_ID,
         canonical=canonical_pem,
+        check=pem_body,
         examples=("{service_account}",),
     ),
 )
