@@ -36,6 +36,10 @@ COMMANDS: Final = {
     "secret": CommandEntry("keylease.cli.secret", "Keep secrets in the sealed store."),
     "policy": CommandEntry("keylease.cli.policy", "Check the policy file and reload it."),
     "calls": CommandEntry("keylease.cli.calls", "List and follow the calls that were made."),
+    "scan": CommandEntry("keylease.cli.scan", "Find keys in files, git history, configuration."),
+    "fingerprint-key": CommandEntry(
+        "keylease.cli.fingerprint_key", "Make and rotate the key that fingerprints are made with."
+    ),
     "doctor": CommandEntry("keylease.cli.doctor", "Say what protects the keys, and what does not."),
     "config": CommandEntry("keylease.cli.config", "Show the settings and where they come from."),
     "gateway": CommandEntry("keylease.cli.gateway", "Run the gateway alone, in the foreground."),

@@ -31,13 +31,23 @@ def emit(text: str = "") -> None:
 
 
 def emit_json(value: object, *, indent: int = 2) -> None:
-    """Write a value as JSON to stdout; with ``indent=0`` on one line.
+    """Write a value as JSON to stdout; with ``indent=0`` on one line."""
+    print(json_text(value, indent=indent))
+
+
+def json_text(value: object, *, indent: int = 2) -> str:
+    """A value as JSON; with ``indent=0`` on one line.
 
     What moves the cursor or turns the direction of writing is escaped: JSON itself allows it.
     """
     encoded = msgspec.json.encode(value)
     text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
-    print(_UNPRINTABLE.sub(_escaped, text))
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def printable(text: str) -> str:
+    """A line of foreign text without what would move the cursor or colour the screen."""
+    return _cell(text)
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -86,7 +86,7 @@ class OwnerCandidate(msgspec.Struct, frozen=True, order=True):
 
 
 class Appearance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A commit in which a secret came into a place, or was last seen in it."""
+    """A commit that put a secret into a place, wrote it there again, or took it out."""
 
     commit: str
     at: int
@@ -98,7 +98,8 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A place where a secret or its name was found."""
 
     id: str
-    """The same for the same place in later scans: made of all of this but line and column."""
+    """The same for the same place in later scans: made of the kind, the repository and the path
+    in it (or the host and the path), the name, the detail, and a number among equal ones."""
     kind: PlaceKind
     path: str
     """As the user would name it; inside an archive ``outer.zip!/inner``."""
@@ -117,7 +118,11 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     in_history_only: bool = False
     """It is in a commit, and no longer in the newest one."""
     first: Appearance | None = None
+    """The oldest commit that put it there."""
     last: Appearance | None = None
+    """The newest commit that wrote it there."""
+    removed: Appearance | None = None
+    """The newest commit that took it out, when it is no longer there."""
     owner_candidates: tuple[OwnerCandidate, ...] = ()
     encodings: tuple[str, ...] = ()
     """What had to be undone to find it, outermost first: ``base64``, ``json`` ..."""
@@ -132,6 +137,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     """The provider's kind of key, as the detectors name it."""
     confidence: Confidence
+    reason: str = ""
+    """Why this confidence."""
+    nature: str = "candidate"
+    """``candidate``, or why it is no key that works: ``placeholder``, ``example`` ..."""
     masked: str
     key_id: str = ""
     """The provider's own name for the key, where the key shows it."""
@@ -223,5 +232,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """Findings that are known and not to be reported as new."""
 
     format: int = BASELINE_FORMAT
-    fingerprint_key: str
+    key: str
+    """The fingerprint key of this file alone, in base64. It lies beside what it makes, so that
+    everybody who has the file can use it; secrets that could be guessed have no fingerprint."""
     findings: tuple[BaselineEntry, ...]

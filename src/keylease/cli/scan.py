@@ -1,0 +1,302 @@
+"""`keylease scan`: find keys on this machine. No account, no network; nothing leaves it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+import keylease
+from keylease.cli import output
+from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.contracts.findings import Confidence, ScanReport
+from keylease.discovery.baseline import new_baseline, read_baseline, write_baseline
+from keylease.discovery.formats.csv_format import to_csv
+from keylease.discovery.formats.sarif import to_sarif
+from keylease.discovery.formats.table import lines, summary
+from keylease.discovery.git.command import Git, find_git
+from keylease.discovery.machine import places
+from keylease.discovery.scan import Progress, Surroundings, Wanted, scan
+from keylease.errors import FingerprintKeyInvalid, ScanInvalid
+from keylease.primitives import files
+from keylease.primitives.clock import SystemClock
+from keylease.primitives.fingerprints import FingerprintKeys, local_keys, read_keys
+from keylease.settings import process_environment
+
+FOUND_STATUS: Final = 3
+"""Something at or above ``--fail-on`` was found."""
+INCOMPLETE_STATUS: Final = 4
+"""Nothing that fails was found, and not everything could be read."""
+INTERRUPTED_STATUS: Final = 130
+LOCAL_KEY_FILE: Final = "fingerprint.key"
+_STATES: Final = "scanner"
+_PROGRESS_SECONDS: Final = 0.2
+_FIRST_PROGRESS_SECONDS: Final = 1.0
+_MOST_PROBLEMS: Final = 10
+_MOST_PROCESSES: Final = 8
+_RANK: Final = {Confidence.HIGH: 0, Confidence.MEDIUM: 1, Confidence.LOW: 2}
+
+
+class ReportFormat(StrEnum):
+    """How the report is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    SARIF = "sarif"
+    CSV = "csv"
+
+
+class FailOn(StrEnum):
+    """From which confidence on a new finding makes the exit status 3."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    ANY = "any"
+
+
+_LEAST: Final = {
+    FailOn.HIGH: Confidence.HIGH,
+    FailOn.MEDIUM: Confidence.MEDIUM,
+    FailOn.ANY: Confidence.LOW,
+}
+
+
+def command(  # noqa: PLR0913 - one parameter per option of the command
+    *,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Files and directories; default: here."),
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Also the git history of the repositories met.")
+    ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="With --history: also what the last scan looked at."),
+    ] = False,
+    staged: Annotated[
+        bool,
+        typer.Option("--staged", help="Only what is new in the next commit, for pre-commit hooks."),
+    ] = False,
+    machine: Annotated[
+        bool,
+        typer.Option(
+            "--machine",
+            help="The user's configuration, histories, crontabs, units, process environments.",
+        ),
+    ] = False,
+    report_format: Annotated[
+        ReportFormat, typer.Option("--format", help="How the report is written.")
+    ] = ReportFormat.TABLE,
+    report_file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Findings that are known.", show_default=False),
+    ] = None,
+    write_baseline_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-baseline",
+            metavar="FILE",
+            help="Make what is found known.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(
+            help="Exit with status 3 for new findings of this confidence or a higher one.",
+            show_default=False,
+        ),
+    ] = None,
+    include_ignored: Annotated[
+        bool, typer.Option("--include-ignored", help="Also what ignore files leave out.")
+    ] = False,
+    include_examples: Annotated[
+        bool, typer.Option("--include-examples", help="Also placeholders and examples.")
+    ] = False,
+    fingerprint_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The organization's fingerprint key; default: one of this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=64, help="Processes that share the work; 0: as many as CPUs."
+        ),
+    ] = 0,
+    data_dir: DataDir = None,
+    config_dir: ConfigDir = None,
+) -> int:
+    """Find AI keys and other secrets in files, git history and configuration.
+
+    Exit status: 0 all was read; 3 something at or above --fail-on was found; 4 some of it could
+    not be read; 130 interrupted, and what was found is in the report.
+    """
+    if staged and (history or machine):
+        raise ScanInvalid("--staged looks at the next commit only.", advice="Leave the others out.")
+    settings = settings_from(data_dir=data_dir, config_dir=config_dir)
+    environment = process_environment()
+    home = Path(environment.get("HOME") or "/")
+    known = read_baseline(baseline) if baseline else (new_baseline() if write_baseline_to else None)
+    roots = paths or ([] if machine else [Path()])
+    wanted = Wanted(
+        roots=tuple((os.path.abspath(path), str(path)) for path in roots),  # noqa: PTH100 - keeps links
+        history=history,
+        staged=staged,
+        machine=tuple(places(home, environment, user=os.geteuid())) if machine else (),
+        include_ignored=include_ignored,
+        with_examples=include_examples,
+    )
+    git = find_git(environment)
+    surroundings = Surroundings(
+        clock=SystemClock(),
+        keys=_keys(fingerprint_key, settings.config_dir),
+        git=git,
+        home=home,
+        host=platform.node(),
+        states=None if full else settings.data_dir / _STATES,
+        detectors=_detectors_revision() if history else "",
+        processes=processes or min(os.cpu_count() or 1, _MOST_PROCESSES),
+        global_ignore_files=_global_ignore_files(git, home, environment),
+        baseline=known,
+    )
+    meter = _Meter()
+    report = scan(wanted, surroundings, progress=meter.show)
+    meter.clear()
+    _write(report, report_format, report_file)
+    _talk(report, to_terminal=report_format is ReportFormat.TABLE)
+    if write_baseline_to and known:
+        if report.interrupted:
+            output.warn("The baseline was not written: the scan was interrupted.")
+        else:
+            write_baseline(write_baseline_to, known.of(report.findings))
+    return status_of(report, fail_on)
+
+
+def status_of(report: ScanReport, fail_on: FailOn | None) -> int:
+    """The exit status that says what happened."""
+    if report.interrupted:
+        return INTERRUPTED_STATUS
+    if fail_on is not None:
+        least = _RANK[_LEAST[fail_on]]
+        if any(_RANK[f.confidence] <= least and not f.known for f in report.findings):
+            return FOUND_STATUS
+    return 0 if report.complete else INCOMPLETE_STATUS
+
+
+def _keys(file: Path | None, config_dir: Path) -> FingerprintKeys:
+    if file is None:
+        return local_keys(config_dir / LOCAL_KEY_FILE)
+    try:
+        return read_keys(file)
+    except FileNotFoundError:
+        raise FingerprintKeyInvalid(
+            f"There is no fingerprint key at {file}.",
+            advice="`keylease fingerprint-key create FILE` makes one.",
+        ) from None
+
+
+def _write(report: ScanReport, report_format: ReportFormat, file: Path | None) -> None:
+    if file is None and report_format is ReportFormat.TABLE:
+        for line in lines(report):
+            output.emit(output.printable(line))
+        return
+    text = _text(report, report_format)
+    if file is None:
+        sys.stdout.write(text)
+        return
+    try:
+        # Not atomic and not private on purpose: it may be a pipe, and it holds no secret.
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise files.explained(error, file) from None
+
+
+def _text(report: ScanReport, report_format: ReportFormat) -> str:
+    if report_format is ReportFormat.CSV:
+        return to_csv(report)
+    if report_format is ReportFormat.TABLE:
+        return "\n".join([*map(output.printable, lines(report)), summary(report), ""])
+    value: Any = to_sarif(report) if report_format is ReportFormat.SARIF else report
+    return output.json_text(value) + "\n"
+
+
+def _talk(report: ScanReport, *, to_terminal: bool) -> None:
+    """What a person wants to know beside the findings, on stderr."""
+    for problem in report.problems[:_MOST_PROBLEMS]:
+        count = f" ({problem.count} times)" if problem.count > 1 else ""
+        output.warn(output.printable(f"{problem.path}: {problem.message}{count}"))
+    if len(report.problems) > _MOST_PROBLEMS:
+        output.say(f"... and {len(report.problems) - _MOST_PROBLEMS} further places.")
+    if report.interrupted:
+        output.warn("Interrupted: this is what was found until then.")
+    output.say(summary(report))
+    if report.counts.ignored:
+        output.say(
+            f"Left out because an ignore file names them: {report.counts.ignored} files and "
+            "directories; --include-ignored reads them."
+        )
+    new = [finding for finding in report.findings if not finding.known]
+    if to_terminal and any(finding.confidence is not Confidence.LOW for finding in new):
+        output.hint(
+            "Revoke a key where it was issued first; then take it out. A key in the history stays "
+            "exposed when the file is gone."
+        )
+
+
+def _global_ignore_files(
+    git: Git | None, home: Path, environment: dict[str, str]
+) -> tuple[Path, ...]:
+    named = git.user_setting("core.excludesFile") if git else ""
+    base = environment.get("XDG_CONFIG_HOME") or str(home / ".config")
+    return (Path(named) if named else Path(base) / "git" / "ignore",)
+
+
+def _detectors_revision() -> str:
+    """Changes whenever a detector does, so that a history is looked at anew."""
+    digest = hashlib.sha256(keylease.__version__.encode())
+    folder = Path(keylease.__file__).parent / "detectors"
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+class _Meter:
+    """One line on a terminal that says how far it is, when it takes longer."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic() + _FIRST_PROGRESS_SECONDS - _PROGRESS_SECONDS
+        self._shown = False
+        self._on = sys.stderr.isatty()
+
+    def show(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if not self._on or now - self._last < _PROGRESS_SECONDS:
+            return
+        self._last, self._shown = now, True
+        objects = f", {progress.objects} git objects" if progress.objects else ""
+        sys.stderr.write(
+            f"\r\x1b[K{progress.files} files{objects}, {progress.bytes // 1_000_000} MB, "
+            f"{progress.secrets} places with secrets"
+        )
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

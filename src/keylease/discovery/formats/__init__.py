@@ -1,0 +1,1 @@
+"""Reports as text: JSON, SARIF, CSV, and the table for people."""

@@ -1,0 +1,81 @@
+"""One line for each location, for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Final
+
+from keylease.contracts.findings import Location, ScanReport
+from keylease.primitives.clock import isoformat
+
+COLUMNS: Final = (
+    "record", "provider", "kind", "confidence", "masked", "key_id", "fingerprint", "known",
+    "place", "path", "line", "column", "name", "environment", "detail", "repository",
+    "repository_path", "in_history_only", "first_commit", "first_at", "first_author",
+    "removed_commit", "removed_at", "owner_candidates",
+)  # fmt: skip
+"""``record`` is ``finding``, ``mention`` or ``practice``; a finding has a line for each place."""
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(report: ScanReport) -> str:
+    """The report's locations. A cell that a spreadsheet would calculate begins with ``'``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for finding in report.findings:
+        for location in finding.locations:
+            writer.writerow(
+                _cells(
+                    "finding",
+                    finding.provider,
+                    finding.kind,
+                    finding.confidence.value,
+                    finding.masked,
+                    finding.key_id,
+                    str(finding.fingerprints[0]) if finding.fingerprints else "",
+                    finding.known,
+                    *_place(location),
+                )
+            )
+    for mention in report.mentions:
+        row = ("mention", mention.provider, mention.reason, "", "", "", "", "false")
+        writer.writerow(_cells(*row, *_place(mention.location)))
+    for practice in report.practices:
+        writer.writerow(
+            _cells(
+                "practice", "", practice.name, "", "", "", "", "false", *_place(practice.location)
+            )
+        )
+    return text.getvalue()
+
+
+def _place(location: Location) -> tuple[object, ...]:
+    first, removed = location.first, location.removed
+    return (
+        location.kind.value,
+        location.path,
+        location.line or "",
+        location.column or "",
+        location.name,
+        location.environment,
+        location.detail,
+        location.repository,
+        location.repository_path,
+        location.in_history_only,
+        first.commit if first else "",
+        isoformat(first.at) if first else "",
+        first.author if first else "",
+        removed.commit if removed else "",
+        isoformat(removed.at) if removed else "",
+        "; ".join(f"{owner.owner} ({owner.reason})" for owner in location.owner_candidates),
+    )
+
+
+def _cells(*values: object) -> list[str]:
+    cells = []
+    for value in values:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        cells.append(f"'{text}" if text.startswith(_FORMULA) else text)
+    return cells
