@@ -232,10 +232,25 @@ class LogWriter:
         for level in (ENTRIES, *range(self._tree.levels + 1)):
             index = size >> (TILE_HEIGHT * (max(level, 0) + 1))
             kept = tile_for(level, index, size)
+            self._remove_replaced(level, index)
             while self._remove_tile(level, index, kept=kept):
                 index += 1
         for name in _LIMITS:
             remove_leftovers(self.directory.path / name)
+
+    def _remove_replaced(self, level: int, index: int) -> None:
+        """Remove partial tiles before ``index`` that are full by now: only the last append's."""
+        for near in {index, max(index - 1, 0)}:
+            folder = (self.directory.path / TileName(level, near).path).parent
+            try:
+                partial = list(folder.glob("*.p")) if folder.is_dir() else []
+                found = [path for each in partial for path in each.iterdir()]
+            except OSError as error:
+                raise explained(error, folder) from error
+            for path in found:
+                name = TileName.parse(path.relative_to(self.directory.path).as_posix())
+                if name is not None and name.index < index:
+                    self._remove(path)
 
     def _remove_tile(self, level: int, index: int, *, kept: TileName | None) -> bool:
         """Remove every width of a tile but one; whether there was anything, kept or removed."""

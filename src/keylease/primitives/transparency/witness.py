@@ -13,8 +13,9 @@ Limits: which key a log has is pinned when the log is first introduced, and then
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,6 @@ from keylease.primitives.files import (
     locked,
     make_private_directory,
     read_bounded,
-    remove_leftovers,
     replace,
 )
 from keylease.primitives.transparency.checkpoints import (
@@ -225,20 +225,10 @@ class Witness:
         except OSError as error:
             raise explained(error, path) from error
 
-    def _locked(self) -> _Lock:
-        return _Lock(self._directory)
-
-
-class _Lock:
-    """Checking and remembering are one step, also for two processes."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._held = locked(directory / "lock", seconds=_LOCK_SECONDS)
-
-    def __enter__(self) -> None:
-        self._held.__enter__()
-        remove_leftovers(self._directory / "")
-
-    def __exit__(self, *ended: object) -> None:
-        self._held.__exit__(None, None, None)
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Checking and remembering are one step, also for two processes."""
+        with locked(self._directory / "lock", seconds=_LOCK_SECONDS):
+            for leftover in self._directory.glob("*.tmp-*"):
+                leftover.unlink(missing_ok=True)
+            yield
