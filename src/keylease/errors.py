@@ -53,7 +53,7 @@
     |   `-- BundleRefused               BundleTooLarge, BundleNotSigned, BundleNotUnderstood,
     |                                   BundleForeign, BundleOutdated, BundleExpired
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
-    |                                   AuditLogUnavailable,
+    |                                   AuditLogUnavailable, PolicyKeyUnavailable,
     |                                   DataFormatTooNew, DataDirectoryLocked
     |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning,
     |                                   ProgramNotFound, ProgramNotStarted
@@ -726,6 +726,12 @@ class AuditLogUnavailable(StorageError):
     """The audit log cannot be written, so nothing that needs an entry is changed."""
 
     code = "audit_log_unavailable"
+
+
+class PolicyKeyUnavailable(StorageError):
+    """The key that signs an organization's policy is not where it was kept, or others may read it."""
+
+    code = "policy_key_unavailable"
 
 
 class DataFormatTooNew(StorageError):

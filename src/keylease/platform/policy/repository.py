@@ -228,6 +228,49 @@ async def change(
     return version
 
 
+async def bring_to(
+    tx: Transaction, target: PolicyContents, *, change_word: str, settle_them: bool = False
+) -> int:
+    """Make the draft what ``target`` is; gives how many things changed.
+
+    ``settle_them`` says that these changes are nobody's proposal: they only take others back.
+    """
+    wanted = {name: content for _, name, content in target.items()}
+    rows = await tx.rows(
+        select(OBJECTS).where(OBJECTS.c.organization_id == tx.caller.organization_id)
+    )
+    affected = [
+        stored
+        for stored in map(_stored, rows)
+        if (None if stored.removed else stored.resource.content) != wanted.get(stored.resource.id)
+    ]
+    for stored in affected:
+        # Names are given free first: two things may have swapped theirs.
+        await tx.execute(update(OBJECTS).where(_is(tx, stored.resource.id)).values(taken_name=None))
+    for stored in affected:
+        before = stored.resource
+        content = wanted.get(before.id)
+        published = await published_document(tx, before.id)
+        await change(
+            tx,
+            before,
+            content,
+            change=change_word,
+            draft_state=draft_state(content, published),
+            settled=before.version + 1 if settle_them else None,
+        )
+    return len(affected)
+
+
+def draft_state(content: Content | None, published: bytes | None) -> DraftState:
+    """How a thing with this content stands to what is published of it."""
+    if content is None:
+        return DraftState.PUBLISHED if published is None else DraftState.REMOVED
+    if published is None:
+        return DraftState.NEW
+    return DraftState.PUBLISHED if encode(content) == published else DraftState.CHANGED
+
+
 async def settle(tx: Transaction, object_id: str, version: int) -> None:
     """Say that a thing is published as it is."""
     await tx.execute(

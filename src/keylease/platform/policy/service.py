@@ -177,7 +177,7 @@ class PolicyResources:
             before,
             content,
             change=change,
-            draft_state=draft_state(content, published),
+            draft_state=repository.draft_state(content, published),
         )
         await self._recorded(
             tx, before.id, content or before.content, change, draft=draft, before=before.content
@@ -226,15 +226,6 @@ class PolicyResources:
                 )
         if mistakes:
             raise invalid(mistakes, base="body")
-
-
-def draft_state(content: Content | None, published: bytes | None) -> DraftState:
-    """How a thing with this content stands to what is published of it."""
-    if content is None:
-        return DraftState.PUBLISHED if published is None else DraftState.REMOVED
-    if published is None:
-        return DraftState.NEW
-    return DraftState.PUBLISHED if encode(content) == published else DraftState.CHANGED
 
 
 def changed_members(before: Content, after: Content) -> list[str]:
