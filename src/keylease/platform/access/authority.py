@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.audit import AuditAction
-from keylease.errors import ResourceConflict
+from keylease.errors import InputInvalid, ResourceConflict
 from keylease.platform.access import repository
 from keylease.platform.access.decisions import (
     Decision,
@@ -48,6 +48,14 @@ from keylease.platform.db.transaction import Transaction
 GRANT_KIND: Final = "grant"
 
 
+class _Gift(msgspec.Struct, frozen=True):
+    """What somebody would get: permissions, where, until when."""
+
+    permissions: frozenset[str]
+    place: Place
+    until: int
+
+
 class Authority:
     """The checks of changes. They raise ``PermissionDenied`` or ``ResourceConflict``."""
 
@@ -67,61 +75,82 @@ class Authority:
             await self._denials.denied(caller, decision.question, decision.reason)
             raise
 
-    async def begin_change(
-        self, tx: Transaction, *, organization_id: str = "", directory: bool = False
-    ) -> int:
+    async def begin_change(self, tx: Transaction, *, directory: bool = False) -> int:
         """Put this change after all others of the organization; gives its access version.
 
         First of all in a transaction that changes rights. ``directory`` says that groups,
         projects or the state of principals change.
         """
-        organization_id = organization_id or tx.caller.organization_id
+        organization_id = tx.caller.organization_id
         tx.after_commit(lambda: self._snapshots.outdated(organization_id))
         return await repository.count_up(tx, organization_id, directory=directory)
 
     async def check_giving(
-        self, tx: Transaction, permissions: frozenset[str], place: Place, *, until: int = FOREVER
+        self,
+        tx: Transaction,
+        permissions: frozenset[str],
+        place: Place,
+        *,
+        until: int = FOREVER,
+        giver: str = "",
     ) -> None:
-        """Refuse unless the caller holds the permissions at the place for as long."""
-        if tx.caller.principal is None:
+        """Refuse unless the caller, or ``giver``, holds the permissions there for as long."""
+        if tx.caller.principal is None and not giver:
             return  # the platform itself: start-up, and mappings that an Owner has set
         snapshot = await self._snapshots.inside(tx, tx.caller.organization_id)
-        _check_giving(tx, snapshot, permissions, place, until)
+        _check_giving(tx, snapshot, _Gift(permissions, place, until), giver)
 
-    async def check_joining(self, tx: Transaction, group_id: str) -> None:
-        """Refuse unless the caller holds all that members of the group get."""
-        await self.check_standing(tx, f"group:{group_id}")
+    async def check_joining(self, tx: Transaction, group_id: str, *, giver: str = "") -> None:
+        """Refuse unless the caller, or ``giver``, holds all that members of the group get."""
+        await self.check_standing(tx, f"group:{group_id}", giver=giver)
 
-    async def check_standing(self, tx: Transaction, holder: str) -> None:
-        """Refuse unless the caller holds all that ``KIND:ID`` holds, or will hold.
+    async def check_standing(self, tx: Transaction, holder: str, *, giver: str = "") -> None:
+        """Refuse unless the caller, or ``giver``, holds all that ``KIND:ID`` holds or will hold.
 
         For whatever makes a caller able to act as somebody else: a key for a service account,
         another email address.
         """
-        caller = tx.caller
-        if caller.principal is None or caller.name == holder:
+        if (tx.caller.principal is None and not giver) or (giver or tx.caller.name) == holder:
             return
-        snapshot = await self._snapshots.inside(tx, caller.organization_id)
-        seen: set[tuple[frozenset[str], Place, int]] = set()
-        for grant in grants_held(snapshot, holder):
-            given = (snapshot.permissions_of(grant), grant.place, grant.ends_at)
-            if grant.ends_at > tx.now and given not in seen:
-                seen.add(given)
-                _check_giving(tx, snapshot, *given)
+        snapshot = await self._snapshots.inside(tx, tx.caller.organization_id)
+        gifts = {
+            _Gift(snapshot.permissions_of(grant), grant.place, grant.ends_at)
+            for grant in grants_held(snapshot, holder)
+            if grant.ends_at > tx.now
+        }
+        for gift in gifts:
+            _check_giving(tx, snapshot, gift, giver)
+
+    async def check_role(
+        self, tx: Transaction, role_id: str, project_id: str, *, giver: str = ""
+    ) -> None:
+        """Refuse unless the caller, or ``giver``, may give the role in the project, for good.
+
+        Raises ``InputInvalid`` for a role or a project that is not there.
+        """
+        role = await repository.role(tx, tx.caller.organization_id, role_id)
+        if role is None:
+            raise InputInvalid("There is no such role.")
+        place = Place(project_id=project_id)
+        snapshot = await self._snapshots.inside(tx, tx.caller.organization_id)
+        if project_id and project_id not in snapshot.projects:
+            raise InputInvalid("There is no such project.")
+        needed = frozenset(role.permissions) | {Permission.ACCESS_MANAGE}
+        await self.check_giving(tx, needed, place, giver=giver)
 
     async def check_taking(self, tx: Transaction, holder: str) -> None:
         """Refuse when ``KIND:ID`` is an Owner and the caller is not."""
-        caller = tx.caller
-        if caller.principal is None:
+        if tx.caller.principal is None:
             return
-        snapshot = await self._snapshots.inside(tx, caller.organization_id)
+        snapshot = await self._snapshots.inside(tx, tx.caller.organization_id)
         for grant in grants_held(snapshot, holder):
             if grant.role_id == BuiltInRole.OWNER and grant.ends_at > tx.now:
-                _check_giving(tx, snapshot, frozenset(Permission), grant.place, tx.now)
+                gift = _Gift(frozenset(Permission), grant.place, tx.now)
+                _check_giving(tx, snapshot, gift, "")
 
-    async def check_owner_remains(self, tx: Transaction, *, organization_id: str = "") -> None:
+    async def check_owner_remains(self, tx: Transaction) -> None:
         """Refuse when, after what the transaction did, nobody would be Owner without end."""
-        snapshot = await self._snapshots.inside(tx, organization_id or tx.caller.organization_id)
+        snapshot = await self._snapshots.inside(tx, tx.caller.organization_id)
         owners = {
             holder
             for holder, places in snapshot.grants.items()
@@ -137,10 +166,9 @@ class Authority:
                 advice="Make somebody else Owner first, without an end, and repeat this.",
             )
 
-    async def give(self, tx: Transaction, new: NewGrant, *, organization_id: str = "") -> Grant:
+    async def give(self, tx: Transaction, new: NewGrant, *, giver: str = "") -> Grant:
         """Store a grant and its audit entry. What it may give was checked before."""
-        organization_id = organization_id or tx.caller.organization_id
-        access_version = await self.begin_change(tx, organization_id=organization_id)
+        access_version = await self.begin_change(tx)
         grant = Grant(
             id=tx.new_id(),
             holder=new.holder,
@@ -149,18 +177,22 @@ class Authority:
             place=new.place,
             starts_at=tx.now if new.starts_at is None else new.starts_at,
             ends_at=new.ends_at,
-            given_by=tx.caller.name,
+            given_by=giver or tx.caller.name,
             given_at=tx.now,
             reason=new.reason,
         )
-        await repository.add_grant(tx, organization_id, grant, access_version=access_version)
-        await tx.record(
-            AuditAction.GRANT_GIVEN,
-            grant.id,
-            organization_id=organization_id,
-            details=_details(grant),
+        await repository.add_grant(
+            tx, tx.caller.organization_id, grant, access_version=access_version
         )
+        await tx.record(AuditAction.GRANT_GIVEN, grant.id, details=_details(grant))
         return grant
+
+    async def give_role(
+        self, tx: Transaction, holder: str, role_id: str, project_id: str, *, giver: str = ""
+    ) -> None:
+        """``give`` for a role without end; ``check_role`` was called before."""
+        new = NewGrant(holder=holder, role_id=role_id, place=Place(project_id=project_id))
+        await self.give(tx, new, giver=giver)
 
     async def revoke(self, tx: Transaction, grants: Sequence[Grant]) -> None:
         """Revoke grants, with their audit entries. Who may, and who remains, is checked outside."""
@@ -171,10 +203,9 @@ class Authority:
         for grant in grants:
             await tx.record(AuditAction.GRANT_REVOKED, grant.id, details=_details(grant))
 
-    async def make_owner(self, tx: Transaction, holder: str, *, organization_id: str) -> None:
+    async def make_owner(self, tx: Transaction, holder: str) -> None:
         """Give the first Owner of a new organization everything."""
-        new = NewGrant(holder=holder, role_id=BuiltInRole.OWNER.value)
-        await self.give(tx, new, organization_id=organization_id)
+        await self.give_role(tx, holder, BuiltInRole.OWNER.value, "")
 
     async def held(self, tx: Transaction, principal: str) -> Sequence[Holding]:
         """The grants a principal was given itself (``HoldingSource``)."""
@@ -193,37 +224,34 @@ class Authority:
         return await repository.grants(tx, tx.caller.organization_id, wanted)
 
 
-def _check_giving(
-    tx: Transaction, snapshot: Snapshot, permissions: frozenset[str], place: Place, until: int
-) -> None:
-    question = Question(
-        principal=tx.caller.name,
-        permission=Permission.ACCESS_MANAGE,  # replaced below by what is missing
-        place=place,
-        key_permissions=tx.caller.permissions,
-        key_project=tx.caller.project_id,
-    )
-    missing = lacking(snapshot, question, permissions, now=tx.now, until=until)
+def _check_giving(tx: Transaction, snapshot: Snapshot, gift: _Gift, giver: str) -> None:
+    asked = _question(tx, Permission.ACCESS_MANAGE, gift.place)  # the permission comes below
+    if giver:
+        asked = Question(principal=giver, permission=asked.permission, place=gift.place)
+    missing = lacking(snapshot, asked, gift.permissions, now=tx.now, until=gift.until)
     for text in sorted(missing):
-        asked = msgspec.structs.replace(question, permission=Permission(text))
-        raise Denied(can_give(snapshot, asked, now=tx.now, until=until), snapshot)
+        question = msgspec.structs.replace(asked, permission=Permission(text))
+        raise Denied(can_give(snapshot, question, now=tx.now, until=gift.until), snapshot)
 
 
 def check_inside(
     tx: Transaction, snapshot: Snapshot, permission: Permission, place: Place
 ) -> Decision:
     """Refuse unless the caller holds the permission at the place."""
-    question = Question(
+    decision = decide(snapshot, _question(tx, permission, place), now=tx.now)
+    if not decision.allowed:
+        raise Denied(decision, snapshot)
+    return decision
+
+
+def _question(tx: Transaction, permission: Permission, place: Place) -> Question:
+    return Question(
         principal=tx.caller.name,
         permission=permission,
         place=place,
         key_permissions=tx.caller.permissions,
         key_project=tx.caller.project_id,
     )
-    decision = decide(snapshot, question, now=tx.now)
-    if not decision.allowed:
-        raise Denied(decision, snapshot)
-    return decision
 
 
 def _holding(grant: Grant) -> Holding:

@@ -54,7 +54,7 @@ class AccessService:
         self._clock: Final = clock
 
     async def require(
-        self, caller: Caller, permission: Permission, *, project_id: str = "", object_id: str = ""
+        self, caller: Caller, permission: str, *, project_id: str = "", object_id: str = ""
     ) -> None:
         """Raise ``PermissionDenied`` with the reason unless the caller holds the permission there.
 
@@ -62,7 +62,7 @@ class AccessService:
         use inside a transaction, where it would wait for itself: ``require_inside`` is.
         """
         snapshot = await self._snapshots.current(caller.organization_id)
-        decision = self._decide(snapshot, caller, permission, project_id, object_id)
+        decision = self._decide(snapshot, caller, Permission(permission), project_id, object_id)
         if not decision.allowed:
             await self._denials.denied(caller, decision.question, decision.reason)
             raise Denied(decision, snapshot)

@@ -43,3 +43,13 @@ class HoldingSource(Protocol):
         it happens, when something of it cannot be done.
         """
         ...
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a principal was shown and may remember: a key, an export, a lease."""
+
+    at: int
+    """Microseconds UTC."""
+    action: str
+    """The audit action."""
+    object: str

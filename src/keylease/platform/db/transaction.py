@@ -9,6 +9,7 @@ Limits: an entry is refused when a text in it looks like a secret; the change th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from keylease import detectors
 from keylease.contracts.audit import AuditAction, AuditEntry
 from keylease.errors import ResourceConflict, SecretMisused
-from keylease.platform.db.callers import Caller
+from keylease.platform.db.callers import Caller, platform_itself
 from keylease.platform.db.tables import IDEMPOTENT_CREATES, OUTBOX
 from keylease.primitives.clock import Clock
 from keylease.primitives.identifiers import uuid7
@@ -47,6 +48,19 @@ class Transaction:
         self._clock = clock
         self._before_recording = before_recording
         self._after_commit: list[Callable[[], None]] = []
+
+    def within(self, organization_id: str) -> Transaction:
+        """The same unit of work, done by the platform itself in an organization.
+
+        For what begins before it is known whose it is: a sign-in, an invitation, the first start.
+        """
+        same = copy.copy(self)  # one connection, one time, one list of callbacks
+        same.caller = msgspec.structs.replace(
+            platform_itself(organization_id),
+            request_id=self.caller.request_id,
+            address=self.caller.address,
+        )
+        return same
 
     def new_id(self) -> str:
         """An identifier for something this transaction makes."""

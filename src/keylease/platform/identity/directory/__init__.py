@@ -1,0 +1,1 @@
+"""Who there is: organizations, projects, environments, people, programs, groups."""
