@@ -9,7 +9,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -29,6 +29,9 @@ from keylease.primitives import files
 from keylease.primitives.clock import SystemClock
 from keylease.primitives.fingerprints import FingerprintKeys, local_keys, read_keys
 from keylease.settings import process_environment
+
+if TYPE_CHECKING:
+    from keylease.discovery.cluster.reading import Cluster
 
 FOUND_STATUS: Final = 3
 """Something at or above ``--fail-on`` was found."""
@@ -92,6 +95,20 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
             help="The user's configuration, histories, crontabs, units, process environments.",
         ),
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONTEXT",
+            help="Also a Kubernetes cluster: a context of the kubeconfig, or `current`.",
+            show_default=False,
+        ),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Default: $KUBECONFIG, ~/.kube/config.", show_default=False
+        ),
+    ] = None,
     report_format: Annotated[
         ReportFormat, typer.Option("--format", help="How the report is written.")
     ] = ReportFormat.TABLE,
@@ -147,18 +164,19 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
     Exit status: 0 all was read; 3 something at or above --fail-on was found; 4 some of it could
     not be read; 130 interrupted, and what was found is in the report.
     """
-    if staged and (history or machine):
+    if staged and (history or machine or cluster):
         raise ScanInvalid("--staged looks at the next commit only.", advice="Leave the others out.")
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
     environment = process_environment()
     home = Path(environment.get("HOME") or "/")
     known = read_baseline(baseline) if baseline else (new_baseline() if write_baseline_to else None)
-    roots = paths or ([] if machine else [Path()])
+    roots = paths or ([] if machine or cluster else [Path()])
     wanted = Wanted(
         roots=tuple((os.path.abspath(path), str(path)) for path in roots),  # noqa: PTH100 - keeps links
         history=history,
         staged=staged,
         machine=tuple(places(home, environment, user=os.geteuid())) if machine else (),
+        cluster=_cluster(cluster, kubeconfig, home, environment) if cluster else None,
         include_ignored=include_ignored,
         with_examples=include_examples,
     )
@@ -209,6 +227,17 @@ def _keys(file: Path | None, config_dir: Path) -> FingerprintKeys:
             f"There is no fingerprint key at {file}.",
             advice="`keylease fingerprint-key create FILE` makes one.",
         ) from None
+
+
+def _cluster(
+    context: str, kubeconfig: Path | None, home: Path, environment: dict[str, str]
+) -> Cluster:
+    from keylease.discovery.cluster.kubeconfig import read_kubeconfig  # noqa: PLC0415 - as below
+    from keylease.discovery.cluster.reading import Cluster  # noqa: PLC0415 - an HTTP client is slow
+
+    named = [Path(part) for part in environment.get("KUBECONFIG", "").split(":") if part]
+    paths = [kubeconfig] if kubeconfig else named or [home / ".kube" / "config"]
+    return Cluster(read_kubeconfig(paths, "" if context == "current" else context, environment))
 
 
 def _write(report: ScanReport, report_format: ReportFormat, file: Path | None) -> None:

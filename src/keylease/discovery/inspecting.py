@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from keylease.contracts.findings import Confidence, PlaceKind
+from keylease.contracts.findings import Confidence, OwnerCandidate, PlaceKind
 from keylease.detectors.scanning import Confidence as Sureness
 from keylease.detectors.scanning import Match, Nature, Scanner
 from keylease.discovery.document import Context, Document, Named
@@ -69,8 +69,20 @@ class Inspector:
         self._sightings, self._names, self.tally = [], [], Tally()
         return result
 
-    def inspect(self, piece: Piece, *, git_object: str = "", kind: PlaceKind | None = None) -> None:
-        """Look at one piece. ``kind`` is given when it is no file."""
+    def note_name(self, sighting: NameSighting) -> None:
+        """Take over a name that was met in what is no file."""
+        self._names.append(sighting)
+
+    def inspect(
+        self,
+        piece: Piece,
+        *,
+        git_object: str = "",
+        kind: PlaceKind | None = None,
+        environment: str = "",
+        owners: tuple[OwnerCandidate, ...] = (),
+    ) -> None:
+        """Look at one piece. ``kind`` and what follows it are given when it is no file."""
         data, path = piece.data, piece.path
         source = source_of(path, data) if kind is None else Source()
         document = Document(data, path, whole=piece.high is None and piece.low == 0)
@@ -89,7 +101,7 @@ class Inspector:
                 break
             context = source.context(document, match.start)
             if kind is not None:
-                context = context._replace(kind=kind)
+                context = context._replace(kind=kind, environment=environment, owners=owners)
             self._sightings.append(self._sighting(match, where.place(match.start, context)))
         for omission in scan.omissions:
             if omission.reason in _OMISSIONS:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import keylease
 from keylease.contracts.findings import (
@@ -25,6 +25,7 @@ from keylease.discovery.baseline import KnownFindings
 from keylease.discovery.gathering import Gathering, Met, MetName
 from keylease.discovery.git.command import Git
 from keylease.discovery.git.repository import Repository
+from keylease.discovery.inspecting import Inspector
 from keylease.discovery.problems import Problems
 from keylease.discovery.process_environments import environments
 from keylease.discovery.repositories import Repositories
@@ -36,6 +37,9 @@ from keylease.discovery.workers import work_through
 from keylease.errors import ScanInvalid
 from keylease.primitives.clock import Clock
 from keylease.primitives.fingerprints import FingerprintKeys
+
+if TYPE_CHECKING:
+    from keylease.discovery.cluster.reading import Cluster  # an HTTP client: slow to load
 
 _FILES_IN_A_JOB: Final = 64
 _SCAN_KEY_BYTES: Final = 32
@@ -50,6 +54,7 @@ class Wanted(NamedTuple):
     staged: bool = False
     machine: tuple[Path, ...] = ()
     """Files and folders beyond the roots; given, the processes' environments are read too."""
+    cluster: Cluster | None = None
     include_ignored: bool = False
     with_examples: bool = False
 
@@ -196,8 +201,24 @@ class _Scan:
         if self._wanted.machine:
             for piece in environments(self._problems, proc=self._with.proc):
                 bench.inspector.inspect(piece, kind=PlaceKind.PROCESS_ENVIRONMENT)
+        if self._wanted.cluster is not None:
+            self._look_at_cluster(self._wanted.cluster, bench.inspector)
         result = bench.inspector.take()
         self._take(result.sightings, result.names, result.problems, result.tally)
+
+    def _look_at_cluster(self, cluster: Cluster, inspector: Inspector) -> None:
+        from keylease.discovery.cluster.reading import read_cluster  # noqa: PLC0415 - see Cluster
+
+        for met in read_cluster(cluster, self._problems):
+            if isinstance(met, NameSighting):
+                inspector.note_name(met)
+            else:
+                inspector.inspect(
+                    met.piece,
+                    kind=PlaceKind.KUBERNETES_CLUSTER,
+                    environment=met.environment,
+                    owners=met.owners,
+                )
 
     def _take(
         self,
