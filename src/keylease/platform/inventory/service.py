@@ -128,6 +128,11 @@ class InventoryService:
         async with self._database.reading(caller) as tx:
             return await repository.sources(tx)
 
+    async def exported(self, caller: Caller, form: str, count: int) -> None:
+        """Write down that the whole inventory was taken out."""
+        async with self._database.transaction(caller) as tx:
+            await tx.record(AuditAction.INVENTORY_EXPORTED, form, details={"secrets": str(count)})
+
     # --- what people say -----------------------------------------------------------------
 
     async def describe(

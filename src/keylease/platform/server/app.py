@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -11,10 +12,12 @@ from starlette.types import ASGIApp
 import keylease
 from keylease.platform.server.edge import Edge
 from keylease.platform.server.problems import Problem, add_problem_handlers
-from keylease.platform.server.routes import all_routers
+from keylease.platform.server.routes import all_routers, all_shapes
+from keylease.platform.server.routes.inventory import MAXIMUM_REPORT
 from keylease.platform.server.services import Services
+from keylease.platform.server.shapes import schemas_of
 
-LARGER_BODIES: dict[str, int] = {}
+LARGER_BODIES: Final = {"/v1/inventory/scans": MAXIMUM_REPORT}
 """Path prefix -> bytes, where more than the usual may be sent."""
 
 
@@ -55,5 +58,6 @@ def openapi_document(app: FastAPI) -> dict[str, object]:
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas["Problem"] = schema
+        schemas.update(schemas_of(all_shapes()))
         app.openapi_schema = document
     return app.openapi_schema

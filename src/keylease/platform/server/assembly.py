@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,10 @@ from keylease.platform.access.permissions import Permission
 from keylease.platform.audit.interfaces import opened as opened_audit
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.inventory.interfaces import CredentialUse
+from keylease.platform.inventory.preview import IncidentPreviews
+from keylease.platform.inventory.service import InventoryService
+from keylease.platform.inventory.states import CredentialFacts
 from keylease.platform.server.guard import Evidence
 from keylease.platform.server.services import Services
 from keylease.primitives.clock import Clock
@@ -36,13 +40,35 @@ async def assembled(
         audit = await background.enter_async_context(
             opened_audit(database, directory=surroundings.data_directory / "audit", clock=clock)
         )
+        declared = NothingDeclared()
+        inventory = InventoryService(database, credentials=declared, uses=declared)
         yield Services(
             clock=clock,
             database=database,
+            inventory=inventory,
+            incident_previews=IncidentPreviews(
+                database, inventory, credentials=declared, uses=declared
+            ),
             authenticator=ClosedDoor(),
             access=ClosedDoor(),
             audit=audit,
         )
+
+
+class NothingDeclared:
+    """No credential and no use of one: what stands where policy and records are not joined."""
+
+    async def credential_facts(self, caller: Caller) -> dict[str, CredentialFacts]:
+        """None."""
+        del caller
+        return {}
+
+    async def uses_of(
+        self, caller: Caller, credential_ids: Collection[str]
+    ) -> tuple[CredentialUse, ...]:
+        """None."""
+        del caller, credential_ids
+        return ()
 
 
 class ClosedDoor:

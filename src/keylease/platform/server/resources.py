@@ -7,15 +7,21 @@ Does not protect: a secret without a form that ``detectors`` know.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from keylease import detectors
-from keylease.errors import SecretInRequest
+from keylease.errors import InputInvalid, SecretInRequest
 from keylease.platform.server.problems import problem_responses
+
+_ESCAPED_NUL: Final = re.compile(r"\\u0000")
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class KeylessRoute(APIRoute):
@@ -27,6 +33,8 @@ class KeylessRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             body = (await request.body()).decode("utf-8", "replace")
+            refuse_unstorable(body)
+            refuse_unstorable(unquote_plus(request.url.query) + request.url.path)
             if detectors.looks_like_secret(body) or detectors.looks_like_secret(request.url.query):
                 raise SecretInRequest(
                     "The request contains something that looks like a key. Nothing was stored.",
@@ -36,6 +44,26 @@ class KeylessRoute(APIRoute):
             return await handler(request)
 
         return checked
+
+
+def refuse_unstorable(text: str) -> None:
+    """Raise ``InputInvalid`` for characters that no database keeps: NUL, half of a pair."""
+    nul = "\0" in text or _ESCAPED_NUL.search(text)
+    if nul or (_ESCAPED_SURROGATE.search(text) and _has_lone_surrogate(text)):
+        raise InputInvalid(
+            "The request contains characters that cannot be stored: NUL, or half of a pair.",
+            advice="Send text as UTF-8 without NUL characters.",
+        )
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False  # not JSON: the route says so
+    return False
 
 
 def resource_router(*, prefix: str, tag: str) -> APIRouter:

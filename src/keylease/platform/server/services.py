@@ -8,6 +8,8 @@ from fastapi import Request
 
 from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
+from keylease.platform.inventory.preview import IncidentPreviews
+from keylease.platform.inventory.service import InventoryService
 from keylease.platform.server.guard import Access, Authenticator
 from keylease.primitives.clock import Clock
 
@@ -20,6 +22,8 @@ class Services:
     database: Database
     authenticator: Authenticator
     access: Access
+    inventory: InventoryService
+    incident_previews: IncidentPreviews
     audit: Audit | None = None
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import httpx
 import pytest
 from pydantic import BaseModel
 from tests.support.manual_clock import ManualClock
-from tests.support.platform_kit import client_of
+from tests.support.platform_kit import client_of, services_for
 
 from keylease.errors import PermissionDenied, TooManyAttempts
 from keylease.platform.access.permissions import Permission
@@ -17,7 +19,6 @@ from keylease.platform.server.app import create_app
 from keylease.platform.server.edge import MAXIMUM_BODY, Edge
 from keylease.platform.server.guard import Evidence, allowed, open_to_all
 from keylease.platform.server.resources import resource_router
-from keylease.platform.server.services import Services
 
 
 class Note(BaseModel):
@@ -62,14 +63,15 @@ async def broken(_: Annotated[None, open_to_all()]) -> Note:
 
 
 @pytest.fixture
-async def client(database: Database, clock: ManualClock) -> AsyncIterator[httpx.AsyncClient]:
-    services = Services(
-        clock=clock, database=database, authenticator=NobodyKnown(), access=NothingAllowed()
-    )
-    app = create_app(services)
-    app.include_router(router)
-    async with client_of(Edge(app, clock=clock, hosts=["localhost"])) as made:
-        yield made
+async def client(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with services_for(database, clock, tmp_path) as joined:
+        services = replace(joined, authenticator=NobodyKnown(), access=NothingAllowed())
+        app = create_app(services)
+        app.include_router(router)
+        async with client_of(Edge(app, clock=clock, hosts=["localhost"])) as made:
+            yield made
 
 
 async def test_an_answer_carries_its_request_id_and_the_headers(client: httpx.AsyncClient) -> None:
@@ -147,3 +149,23 @@ async def test_the_document_is_openapi_3_1(client: httpx.AsyncClient) -> None:
     document = (await client.get("/v1/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert "Problem" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("text", [r"\u0000", r"\ud800", r"x\ud83d"])
+async def test_characters_that_no_database_keeps_are_refused(
+    client: httpx.AsyncClient, text: str
+) -> None:
+    answer = await client.post(
+        "/v1/notes", content=f'{{"text":"{text}"}}', headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "input_invalid"
+
+
+async def test_whole_pairs_are_kept(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/v1/notes",
+        content=r'{"text":"\ud83d\ude00"}',
+        headers={"content-type": "application/json"},
+    )
+    assert answer.json() == {"text": "\U0001f600"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from keylease.platform.server.routes import audit, health
+from keylease.platform.server.routes import audit, health, incidents, inventory, vendors
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -12,4 +12,9 @@ if TYPE_CHECKING:
 
 def all_routers() -> tuple[APIRouter, ...]:
     """Every router, in the order of the OpenAPI document."""
-    return (health.router, audit.router)
+    return (health.router, audit.router, inventory.router, vendors.router, incidents.router)
+
+
+def all_shapes() -> tuple[Any, ...]:
+    """The msgspec shapes on the wire, for the OpenAPI document."""
+    return (*inventory.SHAPES, *vendors.SHAPES, *incidents.SHAPES)

@@ -1,0 +1,132 @@
+"""The inventory for other programs: JSON, CSV, CycloneDX.
+
+CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/) describes secrets as cryptographic assets of
+the type related-crypto-material; places are evidence of their occurrence.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+import keylease
+from keylease.platform.inventory.records import Sighting
+from keylease.primitives.clock import isoformat
+
+_COLUMNS: Final = (
+    "id", "provider", "kind", "masked", "key_id", "confidence", "live", "owner", "credential",
+    "states", "risk", "first_seen", "last_seen", "removed_at", "last_used", "consumers", "places",
+)  # fmt: skip
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for a formula at the start of a cell."""
+
+
+class ExportFormat(StrEnum):
+    """What can be asked for."""
+
+    JSON = "json"
+    CSV = "csv"
+    CYCLONEDX = "cyclonedx"
+
+
+class Content(msgspec.Struct, frozen=True):
+    """An exported file."""
+
+    body: bytes
+    media_type: str
+    suffix: str
+
+
+def export(seen: Sequence[Sighting], form: ExportFormat, *, now: int) -> Content:
+    """The secrets in a format."""
+    match form:
+        case ExportFormat.JSON:
+            return Content(msgspec.json.encode(seen), "application/json", "json")
+        case ExportFormat.CSV:
+            return Content(_csv(seen).encode(), "text/csv; charset=utf-8", "csv")
+        case ExportFormat.CYCLONEDX:
+            document = msgspec.json.encode(_cyclonedx(seen, now))
+            return Content(document, "application/vnd.cyclonedx+json; version=1.6", "cdx.json")
+
+
+def _csv(seen: Iterable[Sighting]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(_COLUMNS)
+    for one in seen:
+        cells = (
+            one.id,
+            one.provider,
+            one.kind,
+            one.masked,
+            one.key_id,
+            one.confidence,
+            {True: "live", False: "dead", None: "unknown"}[one.live],
+            one.owner,
+            one.credential.name if one.credential else "",
+            " ".join(one.states),
+            one.risk,
+            isoformat(one.first_seen),
+            isoformat(one.last_seen),
+            isoformat(one.removed_at) if one.removed_at else "",
+            isoformat(one.last_used) if one.last_used else "",
+            " ".join(use.principal for use in one.consumers),
+            "\n".join(place.location.path for place in one.places),
+        )
+        writer.writerow([_harmless(str(cell)) for cell in cells])
+    return out.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _cyclonedx(seen: Iterable[Sighting], now: int) -> dict[str, Any]:
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "timestamp": isoformat(now),
+            "tools": {
+                "components": [
+                    {"type": "application", "name": "keylease", "version": keylease.__version__}
+                ]
+            },
+        },
+        "components": [_component(one) for one in seen],
+    }
+
+
+def _component(one: Sighting) -> dict[str, Any]:
+    properties = [
+        ("keylease:provider", one.provider),
+        ("keylease:owner", one.owner),
+        ("keylease:risk", str(one.risk)),
+        *(("keylease:state", value) for value in one.states),
+        *(("keylease:consumer", use.principal) for use in one.consumers),
+    ]
+    material: dict[str, Any] = {"type": "credential", "id": one.id}
+    if one.live is not None:
+        material["state"] = "active" if one.live else "deactivated"
+    return {
+        "type": "cryptographic-asset",
+        "bom-ref": one.id,
+        "name": f"{one.provider} {one.kind} {one.masked}",
+        "cryptoProperties": {
+            "assetType": "related-crypto-material",
+            "relatedCryptoMaterialProperties": material,
+        },
+        "evidence": {
+            "occurrences": [
+                {"location": place.location.path, "line": max(place.location.line, 0)}
+                for place in one.places
+            ]
+        },
+        "properties": [{"name": name, "value": value} for name, value in properties if value],
+    }
