@@ -1,0 +1,1 @@
+"""Call records of gateways: taken once, counted, kept for a while."""
