@@ -44,14 +44,17 @@ class Rig:
         return found[0].size if found else 0
 
     def verify(
-        self, *, key: NoteKey | None = None, organization_id: str = ORG, **trust: tuple[bytes, ...]
+        self,
+        *,
+        key: NoteKey | None = None,
+        organization_id: str = ORG,
+        outside: tuple[bytes, ...] = (),
+        witness_keys: tuple[NoteKey, ...] = (),
     ) -> Report:
         """Check the log offline; raises ``LogFaulty``."""
         pinned = key or self.files.keys(organization_id)[0]
-        return verify_log(
-            self.files.reader(organization_id),
-            Trust(log_keys=(pinned,), **trust),  # type: ignore[arg-type]  # `outside` only
-        )
+        trust = Trust(log_keys=(pinned,), outside=outside, witness_keys=witness_keys)
+        return verify_log(self.files.reader(organization_id), trust)
 
 
 def logged(rig: Rig, organization_id: str = ORG) -> list[LoggedEntry]:

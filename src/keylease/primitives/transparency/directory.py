@@ -153,6 +153,7 @@ class LogWriter:
             )
         self._bundle = self._partial_bundle(size)
         self._waiting: tuple[GrowingTree, bytes] | None = None
+        self._note = self.directory.read(CHECKPOINT)
         self._remove_leftovers()
 
     @property
@@ -167,8 +168,14 @@ class LogWriter:
     def append(self, entries: Sequence[bytes]) -> TreeHead:
         """Make entries durable; they are part of the log once their checkpoint is published.
 
-        Raises ``StorageFull`` or ``StorageError``; nothing has then happened.
+        Raises ``StorageFull`` or ``StorageError``; nothing has then happened. ``StorageCorrupt``
+        says that somebody else changed the log while it was open: open it again.
         """
+        if self.directory.read(CHECKPOINT) != self._note:
+            raise StorageCorrupt(
+                f"{self.directory.path} was changed, or taken away, while it was open.",
+                advice="Only one process may write a log. Restore its files if they are gone.",
+            )
         if any(not 0 < len(entry) <= MAXIMUM_ENTRY for entry in entries):
             raise StorageError("An entry is empty, or too long to be logged.")
         tree = self._tree.copy()
@@ -204,6 +211,7 @@ class LogWriter:
     def publish(self, note: bytes) -> None:
         """Put a checkpoint in force: of what was appended last, or of the head once more."""
         replace(self.directory.path / CHECKPOINT, note)
+        self._note = note
         if self._waiting is not None:
             old = self._tree
             self._tree, self._bundle = self._waiting
