@@ -347,3 +347,13 @@ async def forget_browsers(tx: Transaction, user: KnownUser) -> None:
             KNOWN_BROWSERS.c.user_id == user.id,
         )
     )
+
+
+async def remove_everything(tx: Transaction, user: KnownUser) -> None:
+    """Forget every way in of a user who has left."""
+    for table in (PASSWORDS, PASSKEYS, ONE_TIME_CODES, RECOVERY_CODES, LINKS, KNOWN_BROWSERS):
+        await tx.execute(
+            delete(table).where(
+                table.c.organization_id == user.organization_id, table.c.user_id == user.id
+            )
+        )
