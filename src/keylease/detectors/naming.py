@@ -12,7 +12,8 @@ from keylease.detectors.definitions import ALL, SHAPES
 
 WINDOW: Final = 600
 """Characters before and after a value in which a name may tell whose it is."""
-_SPACES: Final = str.maketrans("_-", "  ")
+_SPACES: Final = str.maketrans("_-.", "   ")
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OPEN_TO_OTHERS: Final = frozenset({"openai"})
 """Providers whose variable names are used for the keys of compatible ones, too."""
 
@@ -52,7 +53,7 @@ UNKNOWN: Final = Attribution(Nearness.NOWHERE)
 
 def name_expression(name: str) -> str:
     """A telling name as a regular expression over text as it is written."""
-    return name.replace("_", "[-_ ]")
+    return name.replace("_", "[-_. ]")
 
 
 @functools.cache
@@ -80,9 +81,15 @@ def _normal(text: str) -> str:
     return text.lower().translate(_SPACES)
 
 
+def _words(name: str) -> str:
+    """A variable's name as it is, and with the words of camelCase taken apart."""
+    plain, apart = _normal(name), _normal(_CAMEL.sub(" ", name))
+    return plain if plain == apart else f"{plain} {apart}"
+
+
 def provider_of(name: str) -> str:
     """The provider that a variable's name tells, or nothing. The longest name decides."""
-    plain = _normal(name)
+    plain = _words(name)
     best, provider = 0, ""
     for candidate, expression in _providers():
         match = expression.search(plain)
@@ -95,7 +102,7 @@ def attribute(value: str, around: Surroundings) -> Attribution:
     """Whose the value is. A form alone tells nothing; a name alone tells the provider only."""
     fitting = [shape for shape in SHAPES if shape.form.fullmatch(value)]
     named = provider_of(around.name) if around.name else ""
-    by_name = _longest(fitting, _normal(around.name))
+    by_name = _longest(fitting, _words(around.name))
     if by_name is not None and (not named or by_name.provider == named or named in _OPEN_TO_OTHERS):
         return Attribution(Nearness.NAME, by_name.provider, by_name)
     if named and named not in _OPEN_TO_OTHERS:

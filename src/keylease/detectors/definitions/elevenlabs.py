@@ -29,7 +29,7 @@ SHAPES: Final = (
         title="ElevenLabs API key of 32 digits",
         provider="elevenlabs",
         form=re.compile(r"[0-9a-f]{32}"),
-        names=(r"eleven_?labs", r"xi_?api_?key"),
+        names=(r"eleven_?labs", r"\beleven_?(?:api|key|token)", r"xi_?api_?key"),
         bare=True,
         examples=("{h:32}",),
     ),

@@ -37,6 +37,8 @@ _NAMED: Final = (
     + r"""["'`\\]{0,4}\s{0,8}[:=>]{1,2}\s{0,4}["'`\\]{0,4}"""
 )
 """``name: NAME`` and, beside it, ``value: ``."""
+_BLOCK: Final = _NAME + r"""["']\s{0,4}\{[^{}]{0,160}?\bdefault\s{0,8}=\s{0,4}["']"""
+"""``variable "NAME" { type = string, default = "``."""
 _FLAGGED: Final = _NAME + r"""\s{1,2}["'`\\]{0,4}"""
 """``--name VALUE``, ``ENV NAME VALUE``."""
 _FLAG_BEFORE: Final = re.compile(r"(?:--|(?:ENV|ARG|setx|set)\s{1,2})[A-Za-z0-9_.-]{0,40}\Z")
@@ -152,6 +154,28 @@ DEFINITIONS: Final = (
         scan_only=True,
         examples=("tool --api-key {w:32}", "ENV SERVICE_TOKEN {w:40}"),
         counter_examples=("tool --token-file /run/secrets/service/{w:32}",),
+    ),
+    Definition(
+        kind="generic-block-secret",
+        title="generated value in the block of a telling name",
+        label="generic",
+        literals=_words(*_WORDS),
+        pattern=re.compile(_BLOCK + _VALUE),
+        trigger=(
+            f"(?:{'|'.join(_words(*_WORDS))})"
+            r"""[A-Za-z0-9_.-]{0,40}["']\s{0,4}\{[^{}]{0,160}default\s{0,8}=\s{0,4}["']"""
+            r"[A-Za-z0-9+/_.~=-]{8}"
+        ),
+        trigger_reach=320,
+        boundary=False,
+        at=_telling,
+        accept=is_generated,
+        reads_on=False,
+        extend=_to_the_end_of_the_value,
+        generic=True,
+        scan_only=True,
+        examples=('variable "api_key" {\n  type = string\n  default = "{w:32}"\n}',),
+        counter_examples=('variable "api_key" {\n  type = string\n  default = ""\n}',),
     ),
     Definition(
         kind="password",

@@ -17,7 +17,7 @@ DEFINITIONS: Final = (
         names=(
             r"together_?(?:ai|api|key|token)",
             r"togethercomputer",
-            r"api\.together",
+            r"api_together",
             r"\btogether\b",
         ),
         examples=("tgp_v1_{d:43}",),
@@ -33,7 +33,7 @@ SHAPES: Final = (
         names=(
             r"together_?(?:ai|api|key|token)",
             r"togethercomputer",
-            r"api\.together",
+            r"api_together",
             r"\btogether\b",
         ),
         bare=True,

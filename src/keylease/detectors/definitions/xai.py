@@ -15,7 +15,7 @@ DEFINITIONS: Final = (
         alphabet=WORD,
         least=20,
         form=r"xai-[A-Za-z0-9]{80}",
-        names=(r"\bx\.?ai\b", r"xai_", r"grok"),
+        names=(r"\bx_?ai\b", r"xai_", r"grok"),
         examples=("xai-{w:80}",),
     ),
     prefixed(

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from keylease.detectors.definition import Checked, Definition, Shape
 from keylease.detectors.definitions.generic import is_telling
-from keylease.detectors.naming import Attribution, Nearness, Surroundings
+from keylease.detectors.naming import Attribution, Nearness, Surroundings, provider_of
 from keylease.detectors.randomness import is_random
 from keylease.detectors.scanning.matches import Confidence, Nature
 from keylease.detectors.scanning.natures import Verdict, nature_of
@@ -18,6 +18,7 @@ _LONG_ENOUGH: Final = 20
 _TESTS: Final = re.compile(
     r"(?:^|[/_.-])(?:tests?|testing|fixtures?|testdata|mocks?|specs?)(?:[/_.-]|$)"
 )
+_EXAMPLES: Final = re.compile(r"[A-Z0-9a-z]{4}EXAMPLE(?:KEY)?\b")
 _LEAST_RANDOM_SK: Final = 32
 _WEAKER: Final = {
     Confidence.HIGH: Confidence.MEDIUM,
@@ -65,7 +66,7 @@ def of_definition(rule: Definition, start: int, value: str, around: Surroundings
         start=start,
         value=value,
         kind=rule.kind,
-        provider=rule.provider,
+        provider=rule.provider or provider_of(around.name),
         verdict=(confidence, reason),
         prefix=prefix,
         least_entropy=rule.least_entropy,
@@ -172,7 +173,13 @@ def _of_shape(
         least_entropy=shape.least_entropy,
         key_id=_id_near(shape.id_near, around),
         name=around.name,
+        documented=shape.provider == "aws" and _documented(around),
     )
+
+
+def _documented(around: Surroundings) -> bool:
+    """Whether AWS's own examples stand near: their values end in EXAMPLE or EXAMPLEKEY."""
+    return _EXAMPLES.search(f"{around.before}\n{around.after}") is not None
 
 
 def _form(rule: Definition, value: str) -> tuple[Confidence, str]:
@@ -203,11 +210,12 @@ def _proposal(  # noqa: PLR0913 - the fields of a record, by keyword
     key_id: str = "",
     name: str = "",
     canonical: str | None = None,
+    documented: bool = False,
 ) -> Proposal:
     confidence, reason = verdict
     nature = nature_of(value, prefix=prefix, least_entropy=least_entropy)
-    if key_id.endswith("EXAMPLE"):
-        nature = Verdict(Nature.EXAMPLE, "It stands beside an identifier of the documentation.")
+    if documented or key_id.endswith("EXAMPLE"):
+        nature = Verdict(Nature.EXAMPLE, "It stands beside an example of the documentation.")
     if nature.nature is not Nature.CANDIDATE:
         confidence = Confidence.LOW
     return Proposal(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-SHORTEST_RUN: Final = 28
-"""Characters of base64: 20 bytes, which is the length of an AWS access key id."""
+SHORTEST_RUN: Final = 27
+"""Characters of base64, padding not counted: 20 bytes, the length of an AWS access key id."""
 RUNS: Final = bytes(
     ord("x") if chr(code).isascii() and (chr(code).isalnum() or chr(code) in "+/") else ord(" ")
     for code in range(256)

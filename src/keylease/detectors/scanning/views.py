@@ -31,12 +31,14 @@ _PRINTABLE: Final = bytes(range(32, 127)) + b"\t\r\n\f\x1b"
 _LEAST_PRINTABLE: Final = 0.97
 _GZIP_BASE64: Final = b"H4sI"
 _FIRST_DIGITS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"
-_BLOCK: Final = re.compile(
-    rb"[A-Za-z0-9+/]{4,}(?:(?:\r?\n|\\n)[ \t]{0,64}[A-Za-z0-9+/]{4,})*={0,2}"
-)
+_LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_SHORTEST_LINE: Final = 48
+"""Characters; base64 that is broken into lines has lines of 64 or 76, seldom of others."""
+_AFTER_LINES: Final = b"\r\n\"'\\<"
 _GAP: Final = re.compile(rb"(?:\r?\n|\\n)[ \t]{0,64}")
 _JSON_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
 _URL_ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
+_ARMOUR: Final = re.compile(rb"-----(?:BEGIN|END)[A-Z+]{4,40}-----")
 _SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -145,7 +147,10 @@ def unescaped_json(block: bytes, base: int) -> View | None:
 
 def unescaped_url(block: bytes, base: int) -> View | None:
     """A block with percent-escapes taken off (RFC 3986 section 2.1)."""
-    return _unescaped(block, base, "url", _URL_ESCAPE)
+    view = _unescaped(block, base, "url", _URL_ESCAPE)
+    if view is not None:  # forms write a space as "+"; in a key's armour it can be nothing else
+        view.data = _ARMOUR.sub(lambda armour: armour[0].replace(b"+", b" "), view.data)
+    return view
 
 
 def _unescaped(
@@ -185,11 +190,12 @@ def decoded_base64(data: bytes, low: int, high: int, budget: Budget) -> Iterator
         following = flat.find(b" ", position)
         end = high if following < 0 else low + following
         if _promising(data, start, end) and (position or not _inside(data, start)):
-            block = _BLOCK.match(data, start, start + 2 * LARGEST_VIEW)
-            view = None if block is None else _base64(data, start, block.end(), budget)
-            if view is not None:
-                yield view
-                end = view.end
+            for lines_end in _ends(data, start):
+                view = _base64(data, start, lines_end, budget)
+                if view is not None:
+                    yield view
+                    end = view.end
+                    break
         position = flat.find(BASE64_RUN, max(end - low, position + 1))
 
 
@@ -216,6 +222,25 @@ def _promising(data: bytes, start: int, end: int) -> bool:
 
 def _readable(data: bytes) -> bool:
     return len(data.translate(None, _PRINTABLE)) <= (1 - _LEAST_PRINTABLE) * len(data)
+
+
+def _ends(data: bytes, start: int) -> list[int]:
+    """Where base64 that begins at ``start`` may end: behind all its lines, or the first."""
+    first = _LINE.match(data, start, start + 2 * LARGEST_VIEW)
+    if first is None:
+        return []
+    length, ends = first.end() - start, [first.end()]
+    while length >= _SHORTEST_LINE and length % 4 == 0:
+        gap = _GAP.match(data, ends[-1])
+        line = None if gap is None else _LINE.match(data, gap.end(), gap.end() + length + 3)
+        if line is None or len(line[0]) > length:
+            break
+        if len(line[0]) < length:
+            if data[line.end() : line.end() + 1] in _AFTER_LINES:
+                ends.append(line.end())
+            break
+        ends.append(line.end())
+    return [ends[-1], ends[0]] if len(ends) > 1 else ends
 
 
 def _base64(data: bytes, start: int, end: int, budget: Budget) -> View | None:
