@@ -14,10 +14,11 @@ from keylease.platform.server.edge import Edge
 from keylease.platform.server.problems import Problem, add_problem_handlers
 from keylease.platform.server.routes import all_routers, all_shapes
 from keylease.platform.server.routes.inventory import MAXIMUM_REPORT
+from keylease.platform.server.routes.link import MAXIMUM_BODY as MAXIMUM_PUSH
 from keylease.platform.server.services import Services
 from keylease.platform.server.shapes import schemas_of
 
-LARGER_BODIES: Final = {"/v1/inventory/scans": MAXIMUM_REPORT}
+LARGER_BODIES: Final = {"/v1/inventory/scans": MAXIMUM_REPORT, "/v1/link/": MAXIMUM_PUSH}
 """Path prefix -> bytes, where more than the usual may be sent."""
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from keylease.errors import ResourceNotFound
 from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.server.guard import Access, Authenticator
+from keylease.platform.server.link_assembly import Link
 from keylease.primitives.clock import Clock
 
 
@@ -25,9 +27,18 @@ class Services:
     inventory: InventoryService
     incident_previews: IncidentPreviews
     audit: Audit | None = None
+    link: Link | None = None
 
 
 def services_of(request: Request) -> Services:
     """The services of the application that serves this request."""
     services: Services = request.app.state.services
     return services
+
+
+def link_of(request: Request) -> Link:
+    """The link between platform and gateways."""
+    link = services_of(request).link
+    if link is None:
+        raise ResourceNotFound("This server has no gateways.")
+    return link

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keylease.platform.server.routes import audit, health, incidents, inventory, vendors
+from keylease.platform.server.routes import (
+    audit,
+    gateways,
+    health,
+    incidents,
+    inventory,
+    link,
+    records,
+    vendors,
+)
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -12,7 +21,16 @@ if TYPE_CHECKING:
 
 def all_routers() -> tuple[APIRouter, ...]:
     """Every router, in the order of the OpenAPI document."""
-    return (health.router, audit.router, inventory.router, vendors.router, incidents.router)
+    return (
+        health.router,
+        gateways.router,
+        link.router,
+        records.router,
+        audit.router,
+        inventory.router,
+        vendors.router,
+        incidents.router,
+    )
 
 
 def all_shapes() -> tuple[Any, ...]:
