@@ -1,0 +1,71 @@
+"""What the trust report asks of other domains. Joined in ``server/``."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from keylease.contracts.self_report import SelfReport
+from keylease.platform.db.callers import Caller
+
+
+class GatewayTrust(msgspec.Struct, frozen=True, kw_only=True):
+    """One registered gateway."""
+
+    id: str
+    name: str
+    last_seen: int | None
+    report: SelfReport | None
+
+
+class CredentialTrustFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One credential of the policy."""
+
+    id: str
+    reference: str
+    overdue: bool
+
+
+class WitnessTrust(msgspec.Struct, frozen=True, kw_only=True):
+    """One witness of the audit log."""
+
+    name: str
+    independent: bool
+    failed: bool
+
+
+class Gateways(Protocol):
+    """The registered gateways."""
+
+    async def gateway_trust(self, caller: Caller) -> tuple[GatewayTrust, ...]:
+        """Those of the caller's organization that are not revoked."""
+        ...
+
+
+class Credentials(Protocol):
+    """The policy's credentials."""
+
+    async def credential_trust(self, caller: Caller) -> tuple[CredentialTrustFacts, ...]:
+        """Those of the caller's organization."""
+        ...
+
+
+class Witnesses(Protocol):
+    """Who witnesses the audit log."""
+
+    async def witness_trust(self, caller: Caller) -> tuple[WitnessTrust, ...]:
+        """Those of the caller's organization."""
+        ...
+
+    async def log_state(self, organization_id: str) -> str:
+        """``ok``, or what is wrong with the log in a few words."""
+        ...
+
+
+class Organizations(Protocol):
+    """Which organizations there are."""
+
+    async def organization_ids(self) -> tuple[str, ...]:
+        """All of them."""
+        ...
