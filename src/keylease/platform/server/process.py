@@ -57,7 +57,9 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                 server = _Server(_uvicorn(configuration, app))
                 ready = ServerReady(url=surroundings.public_url, posture=posture)
                 await server.run_until_told(
-                    listener, when_ready=lambda: _say_ready(configuration, ready)
+                    listener,
+                    when_ready=lambda: _say_ready(configuration, ready),
+                    when_stopping=services.stop_waiting,
                 )
         finally:
             await database.close()
@@ -85,12 +87,19 @@ class _Server(uvicorn.Server):
         yield
 
     async def run_until_told(
-        self, listener: socket.socket, *, when_ready: Callable[[], None]
+        self,
+        listener: socket.socket,
+        *,
+        when_ready: Callable[[], None],
+        when_stopping: Callable[[], None],
     ) -> None:
-        """Serve until SIGTERM or SIGINT; requests under way end first."""
+        """Serve until SIGTERM or SIGINT; requests under way end first.
+
+        ``when_stopping`` lets requests that only wait for something answer at once.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, when_stopping)
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(self.serve(sockets=[listener]))
             while not (self.started or serving.done()):  # noqa: ASYNC110 - uvicorn offers no event
@@ -98,9 +107,10 @@ class _Server(uvicorn.Server):
             if self.started:
                 when_ready()
 
-    def _stop(self) -> None:
+    def _stop(self, when_stopping: Callable[[], None]) -> None:
         self.force_exit = self.should_exit  # told twice: at once
         self.should_exit = True
+        when_stopping()
 
 
 def _uvicorn(configuration: ServerConfiguration, app: object) -> uvicorn.Config:

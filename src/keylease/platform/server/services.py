@@ -9,6 +9,7 @@ from fastapi import Request
 from keylease.errors import ResourceNotFound
 from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
+from keylease.platform.identity.joined import Identity
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.server.guard import Access, Authenticator
@@ -29,11 +30,30 @@ class Services:
     audit: Audit | None = None
     link: Link | None = None
 
+    def stop_waiting(self) -> None:
+        """Let requests that only wait for something answer at once: the server is stopping."""
+        if self.link is not None:
+            self.link.hub.close()
+    identity: Identity | None = None
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the server by TLS, so that cookies are for TLS only."""
+        return self.identity is not None and self.identity.secure
+
 
 def services_of(request: Request) -> Services:
     """The services of the application that serves this request."""
     services: Services = request.app.state.services
     return services
+
+
+def identity_of(request: Request) -> Identity:
+    """Sign-in, sessions and API keys."""
+    found = services_of(request).identity
+    if found is None:
+        raise ResourceNotFound("Nobody can sign in to this server.")
+    return found
 
 
 def link_of(request: Request) -> Link:
