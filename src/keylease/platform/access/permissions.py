@@ -70,6 +70,9 @@ class Permission(StrEnum):
         return self.value.partition(":")[0]
 
 
+INGEST: Final = frozenset({Permission.TRACE_INGEST, Permission.INVENTORY_WRITE})
+"""What an ingest key may hold at all."""
+
 DANGEROUS: Final = frozenset(
     {
         Permission.CREDENTIAL_USE,

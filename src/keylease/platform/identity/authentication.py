@@ -1,8 +1,8 @@
 """Tells who sends a request: a session's cookie with its CSRF text, or a bearer.
 
 Protects: a cookie alone changes nothing (another site cannot read the CSRF text, and cannot set the
-    header); a browser's text is no bearer and the other way round; two kinds of proof in one request
-    are refused, so that nobody can be made to act as somebody else.
+    header); a browser's text is no bearer and the other way round; two kinds of proof in one
+    request are refused, so that nobody can be made to act as somebody else.
 Does not protect: what the caller may do is access's to say.
 Limits: every request reads the database, by the digest of the whole text. Nothing is cached, so a
     revocation counts from the next request on, with any number of servers.

@@ -15,11 +15,13 @@ from typing import Any, Final, Protocol
 import msgspec
 from fastapi import Depends, Request
 
-from keylease.errors import InputInvalid
-from keylease.platform.access.permissions import Permission
+from keylease.errors import InputInvalid, PermissionDenied
+from keylease.platform.access.permissions import INGEST, Permission
 from keylease.platform.db.callers import Caller, IdempotencyKey
 
 SESSION_COOKIE: Final = "keylease_session"
+SECURE_SESSION_COOKIE: Final = "__Host-keylease_session"
+"""Its name with TLS: browsers take it from this very host only, and over TLS only."""
 CSRF_HEADER: Final = "x-csrf-token"
 _LONGEST_IDEMPOTENCY_KEY: Final = 200
 
@@ -70,9 +72,22 @@ def allowed(permission: Permission) -> Any:  # noqa: ANN401 - what FastAPI's Dep
     return _marked(check, permission.value)
 
 
-def signed_in() -> Any:  # noqa: ANN401 - as in allowed
-    """A dependency: the caller, for routes about themselves."""
-    return _marked(_caller, "signed_in")
+def signed_in(*, in_session: bool = False) -> Any:  # noqa: ANN401 - as in allowed
+    """A dependency: the caller, for routes about themselves.
+
+    With ``in_session`` only a person who has signed in, and no API key. An ingest key is for
+    pushing and for nothing else, so it is never enough here.
+    """
+
+    async def check(request: Request) -> Caller:
+        caller = await _caller(request)
+        if in_session and not caller.session_id:
+            raise PermissionDenied("Only a person who is signed in may do this, not an API key.")
+        if caller.api_key_id and (caller.permissions or frozenset()) <= INGEST:
+            raise PermissionDenied("An ingest key may push, and nothing else.")
+        return caller
+
+    return _marked(check, "signed_in")
 
 
 def open_to_all() -> Any:  # noqa: ANN401 - as in allowed
@@ -105,11 +120,16 @@ def evidence_of(request: Request) -> Evidence:
     return Evidence(
         method=request.method,
         authorization=request.headers.get("authorization", ""),
-        session=request.cookies.get(SESSION_COOKIE, ""),
+        session=request.cookies.get(session_cookie(request), ""),
         csrf=request.headers.get(CSRF_HEADER, ""),
         address=address_of(request),
         request_id=request.state.request_id,
     )
+
+
+def session_cookie(request: Request) -> str:
+    """The name of the session's cookie on this server."""
+    return SECURE_SESSION_COOKIE if request.app.state.services.secure else SESSION_COOKIE
 
 
 def address_of(request: Request) -> str:

@@ -1,8 +1,8 @@
 """Identity tokens for gateways, and what a gateway needs to check them.
 
 Protects: a token lives five minutes at most and never longer than the session or API key it was
-    asked with; it is for one gateway group, has an identifier that is used once there, and is signed
-    with a key that signs nothing else. Who asks must hold ``lease:exchange``.
+    asked with; it is for one gateway group, has an identifier that is used once there, and is
+    signed with a key that signs nothing else. Who asks must hold ``lease:exchange``.
 Does not protect: a token that somebody else sends first; the exchange then fails for its owner.
 Limits: what models it may lead to is policy's matter, and decided at the gateway.
 """
