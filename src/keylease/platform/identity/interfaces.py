@@ -59,17 +59,25 @@ class Directory(Protocol):
         """
         ...
 
-    async def change_groups(
-        self,
-        tx: Transaction,
-        *,
-        user: KnownUser,
-        add: frozenset[str],
-        remove: frozenset[str],
-    ) -> frozenset[str]:
-        """Make the user a member of groups, and no member of others; identifiers of groups.
+    async def set_outside_groups(
+        self, tx: Transaction, *, user: KnownUser, issuer_id: str, group_ids: frozenset[str]
+    ) -> None:
+        """Make the user a member of exactly these groups, among those an issuer has given.
 
-        Gives those of which the user was no member before. Groups that are gone are ignored.
+        Memberships that people gave stay. Identifiers of groups that are gone are ignored.
+        """
+        ...
+
+    async def accept_invitation(self, tx: Transaction, secret: str, *, name: str = "") -> KnownUser:
+        """The user that an invitation has made. Raises ``ResourceNotFound``."""
+        ...
+
+    async def introduce(
+        self, tx: Transaction, *, user: KnownUser, name: str, email: str
+    ) -> KnownUser:
+        """Say who a user is, of whom no address is known yet: the first owner.
+
+        Raises ``InputInvalid`` for what is no address, ``ResourceConflict`` when there is one.
         """
         ...
 

@@ -108,7 +108,7 @@ class DeviceFlow:
             raise PermissionDenied(
                 "Finish setting up how you sign in before you approve a device.",
             )
-        session, _ = await self._sessions.current(caller)
+        session = await self._sessions.current(caller)
         await self._waiting(caller, user_code)
         async with self._database.transaction(caller) as tx:
             device = await self._find(tx, user_code)

@@ -23,13 +23,6 @@ class StoredIssuer(OutsideIssuer, frozen=True, kw_only=True):
     sealed_client_secret: bytes | None
 
 
-class Linked(msgspec.Struct, frozen=True):
-    """Who somebody is here, and which groups the issuer gave them."""
-
-    user_id: str
-    groups: frozenset[str]
-
-
 async def add(tx: Transaction, issuer: StoredIssuer) -> None:
     """Keep a new one; raises ``ResourceConflict`` for a name that is taken."""
     with unless_made_meanwhile():
@@ -103,18 +96,16 @@ async def offered(tx: Transaction, organization_id: str) -> list[OfferedIssuer]:
     return [OfferedIssuer(row["id"], row["name"]) for row in rows]
 
 
-async def linked(tx: Transaction, issuer: StoredIssuer, subject_digest: str) -> Linked | None:
-    """Who a subject of an issuer is here."""
+async def linked(tx: Transaction, issuer: StoredIssuer, subject_digest: str) -> str | None:
+    """The user that a subject of an issuer is here."""
     row = await tx.row(
-        select(IDENTITIES.c.user_id, IDENTITIES.c.groups).where(
+        select(IDENTITIES.c.user_id).where(
             IDENTITIES.c.organization_id == issuer.organization_id,
             IDENTITIES.c.issuer_id == issuer.id,
             IDENTITIES.c.subject_digest == subject_digest,
         )
     )
-    if row is None:
-        return None
-    return Linked(row["user_id"], msgspec.json.decode(row["groups"], type=frozenset[str]))
+    return str(row["user_id"]) if row else None
 
 
 async def link(tx: Transaction, issuer: StoredIssuer, subject_digest: str, user: KnownUser) -> None:
@@ -126,25 +117,9 @@ async def link(tx: Transaction, issuer: StoredIssuer, subject_digest: str, user:
                 subject_digest=subject_digest,
                 organization_id=user.organization_id,
                 user_id=user.id,
-                groups=msgspec.json.encode(()),
                 linked_at=tx.now,
             )
         )
-
-
-async def set_groups(
-    tx: Transaction, issuer: StoredIssuer, subject_digest: str, groups: frozenset[str]
-) -> None:
-    """Remember which groups the issuer has given."""
-    await tx.execute(
-        update(IDENTITIES)
-        .where(
-            IDENTITIES.c.organization_id == issuer.organization_id,
-            IDENTITIES.c.issuer_id == issuer.id,
-            IDENTITIES.c.subject_digest == subject_digest,
-        )
-        .values(groups=msgspec.json.encode(sorted(groups)))
-    )
 
 
 async def issuers_of_user(tx: Transaction, user: KnownUser) -> list[str]:

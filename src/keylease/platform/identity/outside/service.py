@@ -206,7 +206,11 @@ class OutsideSignIn:
         async with self._database.transaction() as tx:
             inside = tx.within(issuer.organization_id)
             user = await self._user(inside, issuer, visit, identity, subject)
-            await self._set_groups(inside, issuer, user, identity, subject)
+            if issuer.groups_claim:
+                groups = {issuer.groups[name] for name in identity.groups & issuer.groups.keys()}
+                await self._directory.set_outside_groups(
+                    inside, user=user, issuer_id=issuer.id, group_ids=frozenset(groups)
+                )
             await attempts.give_back(tx, attempts.address(circumstances.address))
         async with self._database.transaction(acting(user)) as tx:
             outcome = await self._sign_in.go_on(
@@ -228,8 +232,8 @@ class OutsideSignIn:
     ) -> KnownUser:
         known = await repository.linked(tx, issuer, subject)
         if known is not None:
-            user = await self._directory.user(tx, known.user_id)
-            if visit.link_to and visit.link_to != known.user_id:
+            user = await self._directory.user(tx, known)
+            if visit.link_to and visit.link_to != known:
                 raise PermissionDenied("This identity belongs to another user here.")
         elif visit.link_to:
             user = await self._directory.user(tx, visit.link_to)
@@ -272,26 +276,6 @@ class OutsideSignIn:
             name=identity.name,
             may_add=in_domains and issuer.adds_users,
         )
-
-    async def _set_groups(
-        self,
-        tx: Transaction,
-        issuer: StoredIssuer,
-        user: KnownUser,
-        identity: OutsideIdentity,
-        subject: str,
-    ) -> None:
-        if not issuer.groups_claim:
-            return
-        known = await repository.linked(tx, issuer, subject)
-        given = known.groups if known else frozenset[str]()
-        wanted = frozenset(
-            group_id for name, group_id in issuer.groups.items() if name in identity.groups
-        )
-        added = await self._directory.change_groups(
-            tx, user=user, add=wanted - given, remove=given - wanted
-        )
-        await repository.set_groups(tx, issuer, subject, (given & wanted) | added)
 
 
 def _wants_more(issuer: StoredIssuer, claims: dict[str, object]) -> bool:

@@ -42,9 +42,7 @@ IDENTITIES: Final = Table(
     Column("subject_digest", String(64), primary_key=True),
     organization(),
     identifier("user_id"),
-    document("groups"),
     moment("linked_at"),
     Index("ix_outside_identities_organization_id_user_id", "organization_id", "user_id"),
 )
-"""The subject is kept as a digest: it is only ever compared. ``groups`` are those that the user has
-because of the issuer, and loses when it does not name them any more."""
+"""The subject is kept as a digest: it is only ever compared."""

@@ -146,17 +146,23 @@ class Sessions:
         await repository.change(tx, session_id, **values)
         return StartedSession(changed, text)
 
-    async def current(self, caller: Caller, *, renew: bool = False) -> tuple[Session, str]:
-        """The caller's own session, and a new text when the one they have is old (or ``renew``)."""
+    async def current(self, caller: Caller) -> Session:
+        """The caller's own session."""
         async with self._database.reading(caller) as tx:
             stored = await repository.by_id(tx, caller.organization_id, caller.session_id)
         if stored is None:
             raise _required()
-        if not renew and tx.now - stored.renewed_at < RENEW_AFTER * MICROSECONDS:
-            return stored, ""
+        return stored
+
+    async def is_old(self, caller: Caller, session: Session) -> bool:
+        """Whether it is time to exchange the session's text."""
+        async with self._database.reading(caller) as tx:
+            return tx.now - session.renewed_at >= RENEW_AFTER * MICROSECONDS
+
+    async def exchange(self, caller: Caller) -> StartedSession:
+        """Exchange the text of the caller's own session for a new one."""
         async with self._database.transaction(caller) as tx:
-            started = await self.renew(tx, stored.id)
-        return started.session, started.text
+            return await self.renew(tx, caller.session_id)
 
     async def of_user(self, caller: Caller, page: PageRequest) -> Page[Session]:
         """The caller's own sessions."""
@@ -212,7 +218,7 @@ class Sessions:
         """
         if not caller.session_id:
             raise PermissionDenied("Only a person who is signed in may do this, not an API key.")
-        session, _ = await self.current(caller)
+        session = await self.current(caller)
         async with self._database.reading(caller) as tx:
             if tx.now - session.signed_in_at > RECENT_SECONDS * MICROSECONDS:
                 raise SignInAgain(

@@ -74,6 +74,23 @@ class SignInMethods:
         async with self._database.reading(caller) as tx:
             return await methods_of(tx, await self._user(tx))
 
+    async def introduce(self, caller: Caller, *, name: str, email: str) -> KnownUser:
+        """Say who one is, while no address is known: the first owner.
+
+        Raises ``ResourceConflict`` when one is known; it is changed in the directory then.
+        """
+        await self._sessions.require_recent(caller)
+        async with self._database.transaction(caller) as tx:
+            user = await self._user(tx)
+            if user.email:
+                raise ResourceConflict("Your address is known already.")
+            return await self._directory.introduce(tx, user=user, name=name, email=email)
+
+    async def user(self, caller: Caller) -> KnownUser:
+        """Who the caller is."""
+        async with self._database.reading(caller) as tx:
+            return await self._user(tx)
+
     # --- passkeys --------------------------------------------------------------------------
 
     async def passkey_challenge(self, caller: Caller) -> tuple[str, dict[str, Any]]:
@@ -136,6 +153,11 @@ class SignInMethods:
         if not settings.passwords_allowed:
             raise ResourceConflict(
                 "The organization does not allow passwords.", advice="Register a passkey."
+            )
+        if not user.email:
+            raise ResourceConflict(
+                "A password belongs to an address, and yours is not known.",
+                advice="Say your address first.",
             )
         check_new_password(password.text, email=user.email)
         stored = await self._hasher.hash(password.text)

@@ -78,8 +78,8 @@ class Site:
             rp_id=self.name,
             rp_name=_NAME,
             user_id=uuid.UUID(user.id).bytes,
-            user_name=user.email,
-            user_display_name=user.name or user.email,
+            user_name=user.email or user.name or _NAME,
+            user_display_name=user.name or user.email or _NAME,
             authenticator_selection=AuthenticatorSelectionCriteria(
                 resident_key=ResidentKeyRequirement.REQUIRED,
                 user_verification=UserVerificationRequirement.REQUIRED,

@@ -289,6 +289,19 @@ class SignIn:
             await tx.record(AuditAction.SIGN_IN_LINK_USED, user.id)
             return await self._in(tx, user, circumstances, SignInMethod.LINK, limited=True)
 
+    async def with_invitation(
+        self, *, secret: Secret, name: str, circumstances: Circumstances
+    ) -> Outcome:
+        """Accept an invitation, and set up how one signs in; raises ``ResourceNotFound``."""
+        address = attempts.address(circumstances.address)
+        async with self._database.transaction() as tx:
+            await attempts.take(tx, address)
+        async with self._database.transaction() as tx:
+            user = await self._directory.accept_invitation(tx, secret.text, name=name)
+            await attempts.give_back(tx, address)
+        async with self._database.transaction(acting(user)) as tx:
+            return await self._in(tx, user, circumstances, SignInMethod.LINK, limited=True)
+
     # --- all -------------------------------------------------------------------------------
 
     async def _in(

@@ -178,7 +178,6 @@ def upgrade() -> None:
         sa.Column("subject_digest", sa.String(length=64), nullable=False),
         sa.Column("organization_id", sa.String(length=36), nullable=False),
         sa.Column("user_id", sa.String(length=36), nullable=False),
-        sa.Column("groups", sa.LargeBinary(), nullable=False),
         sa.Column("linked_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("issuer_id", "subject_digest", name="pk_outside_identities"),
     )
