@@ -10,15 +10,19 @@ import msgspec
 
 from keylease.errors import PermissionDenied, SignInRequired
 from keylease.platform.access.permissions import Permission
+from keylease.platform.access.rules import access_rules
 from keylease.platform.audit.interfaces import opened as opened_audit
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.identity.directory.facts import DirectoryFacts
+from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.inventory.interfaces import CredentialUse
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.inventory.states import CredentialFacts
 from keylease.platform.server.guard import Evidence
 from keylease.platform.server.services import Services
+from keylease.platform.server.sightings import AuditSightings
 from keylease.primitives.clock import Clock
 
 
@@ -40,6 +44,16 @@ async def assembled(
         audit = await background.enter_async_context(
             opened_audit(database, directory=surroundings.data_directory / "audit", clock=clock)
         )
+        facts = DirectoryFacts()
+        rules = access_rules(database, facts, clock)
+        await background.enter_async_context(rules.denials.running())
+        directory = DirectoryService(
+            database,
+            facts=facts,
+            authority=rules.authority,
+            sightings=AuditSightings(audit.log),
+        )
+        directory.register(rules.authority)
         declared = NothingDeclared()
         inventory = InventoryService(database, credentials=declared, uses=declared)
         yield Services(
@@ -50,7 +64,10 @@ async def assembled(
                 database, inventory, credentials=declared, uses=declared
             ),
             authenticator=ClosedDoor(),
-            access=ClosedDoor(),
+            access=rules.decisions,
+            rules=rules,
+            directory=directory,
+            public_url=surroundings.public_url,
             audit=audit,
         )
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from keylease.errors import ResourceNotFound
+from keylease.platform.access.rules import AccessRules
 from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
+from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.identity.joined import Identity
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
@@ -25,6 +27,10 @@ class Services:
     database: Database
     authenticator: Authenticator
     access: Access
+    rules: AccessRules
+    directory: DirectoryService
+    public_url: str
+    """How people reach the server; no slash at the end."""
     inventory: InventoryService
     incident_previews: IncidentPreviews
     audit: Audit | None = None
@@ -34,6 +40,7 @@ class Services:
         """Let requests that only wait for something answer at once: the server is stopping."""
         if self.link is not None:
             self.link.hub.close()
+
     identity: Identity | None = None
 
     @property

@@ -54,7 +54,7 @@ class Offboarding:
         sources: Sequence[HoldingSource],
         sightings: SightingSource,
     ) -> None:
-        """``sources`` may still grow until the first request: domains are joined one by one."""
+        """``sources`` grows until the first request: domains are joined one by one."""
         self._database = database
         self._authority = authority
         self._users = users

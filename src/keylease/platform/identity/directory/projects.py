@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from keylease.contracts.audit import AuditAction
+from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.db.paging import Page, PageRequest
 from keylease.platform.identity.directory import repository
 from keylease.platform.identity.directory.interfaces import Authority
 from keylease.platform.identity.directory.records import Environment, Project
 from keylease.platform.identity.directory.shelf import Actions, Content, Shelf
+from keylease.platform.identity.directory.tables import PROJECTS
 
 
 class EnvironmentContent(Content, frozen=True, kw_only=True):
@@ -27,6 +30,13 @@ class Projects(Shelf[Project]):
             restored=AuditAction.PROJECT_RESTORED,
         )
         super().__init__(database, authority, repository.PROJECT_ROWS, actions, kind="project")
+
+    async def page_of(
+        self, caller: Caller, request: PageRequest, *, only: frozenset[str] | None
+    ) -> Page[Project]:
+        """Projects, the oldest first; of ``only`` these, unless it is ``None``."""
+        conditions = () if only is None else (PROJECTS.c.id.in_(sorted(only)),)
+        return await self.page(caller, request, *conditions)
 
 
 class Environments(Shelf[Environment]):

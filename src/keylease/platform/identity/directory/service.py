@@ -33,18 +33,18 @@ class DirectoryService:
         *,
         facts: DirectoryFacts,
         authority: Authority,
-        sign_ins: SignIns,
         sightings: SightingSource,
-        sources: Sequence[HoldingSource],
     ) -> None:
-        """``sources`` are other domains' holdings; the directory's own come in front of them."""
+        """Domains that know the directory are told to it afterwards, by ``register``."""
+        sources: list[HoldingSource] = []
+        sign_ins: list[SignIns] = []
         self._facts = facts
         self._authority = authority
         self.projects = Projects(database, authority)
         self.environments = Environments(database, authority)
         self.users = Users(database, authority, sign_ins)
         self.groups = Groups(database, authority, facts)
-        self.service_accounts = ServiceAccounts(database, authority, (self.groups, *sources))
+        self.service_accounts = ServiceAccounts(database, authority, sources)
         self.invitations = Invitations(database, authority, users=self.users, groups=self.groups)
         self.contacts = Contacts(database, authority)
         self.organizations = Organizations(
@@ -55,18 +55,20 @@ class DirectoryService:
             environments=self.environments,
         )
         self.offboarding = Offboarding(
-            database,
-            authority,
-            users=self.users,
-            sources=(
-                self.groups,
-                self.service_accounts,
-                self.invitations,
-                self.contacts,
-                *sources,
-            ),
-            sightings=sightings,
+            database, authority, users=self.users, sources=sources, sightings=sightings
         )
+        self._sources = sources
+        self._sign_ins = sign_ins
+        for own in (self.groups, self.service_accounts, self.invitations, self.contacts):
+            self.register(own)
+
+    def register(self, source: HoldingSource) -> None:
+        """Ask this domain too what somebody holds. Before the first request."""
+        self._sources.append(source)
+
+    def register_sign_ins(self, sign_ins: SignIns) -> None:
+        """Tell this domain when somebody may not act any more. Before the first request."""
+        self._sign_ins.append(sign_ins)
 
     # --- what sign-in asks -----------------------------------------------------------------
 

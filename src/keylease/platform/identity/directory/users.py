@@ -23,7 +23,9 @@ from keylease.platform.identity.directory.repository import USER_ROWS, PersonKin
 class Users:
     """The people of an organization."""
 
-    def __init__(self, database: Database, authority: Authority, sign_ins: SignIns) -> None:
+    def __init__(
+        self, database: Database, authority: Authority, sign_ins: Sequence[SignIns]
+    ) -> None:
         self._database = database
         self._authority = authority
         self._sign_ins = sign_ins
@@ -100,7 +102,8 @@ class Users:
                 raise ResourceConflict(f"The user is {before.state.value} already.")
             await self._authority.check_taking(tx, f"user:{user_id}")
             await self._to_state(tx, user_id, UserState.SUSPENDED, AuditAction.USER_SUSPENDED)
-            await self._sign_ins.end_all(tx, f"user:{user_id}")
+            for sign_ins in self._sign_ins:
+                await sign_ins.end_all(tx, f"user:{user_id}")
             await self._authority.check_owner_remains(tx)
             return await USER_ROWS.get(tx, user_id)
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from keylease.platform.server.routes import (
+    access,
     audit,
+    contacts,
+    environments,
     gateways,
+    groups,
     health,
     incidents,
     inventory,
+    invitations,
     link,
+    organizations,
+    projects,
     records,
+    service_accounts,
+    users,
     vendors,
 )
 
@@ -23,6 +32,15 @@ def all_routers() -> tuple[APIRouter, ...]:
     """Every router, in the order of the OpenAPI document."""
     return (
         health.router,
+        organizations.router,
+        projects.router,
+        environments.router,
+        users.router,
+        service_accounts.router,
+        groups.router,
+        invitations.router,
+        contacts.router,
+        access.router,
         gateways.router,
         link.router,
         records.router,
