@@ -104,7 +104,7 @@ class Home:
     def start(self) -> subprocess.Popen[bytes]:
         with (self.directory / "up.log").open("wb") as log:
             return subprocess.Popen(
-                [PRODUCT / "bin" / "keylease", "up", "--port", str(self.port)],
+                [PRODUCT / "bin" / "keylease", "up", "--no-server", "--port", str(self.port)],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

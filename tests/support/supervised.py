@@ -155,7 +155,9 @@ class Supervised:
 @contextlib.contextmanager
 def supervised(home: Home, variables: Mapping[str, str] | None = None) -> Iterator[Supervised]:
     """Run `keylease up` until the block ends, on ports that stay the same over restarts."""
-    process = home.start("up", "up", "--port", str(_two_free_ports()), **(variables or {}))
+    process = home.start(
+        "up", "up", "--no-server", "--port", str(_two_free_ports()), **(variables or {})
+    )
     running = Supervised(home, process)
     try:
         wait_until(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -114,6 +115,23 @@ class ServerCharge:
         if message is not None:
             await self._announce(message)
         return message is not None
+
+
+async def enroll(plan: Plan, code: str) -> int:
+    """Register the gateway's key with the server; gives the exit status of the process that does.
+
+    The code travels on standard input, so that it stands in no list of processes.
+    """
+    arguments = ["enroll", "--gateway-file", plan.gateway_file]
+    arguments += ["--data-dir", plan.data_directory]
+    process = await asyncio.create_subprocess_exec(
+        *strongroom_command(arguments, python=plan.python),
+        env=strongroom_environment(),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    await process.communicate(code.encode())
+    return process.returncode or 0
 
 
 def _read(line: bytes, kind: type[_Message]) -> _Message | None:

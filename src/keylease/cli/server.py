@@ -39,8 +39,14 @@ def command(
         raise ProcessFailed(f"The server cannot be started: {error.strerror}.") from error
 
 
-def server_command(settings: Settings, *, port: int | None = None, **more: object) -> list[str]:
-    """The command line of the platform's process; ``more`` are members of its configuration."""
+def server_command(settings: Settings, *, port: int | None = None) -> list[str]:
+    """The command line of the platform's process."""
+    document = server_document(settings, port=port)
+    return [sys.executable, "-I", "-m", "keylease.platform", document]
+
+
+def server_document(settings: Settings, *, port: int | None = None, **more: object) -> str:
+    """The configuration of the platform's process; ``more`` are members of it."""
     host, _, configured = settings.server_listen.rpartition(":")
     configuration = {
         "data_directory": str(settings.platform_dir),
@@ -52,5 +58,4 @@ def server_command(settings: Settings, *, port: int | None = None, **more: objec
         "log_format": settings.log_format.value,
         **more,
     }
-    document = msgspec.json.encode(configuration).decode()
-    return [sys.executable, "-I", "-m", "keylease.platform", document]
+    return msgspec.json.encode(configuration).decode()

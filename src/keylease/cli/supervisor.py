@@ -27,7 +27,7 @@ import msgspec
 
 from keylease.cli import output
 from keylease.cli.announcement import announcement
-from keylease.cli.charges import GatewayCharge, Plan, ServerCharge
+from keylease.cli.charges import GatewayCharge, Plan, ServerCharge, enroll
 from keylease.cli.keeper import Keeper
 from keylease.errors import KeyleaseError
 from keylease.platform.server.configuration import ServerConfiguration, ServerReady
@@ -80,9 +80,18 @@ class Supervisor:
             if serving.done():
                 return serving.result()  # it has said why on the same stderr
             try:
+                await self._enroll()
                 return 0 if self._told else await self._gateway.run()
             finally:
                 server.stop()
+
+    async def _enroll(self) -> None:
+        """Let the gateway join this server, once. It goes on without, and says what is missing."""
+        code = self._server_message.enrolment_code if self._server_message else ""
+        if code and not self._told:
+            status = await enroll(self._plan, code)
+            if status:
+                output.warn("The gateway could not be enrolled; its own message is above.")
 
     async def _server_ready(self, message: ServerReady) -> None:
         self._server_message = message

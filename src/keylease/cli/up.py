@@ -17,10 +17,18 @@ import typer
 from keylease.cli import output
 from keylease.cli.environment import handover_environment, kept_names
 from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.cli.server import server_document
 from keylease.cli.strongroom_process import log_arguments, strongroom_command
 from keylease.errors import DataDirectoryLocked, ProcessFailed
+from keylease.primitives.clock import SystemClock
 from keylease.settings import Settings, process_environment
-from keylease.strongroom.config_files.default_files import VARIABLES, write_first_files
+from keylease.strongroom.config_files.default_files import (
+    VARIABLES,
+    first_policy,
+    write_first_files,
+)
+from keylease.strongroom.config_files.gateway_file import load_gateway
+from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.data_directory import owner_of
 from keylease.strongroom.options import STRONGROOM_UID
 
@@ -40,6 +48,22 @@ def command(
             show_default=False,
         ),
     ] = None,
+    server_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="N",
+            help="Let the server listen on this port instead of the configured one.",
+            show_default=False,
+        ),
+    ] = None,
+    no_server: Annotated[
+        bool,
+        typer.Option(
+            "--no-server", help="Run the gateway alone, on the local policy file keylease.toml."
+        ),
+    ] = False,
     strongroom_uid: Annotated[
         int,
         typer.Option(
@@ -50,9 +74,10 @@ def command(
         ),
     ] = STRONGROOM_UID,
 ) -> None:
-    """Start the product on this machine and keep it running.
+    """Start the product on this machine and keep it running: the gateway, and the server.
 
-    The first start writes gateway.toml and keylease.toml and says where. Ctrl-C stops it.
+    The first start writes gateway.toml and says where. A gateway.toml without [platform] means the
+    gateway alone, on its local policy file. Ctrl-C stops it.
     """
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
     pid = owner_of(settings.data_dir)
@@ -62,23 +87,54 @@ def command(
             advice="Use it, stop it first, or choose other directories with --data-dir and"
             " --config-dir, and another --port.",
         )
-    write_missing_files(settings)
+    platform_url = "" if no_server else _server_url(settings, server_port)
+    write_missing_files(settings, platform_url=platform_url)
+    configuration = load_gateway(settings.gateway_file)
     arguments = _supervisor_command(settings, port=port, uid=strongroom_uid)
+    if configuration.platform is not None and not no_server:
+        document = _server_document(settings, configuration, port=server_port)
+        arguments += ["--server", document]
     _become(settings, arguments)
 
 
-def write_missing_files(settings: Settings) -> None:
+def write_missing_files(settings: Settings, *, platform_url: str = "") -> None:
     """Write the first gateway.toml and keylease.toml, and say so. Existing ones stay."""
     present = process_environment()
     files = write_first_files(
         settings.gateway_file,
         settings.policy_file,
         variables=[name for name in VARIABLES if present.get(name)],
+        platform_url=platform_url,
     )
     if files.gateway_written:
         output.say(f"Wrote {files.gateway_file}: what this gateway may ever do.")
     if files.policy_written:
         output.say(f"Wrote {files.policy_file}: credentials, routes and grants.")
+
+
+def _server_url(settings: Settings, port: int | None) -> str:
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    configured = settings.server_listen.rpartition(":")[2]
+    return f"http://localhost:{configured if port is None else port}"
+
+
+def _server_document(settings: Settings, gateway: GatewayConfiguration, *, port: int | None) -> str:
+    """The server's configuration, with the first policy and a place for this gateway in it."""
+    present = process_environment()
+    platform_url = gateway.platform.url if gateway.platform else ""
+    policy = first_policy(
+        variables=[name for name in VARIABLES if present.get(name)],
+        platform_url=platform_url,
+        now=SystemClock().now(),
+    )
+    enrolled = (settings.data_dir / "strongroom" / "platform" / "enrolment").exists()
+    return server_document(
+        settings,
+        port=port,
+        first_policy=policy,
+        local_group="" if enrolled else gateway.group,
+    )
 
 
 def _supervisor_command(settings: Settings, *, port: int | None, uid: int) -> list[str]:

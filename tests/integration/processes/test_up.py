@@ -107,7 +107,7 @@ def up(
 
 
 def command(directory: Path, *, port: int = 0) -> list[str]:
-    line = [sys.executable, "-m", "keylease", "up", "--port", str(port)]
+    line = [sys.executable, "-m", "keylease", "up", "--no-server", "--port", str(port)]
     return [*line, "--data-dir", str(directory / "data"), "--config-dir", str(directory / "config")]
 
 

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from keylease.contracts.policy import PolicyBundle
+
 DEFAULT_PORT: Final = 4140
 PLATFORM_UID: Final = 61142
 """Beside the strongroom's, in the range that neither Debian nor systemd hands out."""
@@ -27,6 +29,13 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses whose ``X-Forwarded-For`` is believed."""
     user_id: int = PLATFORM_UID
     """The user that the platform becomes when it is started as root."""
+    first_policy: PolicyBundle | None = None
+    """Published at the very first start, when there is no policy yet."""
+    local_group: str = ""
+    """The gateway group of the gateway that is started beside this server; while none of that
+    group is enrolled, the ready message carries a code."""
+    promises_file: str = ""
+    """Last results of the promise tests; empty or absent means not verified."""
     log_level: str = "info"
     log_format: str = "json"
     ready: int | None = None
@@ -41,5 +50,7 @@ class ServerReady(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     sign_in_link: str = ""
     """The owner's one-time link, as long as nobody has finished setting up."""
+    enrolment_code: str = ""
+    """By which the gateway beside this server joins; short-lived, used once."""
     posture: str = ""
     """The posture in words, on one line."""

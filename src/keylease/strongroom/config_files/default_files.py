@@ -1,7 +1,9 @@
 """The first gateway.toml and keylease.toml that `keylease up` writes and shows.
 
-They allow development and evals on this machine with the keys that its owner puts into the sealed
-store or already has in the environment, and nothing for production.
+With a platform beside it the gateway takes its policy from there, and what keylease.toml would say
+becomes the platform's first policy. They allow development and evals on this machine with the keys
+that its owner puts into the sealed store or already has in the environment, and nothing for
+production.
 """
 
 from __future__ import annotations
@@ -14,10 +16,26 @@ from typing import Final
 
 import msgspec
 
+from keylease.contracts.leases import GATEWAY_AUDIENCE
+from keylease.contracts.policy import (
+    BudgetPeriod,
+    Credential,
+    Grant,
+    Limits,
+    PolicyBundle,
+    Route,
+    Target,
+    TrustRule,
+)
+from keylease.contracts.purposes import Purpose
 from keylease.errors import ConfigurationError
+from keylease.primitives.identifiers import derived_id
 
 VARIABLES: Final = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 """Variables that the providers' own clients read, and the provider of each."""
+_NOBODYS: Final = "00000000-0000-0000-0000-000000000000"
+"""The platform puts its own organization in its place."""
+_LOCAL_PURPOSES: Final = (Purpose.DEVELOPMENT, Purpose.EVAL)
 _MODELS: Final = {
     "openai": '["gpt-*", "o*", "text-*", "chatgpt-*", "whisper-*", "tts-*", "dall-e-*"]',
     "anthropic": '["claude-*"]',
@@ -33,8 +51,11 @@ class FirstFiles(msgspec.Struct, frozen=True):
     policy_written: bool
 
 
-def gateway_text(*, policy_file: str = "keylease.toml") -> str:
-    """A gateway.toml that binds the two large providers for development and evals."""
+def gateway_text(*, policy_file: str = "keylease.toml", platform_url: str = "") -> str:
+    """A gateway.toml that binds the two large providers for development and evals.
+
+    With ``platform_url`` the policy comes from that platform, whose sign-in is trusted too.
+    """
     bindings = "".join(
         f"""
 [[binding]]
@@ -45,6 +66,21 @@ purposes = ["development", "eval"]
         for variable, provider in VARIABLES.items()
         for reference in (f"sealed://{provider}*", f"env://{variable}")
     )
+    policy = f"policy = {json.dumps(policy_file, ensure_ascii=False)}\n"
+    platform = (
+        f"""
+# Where the policy comes from, and where records go. `keylease gateway enroll` joins another one.
+[platform]
+url = {json.dumps(platform_url)}
+
+# Whose sign-in is believed when somebody asks for a lease. The policy says who gets one.
+[[trusted_issuer]]
+issuer = {json.dumps(platform_url)}
+allow_private_address = true
+"""
+        if platform_url
+        else ""
+    )
     return f"""\
 # What this gateway may ever do. No policy can widen it. docs/reference/gateway-toml.md explains
 # every line; `keylease policy check` says what is wrong with it.
@@ -53,9 +89,8 @@ version = 1
 [gateway]
 listen = "127.0.0.1:4141"
 metrics = "127.0.0.1:4142"
-policy = {json.dumps(policy_file, ensure_ascii=False)}
-maximum_lease = "15m"
-
+{"" if platform_url else policy}maximum_lease = "15m"
+{platform}
 # Which secrets may go where, and what for. The provider's own hosts are meant unless `hosts` names
 # others. Production is not here: add it with references of its own when you need it.
 {bindings}"""
@@ -103,19 +138,87 @@ budget_period = "day"
 """
 
 
+def first_policy(*, variables: Collection[str] = (), platform_url: str, now: int) -> PolicyBundle:
+    """What ``policy_text`` says, for a platform; people who signed in there get leases too."""
+    organization_id = _NOBODYS
+    credentials = tuple(
+        Credential(
+            id=derived_id(organization_id, "credential", provider),
+            name=provider,
+            provider=provider,
+            reference=f"env://{variable}" if variable in variables else f"sealed://{provider}",
+            purposes=_LOCAL_PURPOSES,
+            environment="local",
+        )
+        for variable, provider in VARIABLES.items()
+    )
+    return PolicyBundle(
+        organization_id=organization_id,
+        version=1,
+        issued_at=now,
+        credentials=credentials,
+        routes=tuple(
+            Route(
+                id=derived_id(organization_id, "route", one.provider),
+                name=one.provider,
+                models=tuple(json.loads(_MODELS[one.provider])),
+                targets=(Target(credential_id=one.id),),
+            )
+            for one in credentials
+        ),
+        grants=(
+            Grant(
+                id=derived_id(organization_id, "grant", "people"),
+                name="people",
+                principals=("user:*",),
+                models=("*",),
+                purposes=_LOCAL_PURPOSES,
+                environments=("local",),
+                limits=Limits(
+                    requests_per_minute=600,
+                    budget_micro_usd=20_000_000,
+                    budget_period=BudgetPeriod.DAY,
+                ),
+            ),
+        ),
+        trust_rules=(
+            TrustRule(
+                id=derived_id(organization_id, "trust_rule", "sign-in"),
+                name="sign-in",
+                issuer=platform_url,
+                audience=GATEWAY_AUDIENCE,
+                claims={},
+                principal="{sub}",
+                purposes=_LOCAL_PURPOSES,
+                environments=("local",),
+                models=("*",),
+                subject_once=True,
+            ),
+        ),
+    )
+
+
 def write_first_files(
-    gateway_file: Path, policy_file: Path, *, variables: Collection[str] = ()
+    gateway_file: Path,
+    policy_file: Path,
+    *,
+    variables: Collection[str] = (),
+    platform_url: str = "",
 ) -> FirstFiles:
     """Write whichever of the two files does not exist yet, readable by their owner only.
 
-    Raises ``ConfigurationError`` when they cannot be written.
+    With ``platform_url`` there is no keylease.toml. Raises ``ConfigurationError`` when they cannot
+    be written.
     """
     beside = policy_file.name if policy_file.parent == gateway_file.parent else str(policy_file)
     return FirstFiles(
         gateway_file=gateway_file,
         policy_file=policy_file,
-        policy_written=_write_new(policy_file, policy_text(variables=variables)),
-        gateway_written=_write_new(gateway_file, gateway_text(policy_file=beside)),
+        policy_written=not platform_url
+        and _write_new(policy_file, policy_text(variables=variables)),
+        gateway_written=_write_new(
+            gateway_file, gateway_text(policy_file=beside, platform_url=platform_url)
+        ),
     )
 
 
