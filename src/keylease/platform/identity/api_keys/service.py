@@ -16,7 +16,7 @@ the previous text is done once or many times with the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -60,6 +60,8 @@ from keylease.primitives.clock import MICROSECONDS
 
 _DAY: Final = 24 * 3600 * MICROSECONDS
 _KIND: Final = "api_key"
+KeyChanged = Callable[[Transaction, ApiKey], Awaitable[None]]
+"""Told of a key that may be exchanged for leases, as it is after the change."""
 
 
 class ApiKeys:
@@ -77,10 +79,10 @@ class ApiKeys:
         self._directory = directory
         self._access = access
         self._all_permissions = all_permissions
-        self._on_change: list[Callable[[], None]] = []
+        self._on_change: list[KeyChanged] = []
 
-    def when_changed(self, callback: Callable[[], None]) -> None:
-        """Call back after a change that gateways must learn of. Must not raise."""
+    def when_changed(self, callback: KeyChanged) -> None:
+        """Call in the transaction of every change that gateways must learn of."""
         self._on_change.append(callback)
 
     # --- use -------------------------------------------------------------------------------
@@ -369,7 +371,7 @@ class ApiKeys:
         for key in longer:
             changed = msgspec.structs.replace(key, expires_at=latest, version=key.version + 1)
             await repository.change(tx, changed)
-            self._tell_gateways(tx, key)
+            await self._tell_gateways(tx, changed)
         return len(longer)
 
     async def key_hashes_for_gateways(
@@ -422,12 +424,12 @@ class ApiKeys:
                 **details,
             },
         )
-        self._tell_gateways(tx, key)
+        await self._tell_gateways(tx, key)
 
-    def _tell_gateways(self, tx: Transaction, key: ApiKey) -> None:
+    async def _tell_gateways(self, tx: Transaction, key: ApiKey) -> None:
         if LEASE_EXCHANGE in key.permissions:
             for callback in self._on_change:
-                tx.after_commit(callback)
+                await callback(tx, key)
 
 
 def _opens(key: StoredApiKey, digest: str, now: int) -> bool:
