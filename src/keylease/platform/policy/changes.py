@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from keylease.contracts.policy_rules import check_mistakes, check_reach
@@ -16,8 +18,8 @@ class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
     """One member that differs. ``None`` stands for "there was none"."""
 
     member: str
-    before: object = None
-    after: object = None
+    before: Any = None
+    after: Any = None
 
 
 class ThingChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ policy.bundles        ``BundleSource`` of gateways
 policy.keys           who signs
 policy.dry_runs       which calls a policy would have refused
 policy.inputs         ``BundleChanges``, for domains whose data is part of bundles
-policy.people         what a principal owns and holds, when they leave
+policy.holdings       what a principal owns and holds, when they leave
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from keylease.platform.policy.interfaces import (
 )
 from keylease.platform.policy.keys import PolicyKeys
 from keylease.platform.policy.overview import Credentials
-from keylease.platform.policy.people import PolicyOfPeople
+from keylease.platform.policy.people import PolicyHoldings
 from keylease.platform.policy.publishing import PolicyPublisher
 from keylease.platform.policy.revocations import Revocations
 from keylease.platform.policy.service import PolicyResources
@@ -47,7 +47,7 @@ class Policy:
     keys: PolicyKeys
     bundles: PolicyBundles
     dry_runs: DryRuns
-    people: PolicyOfPeople
+    holdings: PolicyHoldings
 
 
 def make_policy(
@@ -74,5 +74,5 @@ def make_policy(
         keys=keys,
         bundles=PolicyBundles(database, keys=keys, api_keys=api_keys, records=records, clock=clock),
         dry_runs=DryRuns(database, records=records),
-        people=PolicyOfPeople(revocations=revocations),
+        holdings=PolicyHoldings(revocations=revocations),
     )

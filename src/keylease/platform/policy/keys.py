@@ -56,6 +56,12 @@ class PolicyKey(msgspec.Struct, frozen=True, kw_only=True):
     in_use: bool
 
 
+class PolicyKeyList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every policy key of an organization, the one in use first."""
+
+    items: tuple[PolicyKey, ...]
+
+
 class SigningKey(msgspec.Struct, frozen=True):
     """The key in use, with the chain that leads to it."""
 
@@ -107,19 +113,21 @@ class PolicyKeys:
         key = await asyncio.to_thread(self._read, tx.caller.organization_id, str(rows[-1]["id"]))
         return SigningKey(key, _chain(rows))
 
-    async def keys(self, caller: Caller) -> list[PolicyKey]:
+    async def keys(self, caller: Caller) -> PolicyKeyList:
         """All keys there were, the one in use first."""
         async with self._database.reading(caller) as tx:
             rows = await _rows(tx)
-        return [
-            PolicyKey(
-                id=row["id"],
-                public_key=bytes(row["public_key"]),
-                made_at=row["at"],
-                in_use=row is rows[-1],
+        return PolicyKeyList(
+            items=tuple(
+                PolicyKey(
+                    id=row["id"],
+                    public_key=bytes(row["public_key"]),
+                    made_at=row["at"],
+                    in_use=row is rows[-1],
+                )
+                for row in reversed(rows)
             )
-            for row in reversed(rows)
-        ]
+        )
 
     async def rotate(self, caller: Caller) -> PolicyKey:
         """Let the key in use sign a new one, and use that from now on."""

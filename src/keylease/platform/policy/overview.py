@@ -116,15 +116,18 @@ class Credentials:
             stored = await repository.find(tx, ResourceKind.CREDENTIAL, credential_id)
             return (await self._views(tx, [stored.resource]))[0]
 
-    async def overdue(self, tx: Transaction) -> list[CredentialView]:
-        """Credentials of the caller's organization whose secret is older than they allow."""
-        contents = await repository.known(tx, ResourceKind.CREDENTIAL)
-        limited = [
-            (await repository.find(tx, ResourceKind.CREDENTIAL, name)).resource
-            for name, content in contents.items()
-            if isinstance(content, CredentialContent) and content.maximum_age_seconds
-        ]
-        return [view for view in await self._views(tx, limited) if view.age.overdue]
+    async def ages(self, caller: Caller) -> dict[str, tuple[CredentialContent, Age]]:
+        """Every credential of the caller's organization, with its age; for reports."""
+        organization_id = caller.organization_id
+        async with self._database.reading(caller) as tx:
+            found = await repository.known(tx, ResourceKind.CREDENTIAL)
+            seen = await self._records.versions_seen(tx, organization_id, None)
+            now = tx.now
+        return {
+            name: (content, age_of(content, seen.get(name, ()), now=now))
+            for name, content in sorted(found.items())
+            if isinstance(content, CredentialContent)
+        }
 
     async def _views(self, tx: Transaction, found: Sequence[Resource]) -> list[CredentialView]:
         if not found:

@@ -8,72 +8,97 @@ import msgspec
 
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.policy import RevocationKind
+from keylease.platform.db.holdings import Holding, Outcome
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.policy import repository
-from keylease.platform.policy.resources import CredentialContent, GrantContent, ResourceKind
+from keylease.platform.policy.resources import (
+    CredentialContent,
+    GrantContent,
+    ResourceKind,
+)
 from keylease.platform.policy.revocations import Revocations
 
 
-class HeldThing(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a principal owns, or is named in."""
+class PolicyHoldings:
+    """``HoldingSource``: credentials change their owner, leases die, grants are taken back.
 
-    kind: ResourceKind
-    object_id: str
-    name: str
-
-
-class PolicyOfPeople:
-    """Used by offboarding, inside its own transaction."""
+    Credentials and grants change in the draft, as everything does; that nobody can use a lease of
+    the principal any more holds at once.
+    """
 
     def __init__(self, *, revocations: Revocations) -> None:
         self._revocations = revocations
 
-    async def owned(self, tx: Transaction, principal: str) -> Sequence[HeldThing]:
-        """Credentials whose owner the principal is."""
-        found = await repository.known(tx, ResourceKind.CREDENTIAL)
+    async def held(self, tx: Transaction, principal: str) -> Sequence[Holding]:
+        """Credentials whose owner the principal is, and grants that name it, not by a pattern."""
+        credentials = await repository.known(tx, ResourceKind.CREDENTIAL)
+        grants = await repository.known(tx, ResourceKind.GRANT)
         return [
-            HeldThing(kind=ResourceKind.CREDENTIAL, object_id=name, name=content.name)
-            for name, content in sorted(found.items())
-            if isinstance(content, CredentialContent) and content.owner == principal
+            *(
+                Holding(kind="credential", id=name, label=found.name, outcome=Outcome.HANDED_OVER)
+                for name, found in sorted(credentials.items())
+                if isinstance(found, CredentialContent) and found.owner == principal
+            ),
+            *(
+                Holding(kind="policy_grant", id=name, label=found.name, outcome=Outcome.REVOKED)
+                for name, found in sorted(grants.items())
+                if isinstance(found, GrantContent) and principal in found.principals
+            ),
         ]
 
-    async def granted(self, tx: Transaction, principal: str) -> Sequence[HeldThing]:
-        """Policy grants that name the principal itself; patterns are for nobody in particular."""
-        found = await repository.known(tx, ResourceKind.GRANT)
-        return [
-            HeldThing(kind=ResourceKind.GRANT, object_id=name, name=content.name)
-            for name, content in sorted(found.items())
-            if isinstance(content, GrantContent) and principal in content.principals
-        ]
-
-    async def hand_over(self, tx: Transaction, principal: str, *, to: str) -> int:
-        """Make ``to`` the owner of what the principal owns, in the draft; gives how many."""
+    async def release(self, tx: Transaction, principal: str, *, to: str) -> Sequence[Holding]:
+        """Do it, with an audit entry of each."""
         state = await repository.lock_state(tx, tx.caller.organization_id)
-        owned = await self.owned(tx, principal)
-        for thing in owned:
-            stored = await repository.find(tx, thing.kind, thing.object_id)
-            content = stored.resource.content
-            if not isinstance(content, CredentialContent):  # pragma: no cover - owned gives these
-                continue
-            content = msgspec.structs.replace(content, owner=to)
-            published = await repository.published_document(tx, thing.object_id)
-            await repository.change(
-                tx,
-                stored.resource,
-                content,
-                change="changed",
-                draft_state=repository.draft_state(content, published),
-            )
-            await tx.record(
-                AuditAction.CREDENTIAL_CHANGED, thing.object_id, details={"members": "owner"}
-            )
-        if owned:
+        held = await self.held(tx, principal)
+        for holding in held:
+            if holding.outcome is Outcome.HANDED_OVER:
+                await _hand_over(tx, holding.id, to=to)
+            else:
+                await _take_back(tx, holding.id, principal)
+        if held:
             await repository.set_state(tx, tx.caller.organization_id, draft=state.draft + 1)
-        return len(owned)
-
-    async def revoke(self, tx: Transaction, principal: str) -> str:
-        """Revoke every lease the principal holds now; gives the revocation's id."""
-        made = await self._revocations.revoke_in(
+        await self._revocations.revoke_in(
             tx, RevocationKind.PRINCIPAL, principal, reason="offboarding"
         )
-        return made.id
+        return [
+            *held,
+            Holding(kind="leases", id=principal, outcome=Outcome.REVOKED),
+        ]
+
+
+async def _hand_over(tx: Transaction, credential_id: str, *, to: str) -> None:
+    stored = await repository.find(tx, ResourceKind.CREDENTIAL, credential_id)
+    content = stored.resource.content
+    if isinstance(content, CredentialContent):
+        content = msgspec.structs.replace(content, owner=to)
+        await _write(tx, stored, content)
+        await tx.record(AuditAction.CREDENTIAL_CHANGED, credential_id, details={"members": "owner"})
+
+
+async def _take_back(tx: Transaction, grant_id: str, principal: str) -> None:
+    stored = await repository.find(tx, ResourceKind.GRANT, grant_id)
+    content = stored.resource.content
+    if not isinstance(content, GrantContent):  # pragma: no cover - held gives grants only
+        return
+    left = tuple(pattern for pattern in content.principals if pattern != principal)
+    if left:
+        await _write(tx, stored, msgspec.structs.replace(content, principals=left))
+        await tx.record(
+            AuditAction.POLICY_GRANT_CHANGED, grant_id, details={"members": "principals"}
+        )
+    else:
+        await _write(tx, stored, None)
+        await tx.record(AuditAction.POLICY_GRANT_REMOVED, grant_id)
+
+
+async def _write(
+    tx: Transaction, stored: repository.Stored, content: CredentialContent | GrantContent | None
+) -> None:
+    published = await repository.published_document(tx, stored.resource.id)
+    await repository.change(
+        tx,
+        stored.resource,
+        content,
+        change="changed" if content is not None else "removed",
+        draft_state=repository.draft_state(content, published),
+    )

@@ -85,6 +85,11 @@ class PolicyPublisher:
                 proposals=tuple(await publications.pending(tx)),
             )
 
+    async def published_number(self, caller: Caller) -> int:
+        """The version in force; 0 before anything was published."""
+        async with self._database.reading(caller) as tx:
+            return (await repository.read_state(tx, caller.organization_id)).published
+
     async def versions(self, caller: Caller, request: PageRequest) -> Page[PolicyVersion]:
         """What was published, the newest first."""
         async with self._database.reading(caller) as tx:

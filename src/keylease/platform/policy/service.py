@@ -20,12 +20,12 @@ from keylease.errors import (
     PolicyInvalid,
     ResourceConflict,
     SecretInRequest,
-    VersionChanged,
 )
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.paging import Page, PageRequest
 from keylease.platform.db.transaction import Transaction
+from keylease.platform.db.versions import check_version
 from keylease.platform.policy import repository
 from keylease.platform.policy.interfaces import Organizations
 from keylease.platform.policy.resources import (
@@ -100,7 +100,7 @@ class PolicyResources:
         async with self._database.transaction(caller) as tx:
             state = await repository.lock_state(tx, caller.organization_id)
             stored = await repository.find(tx, kind, object_id)
-            check_expected(stored.resource, expected)
+            check_version(current=stored.resource.version, expected=expected)
             if encode(stored.resource.content) == encode(content):
                 return stored.resource
             await self._check(tx, content, object_id=object_id, before=stored.resource.content)
@@ -114,7 +114,7 @@ class PolicyResources:
         async with self._database.transaction(caller) as tx:
             state = await repository.lock_state(tx, caller.organization_id)
             stored = await repository.find(tx, kind, object_id)
-            check_expected(stored.resource, expected)
+            check_version(current=stored.resource.version, expected=expected)
             await _check_unused(tx, kind, object_id)
             await self._write(tx, stored, None, "removed", draft=state.draft)
 
@@ -149,7 +149,7 @@ class PolicyResources:
         async with self._database.transaction(caller) as tx:
             state = await repository.lock_state(tx, caller.organization_id)
             before = await _settings(tx)
-            check_expected(before, expected)
+            check_version(current=before.version, expected=expected)
             if before.content == content:
                 return before
             await self._check(tx, content, object_id=before.id)
@@ -232,15 +232,6 @@ def changed_members(before: Content, after: Content) -> list[str]:
     """Names of the members that differ."""
     old, new = msgspec.structs.asdict(before), msgspec.structs.asdict(after)
     return [name for name in new if old.get(name) != new[name]]
-
-
-def check_expected(resource: Resource, expected: int) -> None:
-    """Raise ``VersionChanged`` unless the thing is at the version that the caller read."""
-    if resource.version != expected:
-        raise VersionChanged(
-            f"It is at version {resource.version} now; the request changes version {expected}.",
-            advice="Read it again and repeat the change.",
-        )
 
 
 def invalid(mistakes: list[Mistake], *, base: str) -> PolicyInvalid:

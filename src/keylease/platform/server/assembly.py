@@ -14,13 +14,16 @@ from keylease.platform.access.rules import access_rules
 from keylease.platform.audit.interfaces import opened as opened_audit
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.gateways.poll_hub import PollHub
 from keylease.platform.identity.directory.facts import DirectoryFacts
 from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.inventory.interfaces import CredentialUse
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
-from keylease.platform.inventory.states import CredentialFacts
+from keylease.platform.records.service import RecordService
 from keylease.platform.server.guard import Evidence
+from keylease.platform.server.link_assembly import opened_link
+from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
 from keylease.platform.server.services import Services
 from keylease.platform.server.sightings import AuditSightings
 from keylease.primitives.clock import Clock
@@ -54,14 +57,36 @@ async def assembled(
             sightings=AuditSightings(audit.log),
         )
         directory.register(rules.authority)
+        records, hub = RecordService(database), PollHub()
+        policy = joined_policy(
+            database,
+            clock=clock,
+            data_directory=surroundings.data_directory,
+            directory=facts,
+            records=records,
+            hub=hub,
+            api_keys=None,
+        )
+        directory.register(policy.holdings)
+        link = await background.enter_async_context(
+            opened_link(
+                database,
+                bundles=policy.bundles,
+                audit=audit,
+                records=records,
+                hub=hub,
+                clock=clock,
+            )
+        )
         declared = NothingDeclared()
-        inventory = InventoryService(database, credentials=declared, uses=declared)
+        reports = CredentialReports(policy.credentials)
+        inventory = InventoryService(database, credentials=reports, uses=declared)
         yield Services(
             clock=clock,
             database=database,
             inventory=inventory,
             incident_previews=IncidentPreviews(
-                database, inventory, credentials=declared, uses=declared
+                database, inventory, credentials=reports, uses=declared
             ),
             authenticator=ClosedDoor(),
             access=rules.decisions,
@@ -69,16 +94,13 @@ async def assembled(
             directory=directory,
             public_url=surroundings.public_url,
             audit=audit,
+            policy=policy,
+            link=link,
         )
 
 
 class NothingDeclared:
-    """No credential and no use of one: what stands where policy and records are not joined."""
-
-    async def credential_facts(self, caller: Caller) -> dict[str, CredentialFacts]:
-        """None."""
-        del caller
-        return {}
+    """No use of a credential: what stands where call records are not joined."""
 
     async def uses_of(
         self, caller: Caller, credential_ids: Collection[str]

@@ -14,6 +14,7 @@ from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.identity.joined import Identity
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
+from keylease.platform.policy.domain import Policy
 from keylease.platform.server.guard import Access, Authenticator
 from keylease.platform.server.link_assembly import Link
 from keylease.primitives.clock import Clock
@@ -42,6 +43,7 @@ class Services:
             self.link.hub.close()
 
     identity: Identity | None = None
+    policy: Policy | None = None
 
     @property
     def secure(self) -> bool:
@@ -61,6 +63,14 @@ def identity_of(request: Request) -> Identity:
     if found is None:
         raise ResourceNotFound("Nobody can sign in to this server.")
     return found
+
+
+def policy_of(request: Request) -> Policy:
+    """Credentials, routes, grants, and what is published of them."""
+    policy = services_of(request).policy
+    if policy is None:
+        raise ResourceNotFound("This server has no policy.")
+    return policy
 
 
 def link_of(request: Request) -> Link:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from keylease.platform.server.routes import (
     access,
     audit,
+    budgets,
     contacts,
+    credentials,
     environments,
     gateways,
     groups,
@@ -16,10 +18,15 @@ from keylease.platform.server.routes import (
     inventory,
     invitations,
     link,
+    model_routes,
     organizations,
+    policy,
+    policy_grants,
     projects,
     records,
+    revocations,
     service_accounts,
+    trust_rules,
     users,
     vendors,
 )
@@ -41,6 +48,13 @@ def all_routers() -> tuple[APIRouter, ...]:
         invitations.router,
         contacts.router,
         access.router,
+        credentials.router,
+        model_routes.router,
+        policy_grants.router,
+        budgets.router,
+        trust_rules.router,
+        policy.router,
+        revocations.router,
         gateways.router,
         link.router,
         records.router,
@@ -53,4 +67,10 @@ def all_routers() -> tuple[APIRouter, ...]:
 
 def all_shapes() -> tuple[Any, ...]:
     """The msgspec shapes on the wire, for the OpenAPI document."""
-    return (*inventory.SHAPES, *vendors.SHAPES, *incidents.SHAPES)
+    return (
+        *policy.SHAPES,
+        *revocations.SHAPES,
+        *inventory.SHAPES,
+        *vendors.SHAPES,
+        *incidents.SHAPES,
+    )
