@@ -31,7 +31,8 @@
     |   `-- IssuerUnavailable           503: the issuer's keys cannot be had now
     |-- StoreError                    a secret store did not give a secret (503)
     |   |-- StoreUnavailable, StoreTimedOut, StoreAccessDenied,
-    |   `-- SecretNotFound, SecretInvalid, StoreUnsupported
+    |   `-- SecretNotFound, SecretInvalid, SecretTooOld,
+    |                                   StoreUnsupported
     |-- SealedStoreError              the embedded store: SealedKeyWrong, SealedKeyMissing,
     |                                   SealedKeyExposed, SealedStoreCorrupt
     |-- UpstreamError                 the provider (502, 504): UpstreamUnreachable,
@@ -429,6 +430,12 @@ class SecretInvalid(StoreError):
     """The store answered with something that cannot be a secret."""
 
     code = "secret_invalid"
+
+
+class SecretTooOld(StoreError):
+    """The store has a version of the secret that the policy does not allow any more."""
+
+    code = "secret_too_old"
 
 
 class StoreUnsupported(StoreError):

@@ -6,7 +6,7 @@ import asyncio
 
 from keylease.contracts.call_records import CallRecord
 from keylease.contracts.policy import Credential
-from keylease.errors import KeyleaseError, LimitReached, SecretNotFound
+from keylease.errors import KeyleaseError, LeaseRefused, LimitReached, SecretNotFound
 from keylease.primitives.clock import Clock
 from keylease.strongroom.gateway.interfaces import (
     Demand,
@@ -53,6 +53,9 @@ class FakeLink:
         self.object_gate: asyncio.Event | None = None
         self.exchanges: list[dict[str, str]] = []
         self.exchange_answer = HttpAnswer(200, (("content-type", "application/json"),), b"{}")
+        self.keys_exchanged: list[tuple[bytes, str]] = []
+        self.key_leases: dict[bytes, bytes | KeyleaseError] = {}
+        self.key_gate: asyncio.Event | None = None
         self.echoes: list[tuple[str, str]] = []
 
     # --- for tests -------------------------------------------------------------------------------
@@ -158,6 +161,15 @@ class FakeLink:
         )
         await asyncio.sleep(0)
         return self.exchange_answer
+
+    async def exchange_key(self, key: bytes, *, peer: str) -> bytes:
+        self.keys_exchanged.append((key, peer))
+        if self.key_gate is not None:
+            await self.key_gate.wait()
+        lease = self.key_leases.get(key)
+        if isinstance(lease, bytes):
+            return lease
+        raise lease or LeaseRefused("Unknown.")
 
     def jwks(self) -> bytes:
         return b'{"keys":[]}'

@@ -179,6 +179,13 @@ class CoordinatorLink(Protocol):
         """Serve ``POST /oauth/token``."""
         ...
 
+    async def exchange_key(self, key: bytes, *, peer: str) -> bytes:
+        """The lease for an API key that was sent in the place of one.
+
+        Raises ``LeaseRefused``, ``AccessDenied``, ``LimitReached`` or ``StorageError``.
+        """
+        ...
+
     def jwks(self) -> bytes:
         """The public lease keys as a JWK set, for ``/.well-known/jwks.json``."""
         ...

@@ -134,6 +134,16 @@ class AnswerGiven(_Message, frozen=True, array_like=True, tag=True):
         return f"AnswerGiven(request={self.request}, status={self.answer.status})"
 
 
+class LeaseGiven(_Message, frozen=True, array_like=True, tag=True):
+    """A lease, for this worker's memory only."""
+
+    request: int
+    lease: bytes
+
+    def __repr__(self) -> str:
+        return f"LeaseGiven(request={self.request}, lease={STARS})"
+
+
 class Failed(_Message, frozen=True, array_like=True, tag=True):
     """A request ended in one of our errors."""
 
@@ -159,6 +169,7 @@ ToWorker = (
     | PriceGiven
     | ObjectGiven
     | AnswerGiven
+    | LeaseGiven
     | Failed
 )
 
@@ -259,6 +270,17 @@ class TokenExchangeWanted(_Message, frozen=True, array_like=True, tag=True):
         return f"TokenExchangeWanted(request={self.request}, form={STARS})"
 
 
+class StaticKeyWanted(_Message, frozen=True, array_like=True, tag=True):
+    """Ask for the lease of an API key. Holds the key, so its ``repr`` shows nothing of it."""
+
+    request: int
+    key: bytes
+    peer: str
+
+    def __repr__(self) -> str:
+        return f"StaticKeyWanted(request={self.request}, key={STARS})"
+
+
 class CallCount(msgspec.Struct, frozen=True, array_like=True):
     """Calls with the same labels since the last report. Times in microseconds."""
 
@@ -307,6 +329,7 @@ ToCoordinator = (
     | ObjectRemembered
     | ObjectWanted
     | TokenExchangeWanted
+    | StaticKeyWanted
     | CallCounts
     | Problem
 )
@@ -317,9 +340,10 @@ Question = (
     | ObjectRemembered
     | ObjectWanted
     | TokenExchangeWanted
+    | StaticKeyWanted
 )
 """What is answered with ``Given`` or ``Failed``."""
-Given = CredentialGiven | SliceGranted | PriceGiven | ObjectGiven | AnswerGiven
+Given = CredentialGiven | SliceGranted | PriceGiven | ObjectGiven | AnswerGiven | LeaseGiven
 
 
 # --- errors ------------------------------------------------------------------------------------

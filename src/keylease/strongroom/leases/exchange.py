@@ -24,6 +24,7 @@ from keylease.contracts.policy import PolicyBundle
 from keylease.errors import (
     AccessDenied,
     KeyleaseError,
+    LeaseRefused,
     LimitReached,
     RequestMalformed,
     SenderNotProven,
@@ -31,7 +32,9 @@ from keylease.errors import (
     TokenExchangeRefused,
 )
 from keylease.primitives.clock import MICROSECONDS, Clock
+from keylease.strongroom.configuration import StaticKeyUse
 from keylease.strongroom.gateway.interfaces import HttpAnswer
+from keylease.strongroom.leases.api_keys import ApiKeySubjects
 from keylease.strongroom.leases.exchange_form import (
     ISSUED_TOKEN_TYPE,
     ExchangeForm,
@@ -101,6 +104,7 @@ class TokenExchange:
         self._endpoint_urls = endpoint_urls
         self._clock = clock
         self._limits = RefusalLimits(clock)
+        self._api_keys = ApiKeySubjects(clock=clock)
 
     async def exchange(self, *, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
         """Answer one request; never raises a ``KeyleaseError``.
@@ -118,19 +122,22 @@ class TokenExchange:
             except KeyleaseError as error:
                 if isinstance(error, StorageError):
                     raise
-                if self._limits.may_be_written():
-                    await self._audit(
-                        LeaseAudit(
-                            action=AuditAction.LEASE_REFUSED,
-                            reason=error.code,
-                            details={"peer": peer, "message": error.message},
-                        )
-                    )
+                await self._write_refusal(error, peer)
                 return _refusal(error)
             else:
                 return answer
         except KeyleaseError as error:
             return _unavailable(error)
+
+    async def _write_refusal(self, error: KeyleaseError, peer: str) -> None:
+        if self._limits.may_be_written():
+            await self._audit(
+                LeaseAudit(
+                    action=AuditAction.LEASE_REFUSED,
+                    reason=error.code,
+                    details={"peer": peer, "message": error.message},
+                )
+            )
 
     async def write_counted(self, *, at_once: bool = False) -> None:
         """Write down how many refusals have no entry of their own: once a minute, and at the end.
@@ -162,7 +169,48 @@ class TokenExchange:
         # 3. Who is it, and by which rules?
         bundle = self._policy()
         require_policy(bundle)
-        subjects = await self._subjects.verify(asked.subject_token, bundle.trust_rules)
+        if asked.is_api_key:
+            subjects = [self._api_keys.admit(asked.subject_token.decode(), bundle)]
+        else:
+            subjects = await self._subjects.verify(asked.subject_token, bundle.trust_rules)
+        return self._success(await self._admitted(subjects, asked, jkt, bundle, peer))
+
+    async def exchange_static(self, key: bytes, use: StaticKeyUse, *, peer: str) -> IssuedLease:
+        """A lease for a client that sends an API key where a lease belongs.
+
+        The same steps, limits and audit as for the token endpoint. Raises ``LeaseRefused``,
+        ``AccessDenied``, ``LimitReached`` or ``StorageError``.
+        """
+        asked = ExchangeForm(
+            subject_token=key,
+            is_api_key=True,
+            purpose=use.purpose,
+            environment=use.environment,
+            models=(),
+            lifetime=None,
+        )
+        self._limits.begin(peer)
+        try:
+            bundle = self._policy()
+            require_policy(bundle)
+            subject = self._api_keys.admit(key.decode("latin-1"), bundle)
+            lease = await self._admitted([subject], asked, "", bundle, peer)
+        except (TokenExchangeRefused, AccessDenied) as error:
+            await self._write_refusal(error, peer)
+            if isinstance(error, TokenExchangeRefused):
+                raise LeaseRefused(error.message, advice=error.advice) from error
+            raise
+        self._limits.succeeded(peer)
+        return lease
+
+    async def _admitted(
+        self,
+        subjects: list[AdmittedSubject],
+        asked: ExchangeForm,
+        jkt: str,
+        bundle: PolicyBundle,
+        peer: str,
+    ) -> IssuedLease:
         # 4. What may it have? The first rule that allows what is asked for decides.
         subject, lease = self._issue(subjects, asked, jkt, bundle)
         # 5. Use the subject token up. Only now, so that a mistake in step 4 does not cost it.
@@ -188,7 +236,7 @@ class TokenExchange:
                 },
             )
         )
-        return self._success(lease)
+        return lease
 
     def _proven_key(self, dpop: str) -> str:
         for url in self._endpoint_urls:
@@ -216,6 +264,7 @@ class TokenExchange:
                 models=asked.models,
                 lifetime=asked.lifetime,
                 jkt=jkt,
+                project=subject.project,
                 rule=subject.rule,
                 not_after=subject.expires_at,
             )

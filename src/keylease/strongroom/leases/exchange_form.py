@@ -16,6 +16,10 @@ MAXIMUM_FORM_BYTES: Final = 64 * 1024
 ISSUED_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- a name of RFC 8693
 _JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 _ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 -- as above
+API_KEY_TYPE: Final = "urn:keylease:params:oauth:token-type:api-key"
+"""The type of a platform API key. It is taken as an access token too, as which clients know it that
+have the types of RFC 8693 only."""
+_ACCESS_TOKEN: Final = ISSUED_TOKEN_TYPE
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _CONTENT_TYPE: Final = re.compile(
     r'application/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE
@@ -28,6 +32,8 @@ class ExchangeForm(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for."""
 
     subject_token: bytes
+    is_api_key: bool = False
+    """Of the platform; otherwise it is a JWT."""
     purpose: Purpose
     environment: str
     models: tuple[str, ...]
@@ -49,8 +55,11 @@ def read_form(form: bytes, content_type: str, *, own_urls: tuple[str, ...]) -> E
         )
     if "actor_token" in fields:
         raise TokenExchangeRefused("Actor tokens are not supported.")
-    if fields.get("subject_token_type", "") not in (_JWT, _ID_TOKEN):
-        raise TokenExchangeRefused(f"The subject_token_type is neither {_JWT} nor {_ID_TOKEN}.")
+    subject_type = fields.get("subject_token_type", "")
+    if subject_type not in (_JWT, _ID_TOKEN, API_KEY_TYPE, _ACCESS_TOKEN):
+        raise TokenExchangeRefused(
+            f"The subject_token_type is none of {_JWT}, {_ID_TOKEN} and {API_KEY_TYPE}."
+        )
     if fields.get("requested_token_type", ISSUED_TOKEN_TYPE) not in (ISSUED_TOKEN_TYPE, _JWT):
         raise TokenExchangeRefused("The requested_token_type is not one that is issued here.")
     subject_token = fields.get("subject_token", "")
@@ -68,6 +77,7 @@ def read_form(form: bytes, content_type: str, *, own_urls: tuple[str, ...]) -> E
     scope = _Scope.read(fields.get("scope", ""))
     return ExchangeForm(
         subject_token=subject_token.encode(),
+        is_api_key=subject_type in (API_KEY_TYPE, _ACCESS_TOKEN),
         purpose=_purpose(_one_of("purpose", fields.get("purpose", ""), scope.purpose)),
         environment=_one_of("environment", fields.get("environment", ""), scope.environment),
         models=_models(fields.get("models", ""), scope.models),

@@ -46,6 +46,8 @@ class AdmittedSubject(msgspec.Struct, frozen=True, kw_only=True):
     """Of the subject token; whole seconds since 1970, rounded down."""
     jti: str
     """Empty when the token has none."""
+    project: str = ""
+    """That leases of this subject are counted under."""
 
 
 class SubjectVerifier:

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from keylease.contracts.bundles import (
     MAXIMUM_BUNDLE_BYTES,
@@ -25,6 +26,7 @@ from keylease.contracts.bundles import (
     SignedBundle,
 )
 from keylease.contracts.policy import POLICY_FORMAT, PolicyBundle
+from keylease.contracts.policy_keys import follow
 from keylease.errors import (
     BundleExpired,
     BundleForeign,
@@ -60,6 +62,8 @@ class OpenedBundle(msgspec.Struct, frozen=True, kw_only=True):
     serve_until: int
     """Microseconds UTC: its own expiry, or earlier by gateway.toml."""
     mark: HighWater
+    policy_key: bytes
+    """That signed it; pinned from now on."""
 
 
 def open_bundle(
@@ -75,7 +79,7 @@ def open_bundle(
     if len(signed.payload) > MAXIMUM_BUNDLE_BYTES:
         raise BundleTooLarge("The policy bundle is larger than a gateway reads.")
     # 2. The signature, over the bytes as they came.
-    _check_signature(signed, enrolment)
+    policy_key = _check_signature(signed, enrolment)
     # 3. Only now is it read.
     bundle = _decode(signed.payload)
     # 4. It demands nothing that this version does not know.
@@ -93,24 +97,28 @@ def open_bundle(
         version=bundle.version, issued_at=bundle.issued_at, content=_content(signed.payload)
     )
     _check_order(mark, high_water)
-    return OpenedBundle(bundle=bundle, serve_until=serve_until, mark=mark)
+    return OpenedBundle(bundle=bundle, serve_until=serve_until, mark=mark, policy_key=policy_key)
 
 
-def _check_signature(signed: SignedBundle, enrolment: Enrolment) -> None:
+def _check_signature(signed: SignedBundle, enrolment: Enrolment) -> bytes:
+    """The policy key that signed: the pinned one, or one that it led to."""
     if signed.format != SIGNED_BUNDLE_FORMAT:
         raise BundleNotUnderstood(
             "The policy bundle is signed in a form that this version does not know.",
             advice="Update this gateway.",
         )
-    if signed.key_id != enrolment.policy_key_fingerprint:
-        raise BundleNotSigned(
-            "The policy bundle names another policy key than the one this gateway trusts.",
-            advice="If the platform's policy key was changed, enroll this gateway again.",
-        )
+    policy_key = follow(
+        enrolment.policy_key,
+        signed.endorsements,
+        key_id=signed.key_id,
+        organization_id=enrolment.organization_id,
+    )
     try:
-        enrolment.verifying_key().verify(signed.signature, SIGNATURE_CONTEXT + signed.payload)
+        key = Ed25519PublicKey.from_public_bytes(policy_key)
+        key.verify(signed.signature, SIGNATURE_CONTEXT + signed.payload)
     except InvalidSignature as error:
         raise BundleNotSigned("The policy bundle's signature does not hold.") from error
+    return policy_key
 
 
 def _decode(payload: bytes) -> PolicyBundle:

@@ -43,7 +43,10 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     organization_id: str
     group: str
     policy_key: bytes
-    """32 bytes of Ed25519."""
+    """32 bytes of Ed25519: the newest that earlier ones led to. What came before it signs nothing
+    for this gateway any more."""
+    first_policy_key: bytes = b""
+    """The one that stood in the code, when it was another."""
     enrolled_at: int = 0
     """Microseconds UTC."""
 
@@ -51,10 +54,6 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     def policy_key_fingerprint(self) -> str:
         """As it is pinned and named."""
         return fingerprint(self.policy_key)
-
-    def verifying_key(self) -> Ed25519PublicKey:
-        """The key that bundles must be signed with."""
-        return Ed25519PublicKey.from_public_bytes(self.policy_key)
 
 
 def link_directory(strongroom: Path) -> Path:
@@ -80,18 +79,20 @@ class EnrolmentFiles:
             return None
         try:
             enrolment = msgspec.json.decode(data, type=Enrolment)
-            enrolment.verifying_key()
+            Ed25519PublicKey.from_public_bytes(enrolment.policy_key)
         except (msgspec.DecodeError, ValueError) as error:
             raise StorageCorrupt(
                 f"{self.directory / _ENROLMENT} cannot be read.",
                 advice="Remove it and enroll this gateway again.",
             ) from error
+        first = fingerprint(enrolment.first_policy_key or enrolment.policy_key)
         for what, found, wanted in (
-            ("platform", enrolment.url, settings.url),
-            ("gateway group", enrolment.group, group),
-            ("policy key", enrolment.policy_key_fingerprint, settings.policy_key),
+            ("platform", (enrolment.url,), settings.url),
+            ("gateway group", (enrolment.group,), group),
+            # A key that the pinned one led to is as good.
+            ("policy key", (first, enrolment.policy_key_fingerprint), settings.policy_key),
         ):
-            if wanted and found != wanted:
+            if wanted and wanted not in found:
                 raise EnrolmentRefused(
                     f"This gateway was enrolled with another {what} than gateway.toml names.",
                     advice="Correct gateway.toml, or enroll it again: `keylease gateway enroll`.",
@@ -125,6 +126,16 @@ class EnrolmentFiles:
         files.make_private_directory(self.directory)
         files.replace(self.directory / _KEY, encode_base64url(key.private_bytes_raw()) + b"\n")
         files.replace(self.directory / _ENROLMENT, msgspec.json.encode(enrolment) + b"\n")
+
+    def follow_policy_key(self, enrolment: Enrolment, policy_key: bytes) -> Enrolment:
+        """Trust a newer policy key that the one before has led to, and no older one again."""
+        followed = msgspec.structs.replace(
+            enrolment,
+            policy_key=policy_key,
+            first_policy_key=enrolment.first_policy_key or enrolment.policy_key,
+        )
+        files.replace(self.directory / _ENROLMENT, msgspec.json.encode(followed) + b"\n")
+        return followed
 
     def _read(self, name: str) -> bytes | None:
         path = self.directory / name

@@ -137,7 +137,7 @@ class PlatformLink:
         """Everything that is said under one enrolment; returns when there is another one."""
 
         async def until_changed() -> None:
-            while self._policy.enrolment == enrolment:
+            while self._is_still(enrolment):
                 await self._enrolled.wait()
                 self._enrolled.clear()
             self._enrolled.set()
@@ -151,6 +151,10 @@ class PlatformLink:
                 group.create_task(self._entries.run(client), name="push audit entries")
         except* _EnrolmentChanged:
             pass  # the next conversation begins
+
+    def _is_still(self, enrolment: Enrolment) -> bool:
+        present = self._policy.enrolment
+        return present is not None and present.gateway_id == enrolment.gateway_id
 
     # --- policy ----------------------------------------------------------------------------
 

@@ -36,11 +36,11 @@ _STORED_BYTES: Final = MAXIMUM_BUNDLE_BYTES * 2
 
 
 class _StoredMark(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored. Append-only. A mark counts for one policy key and group."""
+    """What is stored. Append-only. A mark counts for one enrolment."""
 
     organization_id: str
     group: str
-    policy_key: str
+    gateway_id: str
     mark: HighWater
 
 
@@ -183,6 +183,9 @@ class PlatformPolicy:
         if opened.mark != self._high_water:
             self._write_mark(opened.mark)
         self._high_water = opened.mark
+        if self.enrolment is not None and opened.policy_key != self.enrolment.policy_key:
+            self.enrolment = self._enrolments.follow_policy_key(self.enrolment, opened.policy_key)
+            self._seen = self._enrolments.mark()
         self._bundle = served.bundle
         self.objections = served.objections
         self._serve_until = opened.serve_until
@@ -253,9 +256,9 @@ class PlatformPolicy:
         mine = (
             self.enrolment.organization_id,
             self.enrolment.group,
-            self.enrolment.policy_key_fingerprint,
+            self.enrolment.gateway_id,
         )
-        same = (stored.organization_id, stored.group, stored.policy_key) == mine
+        same = (stored.organization_id, stored.group, stored.gateway_id) == mine
         return stored.mark if same else HighWater()
 
     def _write_mark(self, mark: HighWater) -> None:
@@ -264,7 +267,7 @@ class PlatformPolicy:
         stored = _StoredMark(
             organization_id=self.enrolment.organization_id,
             group=self.enrolment.group,
-            policy_key=self.enrolment.policy_key_fingerprint,
+            gateway_id=self.enrolment.gateway_id,
             mark=mark,
         )
         files.replace(self._directory / _HIGH_WATER, msgspec.json.encode(stored))

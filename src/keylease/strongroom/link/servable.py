@@ -26,6 +26,7 @@ from keylease.contracts.patterns import is_pattern
 from keylease.contracts.platform_link import Objection
 from keylease.contracts.policy import (
     ApiKeyUse,
+    Budget,
     Credential,
     Grant,
     PolicyBundle,
@@ -89,6 +90,7 @@ def servable(bundle: PolicyBundle, gateway: GatewayConfiguration) -> ServableBun
         credentials=credentials,
         routes=kept(narrowed, map(_route_problem, narrowed)),
         grants=kept(bundle.grants, map(_grant_problem, bundle.grants)),
+        budgets=kept(bundle.budgets, map(_budget_problem, bundle.budgets)),
         trust_rules=kept(bundle.trust_rules, map(_rule_problem, bundle.trust_rules)),
         api_keys=kept(bundle.api_keys, map(_key_problem, bundle.api_keys)),
     )
@@ -117,12 +119,13 @@ def _not_allowed(bundle: PolicyBundle, gateway: GatewayConfiguration) -> list[Ob
 
 
 def _check_form(bundle: PolicyBundle) -> None:
-    items: tuple[Credential | Route | Grant | TrustRule | ApiKeyUse, ...] = (
+    items: tuple[Credential | Route | Grant | TrustRule | ApiKeyUse | Budget, ...] = (
         *bundle.credentials,
         *bundle.routes,
         *bundle.grants,
         *bundle.trust_rules,
         *bundle.api_keys,
+        *bundle.budgets,
     )
     identifiers = [item.id for item in items]
     if len(set(identifiers)) != len(identifiers):
@@ -160,6 +163,8 @@ def _texts(bundle: PolicyBundle) -> Iterable[str]:
         yield from (key.principal, key.project, *key.environments, *key.models)
     for revocation in bundle.revocations:
         yield revocation.value
+    for budget in bundle.budgets:
+        yield budget.name
 
 
 def _is_uuid(text: str) -> bool:
@@ -220,6 +225,11 @@ def _grant_problem(grant: Grant) -> str:
     if not 0 < grant.maximum_lease_seconds <= LONGEST_LIFETIME:
         return "lifetime_malformed"
     return ""
+
+
+def _budget_problem(budget: Budget) -> str:
+    # A grant that names it is refused at each call then.
+    return "" if 0 <= budget.micro_usd <= _LARGEST_LIMIT else "limit_malformed"
 
 
 def _rule_problem(rule: TrustRule) -> str:

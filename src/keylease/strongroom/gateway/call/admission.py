@@ -63,10 +63,15 @@ class Admission:
         self._senders = senders
         self._scheme = "https" if secure else "http"
 
-    def admit(self, head: RequestHead, fields: CallerFields) -> LeaseClaims:
-        """The claims; raises ``LeaseRefused``."""
+    def admit(
+        self, head: RequestHead, fields: CallerFields, lease: bytes | None = None
+    ) -> LeaseClaims:
+        """The claims; raises ``LeaseRefused``.
+
+        ``lease`` stands for what the request carries instead of one (``static_keys``).
+        """
         # 1. The lease is ours, whole, and in its time.
-        token = fields.required_token()
+        token = fields.required_token() if lease is None else lease
         claims = self._leases.verify(token)
         # 2. Nobody took it back.
         self._revocations.check(claims)

@@ -23,6 +23,7 @@ from keylease.strongroom.gateway.call.admission import (
 from keylease.strongroom.gateway.call.call_environment import CallEnvironment
 from keylease.strongroom.gateway.call.listener import Listener
 from keylease.strongroom.gateway.call.routing import PolicyHolder
+from keylease.strongroom.gateway.call.static_keys import StaticKeys
 from keylease.strongroom.gateway.call.upstreams import PoolFactory, Upstreams
 from keylease.strongroom.gateway.interfaces import CoordinatorLink, HttpAnswer
 
@@ -31,10 +32,17 @@ class CallPath:
     """The call path of one worker: give ``listener`` to the HTTP server."""
 
     def __init__(
-        self, *, listener: Listener, policy: PolicyHolder, upstreams: Upstreams, tasks: TaskOwner
+        self,
+        *,
+        listener: Listener,
+        policy: PolicyHolder,
+        upstreams: Upstreams,
+        tasks: TaskOwner,
+        static_keys: StaticKeys | None,
     ) -> None:
         self.listener: HandlerFactory = listener
         self._policy = policy
+        self._static_keys = static_keys
         self._upstreams = upstreams
         self._tasks = tasks
 
@@ -44,6 +52,8 @@ class CallPath:
         With ``None`` every call is refused.
         """
         self._policy.replace(bundle)
+        if self._static_keys is not None:
+            self._static_keys.forget()
 
     async def close(self) -> None:
         """Give up what waits and close the upstream connections. Drain the server first."""
@@ -96,5 +106,18 @@ def build_call_path(  # noqa: PLR0913 - one composition root; everything is pass
         senders=senders,
         secure=bool(configuration.tls_certificate_file),
     )
-    listener = Listener(environment=environment, admission=admission, link=link, ready=ready)
-    return CallPath(listener=listener, policy=policy, upstreams=upstreams, tasks=tasks)
+    static_keys = StaticKeys(link, leases, clock) if configuration.static_keys is not None else None
+    listener = Listener(
+        environment=environment,
+        admission=admission,
+        link=link,
+        ready=ready,
+        static_keys=static_keys,
+    )
+    return CallPath(
+        listener=listener,
+        policy=policy,
+        upstreams=upstreams,
+        tasks=tasks,
+        static_keys=static_keys,
+    )

@@ -27,6 +27,7 @@ from keylease.strongroom.gateway.call.answers import JSON_TYPE, NO_STORE, REQUES
 from keylease.strongroom.gateway.call.call_environment import CallEnvironment
 from keylease.strongroom.gateway.call.call_head import CallHead
 from keylease.strongroom.gateway.call.exchange import Exchange
+from keylease.strongroom.gateway.call.static_keys import StaticKeys, WaitingCall, is_api_key
 from keylease.strongroom.gateway.interfaces import CoordinatorLink, HttpAnswer
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
 from keylease.strongroom.gateway.providers.interfaces import Match, Surface
@@ -117,12 +118,14 @@ class Listener:
         admission: Admission,
         link: CoordinatorLink,
         ready: Callable[[], HttpAnswer],
+        static_keys: StaticKeys | None = None,
     ) -> None:
         self._environment = environment
         self._new_request_id = Uuid7Maker(environment.clock)
         self._admission = admission
         self._link = link
         self._ready = ready
+        self._static_keys = static_keys
         self._exact: dict[str, tuple[Surface, Match]] = {}
         for prefix in ("/v1", "/openai/v1"):
             for tail, match in OPENAI.exact_paths().items():
@@ -167,6 +170,23 @@ class Listener:
     def _call(
         self, head: RequestHead, call_head: CallHead, responder: Responder, request_id: str
     ) -> RequestHandler:
+        keys = self._static_keys
+        if keys is not None and is_api_key(call_head.fields.token):
+            key = call_head.fields.token
+            lease = keys.known(key)
+            if lease is None:
+                return self._exchange_first(keys, key, head, call_head, responder, request_id)
+            return self._admitted(head, call_head, responder, request_id, lease)
+        return self._admitted(head, call_head, responder, request_id, None)
+
+    def _admitted(
+        self,
+        head: RequestHead,
+        call_head: CallHead,
+        responder: Responder,
+        request_id: str,
+        lease: bytes | None,
+    ) -> RequestHandler:
         try:
             # 1. The call can be recorded.
             if not self._link.accepts_calls():
@@ -175,7 +195,7 @@ class Listener:
                     advice="Its spool is full or its disk is: the owner has to make room.",
                 )
             # 2. The lease is good: now, and not only when this head was read first.
-            claims = self._admission.admit(head, call_head.fields)
+            claims = self._admission.admit(head, call_head.fields, lease)
         except KeyleaseError as error:
             send_error(responder, call_head.surface, error, request_id)
             return _IGNORED
@@ -188,6 +208,29 @@ class Listener:
         )
         exchange.begin(head)
         return exchange
+
+    def _exchange_first(
+        self,
+        keys: StaticKeys,
+        key: bytes,
+        head: RequestHead,
+        call_head: CallHead,
+        responder: Responder,
+        request_id: str,
+    ) -> RequestHandler:
+        waiting = WaitingCall(
+            responder,
+            lambda lease: self._admitted(head, call_head, responder, request_id, lease),
+        )
+        self._environment.tasks.start(
+            waiting.run(
+                keys,
+                key,
+                lambda error: send_error(responder, call_head.surface, error, request_id),
+            ),
+            name="exchange an API key",
+        )
+        return waiting
 
     # --- our own endpoints -----------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import (
+    Budget,
     BudgetPeriod,
     ContentRecording,
     Credential,
@@ -96,7 +97,9 @@ _WINDOWS: Final = {
 }
 
 
-def _bounds(grants: Iterable[Grant], binding: Binding) -> tuple[Bound, ...]:
+def _bounds(
+    grants: Iterable[Grant], budgets: Iterable[Budget], binding: Binding
+) -> tuple[Bound, ...]:
     found = []
     for grant in grants:
         limits = grant.limits
@@ -109,6 +112,9 @@ def _bounds(grants: Iterable[Grant], binding: Binding) -> tuple[Bound, ...]:
                 key = LimitKey(grant.id, kind, window)
                 one = Demand(key, capacity, 1) if kind is LimitKind.REQUESTS else None
                 found.append(Bound(key, capacity, one))
+    for budget in budgets:
+        key = LimitKey(budget.id, LimitKind.MICRO_USD, _WINDOWS[budget.period])
+        found.append(Bound(key, budget.micro_usd))
     if binding.maximum_micro_usd_per_day is not None:
         key = LimitKey(binding.id, LimitKind.MICRO_USD, LimitWindow.DAY)
         found.append(Bound(key, binding.maximum_micro_usd_per_day))
@@ -126,15 +132,16 @@ class Decision:
         claims: LeaseClaims,
         grants: tuple[Grant, ...],
         limits_of: tuple[Grant, ...],
+        budgets: tuple[Budget, ...],
         targets: tuple[ResolvedTarget, ...],
         weighted: bool,
     ) -> None:
-        """``limits_of``: the grants whose limits every call of this decision draws from."""
+        """``limits_of`` and ``budgets``: what every call of this decision draws from."""
         self.claims = claims
         self.grant = grants[0]
         """The first grant of the policy that allows it; its limits are the ones that count."""
         for target in targets:
-            target.bounds = _bounds(limits_of, target.binding)
+            target.bounds = _bounds(limits_of, budgets, target.binding)
         self.capture = self.grant.content is ContentRecording.MASKED
         self.objects_all = any(grant.objects is ObjectAccess.ALL for grant in grants)
         self.targets = targets
@@ -168,6 +175,7 @@ class CompiledPolicy:
         self._grants = bundle.grants
         self._routes = bundle.routes
         self._credentials = {credential.id: credential for credential in bundle.credentials}
+        self._budgets = {budget.id: budget for budget in bundle.budgets}
         self._production = _production_references(bundle.credentials)
         self._bindings = bindings
         self._upstreams = upstreams
@@ -295,9 +303,23 @@ class CompiledPolicy:
             claims=claims,
             grants=grants,
             limits_of=limits_of,
+            budgets=self._shared_budgets(limits_of),
             targets=targets,
             weighted=route is not None and route.strategy is Strategy.WEIGHTED,
         )
+
+    def _shared_budgets(self, grants: tuple[Grant, ...]) -> tuple[Budget, ...]:
+        """The budgets that these grants name, each once."""
+        found: dict[str, Budget] = {}
+        for grant in grants:
+            for name in grant.budgets:
+                if name not in self._budgets:
+                    raise AccessDenied(
+                        "Your grant draws from a budget that is not part of the policy.",
+                        advice="Whoever writes the policy has to correct the grant.",
+                    )
+                found[name] = self._budgets[name]
+        return tuple(found.values())
 
     def _grants_of(self, claims: LeaseClaims) -> tuple[Grant, ...]:
         """The grants for this principal, purpose and environment; raises when there is none."""

@@ -238,6 +238,7 @@ class Coordinator:
             credentials=self.credentials,
             objects=self.objects,
             exchange=exchange,
+            static_keys=self.configuration.static_keys,
             clock=self.clock,
         )
         self._surroundings = Surroundings(

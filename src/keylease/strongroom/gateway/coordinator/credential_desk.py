@@ -7,6 +7,7 @@ Does not protect: where the secret goes afterwards; the worker decides that by t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -16,7 +17,13 @@ from keylease.contracts.audit import AuditAction
 from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.policy import Credential, PolicyBundle
 from keylease.contracts.references import Reference
-from keylease.errors import BindingMissing, KeyleaseError, SecretNotFound, StoreError
+from keylease.errors import (
+    BindingMissing,
+    KeyleaseError,
+    SecretNotFound,
+    SecretTooOld,
+    StoreError,
+)
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.configuration import GatewayConfiguration, Origin, StoreSettings
@@ -118,7 +125,23 @@ class CredentialDesk:
         usable = self._settings.maximum_age_seconds - max(0.0, age)
         if usable <= 0:  # given in grace, or at its very end: good for the call that asked
             usable = min(_GRACE_STEP, self._settings.grace_seconds)
-        return GivenSecret(fetched, usable)
+        return GivenSecret(fetched, min(usable, self._time_left(credential, fetched.version)))
+
+    def _time_left(self, credential: Credential, version: str) -> float:
+        """Seconds for which the policy lets this version of the secret be used.
+
+        Raises ``SecretTooOld`` when it does not any more.
+        """
+        ends = [aged.refuse_from for aged in credential.aged if aged.version == version]
+        if not ends:
+            return math.inf
+        left = (min(ends) - self._clock.now()) / MICROSECONDS
+        if left <= 0:
+            raise SecretTooOld(
+                "The credential's secret is older than the policy allows.",
+                advice="Rotate it at the provider, and put the new one into its store.",
+            )
+        return left
 
     def _credential(self, credential_id: str) -> Credential:
         for credential in self._policy().credentials:

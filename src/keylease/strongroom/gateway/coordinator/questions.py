@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from keylease.errors import KeyleaseError
+from keylease.errors import KeyleaseError, LeaseRefused
 from keylease.primitives.clock import Clock
+from keylease.strongroom.configuration import StaticKeyUse
 from keylease.strongroom.gateway import messages
 from keylease.strongroom.gateway.coordinator.credential_desk import CredentialDesk
 from keylease.strongroom.gateway.coordinator.ledger_keeper import LedgerKeeper
@@ -29,12 +30,14 @@ class Questions:
         credentials: CredentialDesk,
         objects: ObjectRegistry,
         exchange: TokenExchange,
+        static_keys: StaticKeyUse | None,
         clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._credentials = credentials
         self._objects = objects
         self._exchange = exchange
+        self._static_keys = static_keys
         self._clock = clock
         self._quotes: dict[tuple[str, str], PriceQuote | None] = {}
 
@@ -76,11 +79,24 @@ class Questions:
                 return messages.ObjectGiven(number, owned)
             case messages.ObjectWanted(_, object_id):
                 return messages.ObjectGiven(number, await self._objects.find(object_id))
+            case messages.TokenExchangeWanted() | messages.StaticKeyWanted():
+                return await self._exchanged(question)
+
+    async def _exchanged(
+        self, question: messages.TokenExchangeWanted | messages.StaticKeyWanted
+    ) -> messages.Given:
+        number = question.request
+        match question:
             case messages.TokenExchangeWanted(_, form, content_type, dpop, peer):
                 answer = await self._exchange.exchange(
                     form=form, content_type=content_type, dpop=dpop, peer=peer
                 )
                 return messages.AnswerGiven(number, answer)
+            case messages.StaticKeyWanted(_, key, peer):
+                if self._static_keys is None:
+                    raise LeaseRefused("API keys are not taken in the place of leases here.")
+                lease = await self._exchange.exchange_static(key, self._static_keys, peer=peer)
+                return messages.LeaseGiven(number, lease.token.encode())
 
     async def price(self, provider: str, model: str) -> PriceQuote | None:
         """The price of a model now, or ``None`` when the table does not have it."""

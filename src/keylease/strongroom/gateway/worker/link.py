@@ -121,6 +121,7 @@ class WorkerLink:
                 | messages.PriceGiven(request)
                 | messages.ObjectGiven(request)
                 | messages.AnswerGiven(request)
+                | messages.LeaseGiven(request)
                 | messages.Failed(request)
             ):
                 if (question := self._questions.pop(request, None)) is not None:
@@ -397,6 +398,13 @@ class WorkerLink:
             messages.ObjectGiven, lambda number: messages.ObjectWanted(number, object_id)
         )
         return given.owned
+
+    async def exchange_key(self, key: bytes, *, peer: str) -> bytes:
+        """The lease for an API key; raises ``LeaseRefused`` and the like."""
+        given = await self._ask(
+            messages.LeaseGiven, lambda number: messages.StaticKeyWanted(number, key, peer)
+        )
+        return given.lease
 
     async def exchange_token(
         self, *, form: bytes, content_type: str, dpop: str, peer: str
