@@ -20,6 +20,8 @@ _UNSUPPORTED: Final = (
 _SQLITE: Final = b"SQLite format 3\x00"
 _MUCH: Final = 0.4
 _LITTLE: Final = 0.05
+_LEAST: Final = 8
+"""Bytes below which where zeros stand says nothing."""
 
 
 class Content(Enum):
@@ -80,6 +82,8 @@ def _wide(head: bytes) -> Content | None:
     ):
         if head.startswith(mark):
             return content
+    if len(head) < _LEAST:
+        return None
     half = max(len(head) // 2, 1)
     even, odd = head[::2].count(0) / half, head[1::2].count(0) / half
     if odd > _MUCH and even < _LITTLE:
@@ -95,11 +99,15 @@ class Transcoded:
     def __init__(self, stream: Readable, content: Content) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder(CODECS[content])(errors="replace")
+        self._begun = False
 
     def read(self, size: int, /) -> bytes:
         """At most twice ``size`` bytes; none at the end."""
         while True:
             part = self._stream.read(max(size // 2, 4))
             text = self._decoder.decode(part, final=not part)
+            if text and not self._begun:
+                self._begun = True
+                text = text.removeprefix("\ufeff")
             if text or not part:
                 return text.encode("utf-8", errors="replace")

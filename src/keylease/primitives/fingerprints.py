@@ -45,7 +45,7 @@ _BITS_OF_A_LETTER_IN_WORDS: Final = 2.0
 """Shannon, Prediction and Entropy of Printed English (1951), gives 0.6 to 1.3 bits for long text
 and about 2 with little context."""
 _WORDS: Final = re.compile(rb"[a-z\W_]+[0-9]{0,4}[!.?]*|[A-Z\W_]+[0-9]{0,4}[!.?]*|[A-Z]?[a-z]+")
-_REPEATED: Final = re.compile(rb"(.{1,32}?)\1{2,}", re.DOTALL)
+_REPEATED: Final = re.compile(rb"(.{1,32}?)\1+", re.DOTALL)
 _CONTEXT: Final = b"keylease fingerprint 1\x00"
 _MAXIMUM_FILE_BYTES: Final = 16 * 1024
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

@@ -7,6 +7,7 @@ is noted and the rest goes on with another.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from keylease.discovery.pieces import WINDOW, Piece, windows
 from keylease.discovery.problems import Problems
 
 _STEP: Final = 1024 * 1024
+_PIPE_BYTES: Final = 1024 * 1024
 _HEADER_FIELDS: Final = 3
 
 
@@ -109,6 +111,10 @@ class ObjectReader:
             self._process = self._stack.enter_context(
                 self._git.piped(self.directory, "cat-file", "--batch", input_wanted=True)
             )
+            if self._process.stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+                with contextlib.suppress(OSError):  # above the system's bound: it stays small
+                    # So that git reads ahead while we look.
+                    fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return self._process
 
     def _note(self, item: GitObject, message: str) -> None:

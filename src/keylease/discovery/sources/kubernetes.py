@@ -52,8 +52,9 @@ class Kubernetes(YamlSource):
             reason = _REFERENCES.get(key.name)
             if reason is None:
                 continue
-            path = outline.path(key.start)
-            name = _entry_name(outline, path[:-1])
+            name = _entry_name(outline, outline.path(key.start)[:-1]) or _sibling(
+                outline, key, "secretKey"
+            )
             referred = _below(outline, key)
             wanted = [n for n in (name, referred.get("key", ""), referred.get("name", "")) if n]
             known = next((n for n in wanted if provider_of(n)), "")
@@ -92,14 +93,14 @@ def _entry_name(outline: Outline, path: tuple[Key, ...]) -> str:
     if not path:
         return ""
     if path[-1].name in {"value", "valueFrom"}:
-        return next((key.value for key in outline.siblings(path[-1]) if key.name == "name"), "")
-    if len(path) > 1 and path[-2].name == "valueFrom":
-        return _entry_name(outline, path[:-1])
+        return _sibling(outline, path[-1], "name")
     if len(path) > 1 and path[-2].name in {"data", "stringData", "binaryData"}:
         return path[-1].name
-    if path[-1].name == "data" and path[-1].item:
-        return ""
-    return next((key.value for key in outline.siblings(path[-1]) if key.name == "secretKey"), "")
+    return ""
+
+
+def _sibling(outline: Outline, key: Key, name: str) -> str:
+    return next((other.value for other in outline.siblings(key) if other.name == name), "")
 
 
 def _below(outline: Outline, key: Key) -> dict[str, str]:
