@@ -189,6 +189,9 @@ class FakePlatform:
     # --- how it answers --------------------------------------------------------------------
 
     def handle(self, request: PlatformRequest) -> None:
+        if self._server is None:  # a connection from before the process went
+            request.close_connection = True
+            return
         answer = self.answers.get(request.path)
         if answer is not None:
             answer(request)
@@ -276,6 +279,7 @@ class FakePlatform:
                 self._news.wait(min(left, 0.5))
             bundle = self._bundle
         if self._server is None:
+            request.close_connection = True
             return  # the process is gone: the connection ends without an answer
         fresh = bundle if bundle is not None and bundle.digest not in known else None
         request.send(wire.PollAnswer(now=self.clock.now(), bundle=fresh))
