@@ -175,9 +175,8 @@ class AuditAction(StrEnum):
     """A new version of a gateway group's bundle."""
     REVOCATION_MADE = "revocation.made"
 
-
     INVENTORY_SCAN_TAKEN = "inventory.scan_taken"
-    INVENTORY_SECRET_CHANGED = "inventory.secret_changed"
+    INVENTORY_SECRET_CHANGED = "inventory.secret_changed"  # noqa: S105 - the name of an action
     INVENTORY_EXCEPTION_MADE = "inventory.exception_made"
     INVENTORY_EXCEPTION_WITHDRAWN = "inventory.exception_withdrawn"
     INVENTORY_SOURCE_RETIRED = "inventory.source_retired"
@@ -186,6 +185,7 @@ class AuditAction(StrEnum):
     VENDOR_CHANGED = "vendor.changed"
     VENDOR_ARCHIVED = "vendor.archived"
     INCIDENT_PREVIEWED = "incident.previewed"
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the audit log."""

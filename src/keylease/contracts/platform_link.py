@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.bundles import SignedBundle
+from keylease.contracts.self_report import SelfReport
 
 LINK_VERSION: Final = 1
 OLDEST_LINK_VERSION: Final = 1
@@ -154,6 +155,8 @@ class PollRequest(msgspec.Struct, frozen=True, kw_only=True):
     objections: tuple[Objection, ...] = ()
     backlog: Backlog = Backlog()
     witnessed: WitnessedSize = WitnessedSize()
+    about: SelfReport | None = None
+    """Where its keys are and what protects them; sent when it has changed, and now and then."""
 
 
 class CheckpointOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,10 +170,6 @@ class CheckpointOffer(msgspec.Struct, frozen=True, kw_only=True):
     """The size from which ``proof`` leads: what the gateway witnessed last."""
     proof: tuple[bytes, ...] = ()
     """Consistency proof (RFC 6962 section 2.1.2); empty from size 0."""
-    log_key: str
-    """The log's verifier key (C2SP signed-note); pinned by the witness the first time."""
-    rotations: tuple[bytes, ...] = ()
-    """Notes by which earlier keys of the log vouch for later ones."""
     log_key: str = ""
     """The log's verifier key (C2SP signed-note); a witness pins it the first time."""
     rotations: tuple[bytes, ...] = ()

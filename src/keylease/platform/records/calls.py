@@ -74,6 +74,18 @@ class RecentCall(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
 
 
+class CredentialUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One consumer of a credential, as far as its calls are kept."""
+
+    credential_id: str
+    principal: str
+    purpose: str
+    environment: str
+    first_used: int
+    last_used: int
+    calls: int
+
+
 class SpoolState(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """How far a gateway's spool was taken."""
 

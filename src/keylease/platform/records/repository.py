@@ -15,6 +15,7 @@ from keylease.platform.db.paging import PageRequest
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.records.calls import (
     CallFilter,
+    CredentialUse,
     RecentCall,
     SeenVersion,
     SpoolState,
@@ -334,6 +335,33 @@ async def recent_calls(
         .limit(limit)
     )
     return [_recent(_decode(row["record"])) for row in await tx.rows(query)]
+
+
+async def uses(
+    tx: Transaction, organization_id: str, credential_ids: Sequence[str]
+) -> Sequence[CredentialUse]:
+    """Who used these credentials, in what is kept: first and last call, and how many."""
+    columns = (
+        CALLS.c.credential_id,
+        CALLS.c.principal,
+        CALLS.c.purpose,
+        CALLS.c.environment,
+    )
+    query = (
+        select(
+            *columns,
+            func.min(CALLS.c.started_at).label("first_used"),
+            func.max(CALLS.c.started_at).label("last_used"),
+            func.count().label("calls"),
+        )
+        .where(
+            CALLS.c.organization_id == organization_id,
+            CALLS.c.credential_id.in_(credential_ids),
+        )
+        .group_by(*columns)
+        .order_by(*columns)
+    )
+    return [msgspec.convert(dict(row), CredentialUse) for row in await tx.rows(query)]
 
 
 def _recent(record: CallRecord) -> RecentCall:

@@ -31,6 +31,7 @@ from keylease.platform.db.transaction import Transaction
 from keylease.platform.records import repository
 from keylease.platform.records.calls import (
     CallFilter,
+    CredentialUse,
     RecentCall,
     SeenVersion,
     SpoolState,
@@ -168,6 +169,11 @@ class RecordService:
     ) -> Sequence[RecentCall]:
         """Calls from ``since`` (microseconds UTC) on, the newest first, at most ``limit``."""
         return await repository.recent_calls(tx, organization_id, since=since, limit=limit)
+
+    async def uses(self, caller: Caller, credential_ids: Sequence[str]) -> Sequence[CredentialUse]:
+        """Who used these credentials, as far as calls are kept."""
+        async with self._database.reading(caller) as tx:
+            return await repository.uses(tx, caller.organization_id, credential_ids)
 
     # --- forgetting ------------------------------------------------------------------------
 

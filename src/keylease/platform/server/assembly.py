@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -15,9 +15,9 @@ from keylease.platform.audit.interfaces import opened as opened_audit
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.gateways.poll_hub import PollHub
+from keylease.platform.identity.api_keys.interfaces import DEFAULT_DAYS
 from keylease.platform.identity.directory.facts import DirectoryFacts
 from keylease.platform.identity.directory.service import DirectoryService
-from keylease.platform.inventory.interfaces import CredentialUse
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.records.service import RecordService
@@ -26,6 +26,13 @@ from keylease.platform.server.link_assembly import opened_link
 from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
 from keylease.platform.server.services import Services
 from keylease.platform.server.sightings import AuditSightings
+from keylease.platform.server.trust_assembly import (
+    GatewayFacts,
+    LogFacts,
+    OrganizationIds,
+    RecordedUses,
+)
+from keylease.platform.trust.service import TrustService
 from keylease.primitives.clock import Clock
 
 
@@ -36,6 +43,10 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's own, mode 0700: keys that sign, the audit log's tiles."""
     public_url: str
     """Scheme, host and port by which people and gateways reach the server; no slash at the end."""
+    posture: str = ""
+    """What this process has given up, in words; empty is not known."""
+    promises_file: Path | None = None
+    """Last results of the promise tests."""
 
 
 @contextlib.asynccontextmanager
@@ -78,16 +89,14 @@ async def assembled(
                 clock=clock,
             )
         )
-        declared = NothingDeclared()
+        uses = RecordedUses(records)
         reports = CredentialReports(policy.credentials)
-        inventory = InventoryService(database, credentials=reports, uses=declared)
+        inventory = InventoryService(database, credentials=reports, uses=uses)
         yield Services(
             clock=clock,
             database=database,
             inventory=inventory,
-            incident_previews=IncidentPreviews(
-                database, inventory, credentials=reports, uses=declared
-            ),
+            incident_previews=IncidentPreviews(database, inventory, credentials=reports, uses=uses),
             authenticator=ClosedDoor(),
             access=rules.decisions,
             rules=rules,
@@ -96,18 +105,18 @@ async def assembled(
             audit=audit,
             policy=policy,
             link=link,
+            trust=TrustService(
+                database,
+                clock=clock,
+                gateways=GatewayFacts(database),
+                credentials=reports,
+                witnesses=LogFacts(audit, clock),
+                organizations=OrganizationIds(database),
+                posture=surroundings.posture,
+                promises_file=surroundings.promises_file,
+                api_key_days=DEFAULT_DAYS,
+            ),
         )
-
-
-class NothingDeclared:
-    """No use of a credential: what stands where call records are not joined."""
-
-    async def uses_of(
-        self, caller: Caller, credential_ids: Collection[str]
-    ) -> tuple[CredentialUse, ...]:
-        """None."""
-        del caller, credential_ids
-        return ()
 
 
 class ClosedDoor:

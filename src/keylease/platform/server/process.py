@@ -3,7 +3,8 @@
 1. Take the data directory (one server at a time) and keep it to ourselves.
 2. Open the database and bring its schema up to date.
 3. Join the services and start their background work.
-4. Bind, answer, and say so. SIGTERM lets requests end first.
+4. At the first start: an organization with its owner, a first policy, a place for the gateway.
+5. Answer, and say so. SIGTERM lets requests end first.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from keylease.platform.db.migrate import migrate
 from keylease.platform.server.app import create_server
 from keylease.platform.server.assembly import Surroundings, assembled
 from keylease.platform.server.configuration import ServerConfiguration, ServerReady
+from keylease.platform.server.first_start import begin
 from keylease.primitives.clock import Clock
 
 _DATABASE_FILE: Final = "platform.sqlite"
@@ -45,7 +47,12 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
         try:
             await migrate(database)
             surroundings = Surroundings(
-                data_directory=directory, public_url=public_url(configuration, listener)
+                data_directory=directory,
+                public_url=public_url(configuration, listener),
+                posture=posture,
+                promises_file=(
+                    Path(configuration.promises_file) if configuration.promises_file else None
+                ),
             )
             async with assembled(database, clock=clock, surroundings=surroundings) as services:
                 hosts = {urlsplit(surroundings.public_url).hostname or "", configuration.host}
@@ -55,7 +62,13 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                     secure=surroundings.public_url.startswith("https://"),
                 )
                 server = _Server(_uvicorn(configuration, app))
-                ready = ServerReady(url=surroundings.public_url, posture=posture)
+                begun = await begin(services, configuration)
+                ready = ServerReady(
+                    url=surroundings.public_url,
+                    sign_in_link=begun.sign_in_link,
+                    enrolment_code=begun.enrolment_code,
+                    posture=posture,
+                )
                 await server.run_until_told(
                     listener,
                     when_ready=lambda: _say_ready(configuration, ready),

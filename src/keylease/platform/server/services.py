@@ -17,6 +17,7 @@ from keylease.platform.inventory.service import InventoryService
 from keylease.platform.policy.domain import Policy
 from keylease.platform.server.guard import Access, Authenticator
 from keylease.platform.server.link_assembly import Link
+from keylease.platform.trust.service import TrustService
 from keylease.primitives.clock import Clock
 
 
@@ -34,16 +35,15 @@ class Services:
     """How people reach the server; no slash at the end."""
     inventory: InventoryService
     incident_previews: IncidentPreviews
-    audit: Audit | None = None
-    link: Link | None = None
+    trust: TrustService
+    audit: Audit
+    link: Link
+    policy: Policy
+    identity: Identity | None = None
 
     def stop_waiting(self) -> None:
         """Let requests that only wait for something answer at once: the server is stopping."""
-        if self.link is not None:
-            self.link.hub.close()
-
-    identity: Identity | None = None
-    policy: Policy | None = None
+        self.link.hub.close()
 
     @property
     def secure(self) -> bool:
@@ -67,15 +67,9 @@ def identity_of(request: Request) -> Identity:
 
 def policy_of(request: Request) -> Policy:
     """Credentials, routes, grants, and what is published of them."""
-    policy = services_of(request).policy
-    if policy is None:
-        raise ResourceNotFound("This server has no policy.")
-    return policy
+    return services_of(request).policy
 
 
 def link_of(request: Request) -> Link:
     """The link between platform and gateways."""
-    link = services_of(request).link
-    if link is None:
-        raise ResourceNotFound("This server has no gateways.")
-    return link
+    return services_of(request).link

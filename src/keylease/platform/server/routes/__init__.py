@@ -26,6 +26,7 @@ from keylease.platform.server.routes import (
     records,
     revocations,
     service_accounts,
+    trust,
     trust_rules,
     users,
     vendors,
@@ -62,6 +63,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         inventory.router,
         vendors.router,
         incidents.router,
+        trust.router,
     )
 
 
@@ -73,4 +75,5 @@ def all_shapes() -> tuple[Any, ...]:
         *inventory.SHAPES,
         *vendors.SHAPES,
         *incidents.SHAPES,
+        *trust.SHAPES,
     )
