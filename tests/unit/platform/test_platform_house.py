@@ -89,7 +89,7 @@ async def test_every_table_of_a_tenant_has_the_organization(database: Database) 
     reached_otherwise = {
         "alembic_version",
         "organizations",
-        # By the log, which is one organization's; its identifier is not guessed or given by callers.
+        # By the log, which is one organization's; callers never name it.
         "audit_index",
         "audit_checkpoints",
         "audit_witnesses",
