@@ -62,6 +62,8 @@ class AuditAction(StrEnum):
     AUDIT_LOG_EXPORTED = "audit_log.exported"
     AUDIT_KEY_ROTATED = "audit_key.rotated"
     AUDIT_WITNESS_ADDED = "audit_witness.added"
+    AUDIT_CHECKPOINT_REFUSED = "audit_checkpoint.refused"
+    """A gateway did not cosign a checkpoint, because the log is not what it was: an alarm."""
     AUDIT_WITNESS_REFUSED = "audit_witness.refused"
     """A witness sent a cosignature that does not hold."""
     GATEWAY_AUDIT_GAP_FOUND = "gateway_audit.gap_found"

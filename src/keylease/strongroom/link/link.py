@@ -20,12 +20,15 @@ import msgspec
 
 import keylease
 from keylease.contracts import platform_link as wire
+from keylease.contracts.audit import AuditAction
 from keylease.errors import (
     BundleRefused,
     GatewayRevoked,
     KeyleaseError,
+    NoteInvalid,
     PlatformRefused,
     StorageError,
+    WitnessRefused,
 )
 from keylease.primitives.clock import Clock
 from keylease.primitives.egress import Resolver, resolve
@@ -38,6 +41,7 @@ from keylease.strongroom.link.client import LinkClient
 from keylease.strongroom.link.enrolment import Enrolment, EnrolmentFiles
 from keylease.strongroom.link.policy_store import PlatformPolicy
 from keylease.strongroom.link.pushes import AuditEntryPush, CallRecordPush, PushState
+from keylease.strongroom.link.witnessing import AuditWitness, reason_of
 
 _WAIT: Final = 25.0
 """Seconds that a poll may be held."""
@@ -69,6 +73,8 @@ class LinkState(msgspec.Struct, kw_only=True):
     """Microseconds UTC of the last answer."""
     error: str = ""
     """Why the last poll failed; empty when it went well."""
+    witness_error: str = ""
+    """Why the last checkpoint of the audit log was not cosigned; empty when it was."""
     call_records: PushState = msgspec.field(default_factory=PushState)
     audit_entries: PushState = msgspec.field(default_factory=PushState)
 
@@ -106,6 +112,8 @@ class PlatformLink:
         self._entries = AuditEntryPush(audit, log=log)
         self._enrolled = asyncio.Event()
         self._refused: wire.RefusedBundle | None = None
+        self._witness = AuditWitness(Path(enrolments.directory), clock=clock)
+        self._cosignatures: asyncio.Queue[wire.Cosignature] = asyncio.Queue(maxsize=1)
         self.state = LinkState(call_records=self._calls.state, audit_entries=self._entries.state)
 
     def enrolment_changed(self) -> None:
@@ -124,6 +132,7 @@ class PlatformLink:
                 continue
             self._audit.organization_id = enrolment.organization_id
             self._refused = None
+            await self._witness.load(enrolment.gateway_id)
             async with LinkClient(
                 self._settings,
                 key=key,
@@ -149,6 +158,7 @@ class PlatformLink:
                 group.create_task(self._keep_polling(client), name="poll")
                 group.create_task(self._calls.run(client), name="push call records")
                 group.create_task(self._entries.run(client), name="push audit entries")
+                group.create_task(self._push_cosignatures(client), name="push cosignatures")
         except* _EnrolmentChanged:
             pass  # the next conversation begins
 
@@ -168,6 +178,8 @@ class PlatformLink:
                 answer = await client.poll(self._report())
                 self._heard()
                 progress = await self._take(answer)
+                if answer.checkpoint is not None:
+                    await self._witness_checkpoint(answer.checkpoint)
             except GatewayRevoked as error:
                 await self._revoked(error)
                 await refused.pause()
@@ -194,6 +206,7 @@ class PlatformLink:
             highest_version=self._policy.highest_version,
             refused=self._refused,
             objections=self._policy.objections,
+            witnessed=self._witness.witnessed,
             backlog=wire.Backlog(
                 call_record_bytes=self._calls.behind_bytes,
                 call_records_lost=self._spool.lost,
@@ -234,6 +247,41 @@ class PlatformLink:
         if await asyncio.to_thread(self._policy.withdraw, error):
             await self._changes.refused(error)
             await self._changes.replaced()
+
+    # --- the audit log ---------------------------------------------------------------------
+
+    async def _witness_checkpoint(self, offer: wire.CheckpointOffer) -> None:
+        """Cosign what continues the log that was witnessed; anything else is an alarm."""
+        try:
+            cosignature = await self._witness.cosign(offer)
+        except (WitnessRefused, NoteInvalid) as error:
+            reason = reason_of(error)
+            if self.state.witness_error != reason:
+                self._log.error("checkpoint_refused", reason=reason, message=error.message)
+                await self._audit.write(
+                    AuditAction.AUDIT_CHECKPOINT_REFUSED,
+                    subject=offer.origin[:200],
+                    reason=reason,
+                    details={"size": str(offer.size)},
+                )
+            self.state.witness_error = reason
+            return
+        self.state.witness_error = ""
+        if self._cosignatures.full():
+            self._cosignatures.get_nowait()  # a newer one says more
+        self._cosignatures.put_nowait(cosignature)
+
+    async def _push_cosignatures(self, client: LinkClient) -> None:
+        backoff = Backoff(first=1.0, longest=_REFUSED_PAUSE)
+        while True:
+            cosignature = await self._cosignatures.get()
+            try:
+                await client.push_cosignature(cosignature)
+            except KeyleaseError as error:  # the next checkpoint is cosigned all the same
+                self._log.warning("cosignature_not_taken", reason=error.message)
+                await backoff.pause()
+            else:
+                backoff.reset()
 
     # --- state -----------------------------------------------------------------------------
 
