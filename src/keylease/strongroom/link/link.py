@@ -21,6 +21,7 @@ import msgspec
 import keylease
 from keylease.contracts import platform_link as wire
 from keylease.contracts.audit import AuditAction
+from keylease.contracts.self_report import SelfReport
 from keylease.errors import (
     BundleRefused,
     GatewayRevoked,
@@ -91,6 +92,7 @@ class PlatformLink:
         spool: CallSpool,
         audit: AuditSpool,
         changes: PolicyChanges,
+        about: Callable[[], SelfReport],
         clock: Clock,
         log: Log,
         resolver: Resolver = resolve,
@@ -102,6 +104,7 @@ class PlatformLink:
         self._spool = spool
         self._audit = audit
         self._changes = changes
+        self._about = about
         self._clock = clock
         self._log = log
         self._resolver = resolver
@@ -212,6 +215,7 @@ class PlatformLink:
                 call_records_lost=self._spool.lost,
                 audit_entries=self._audit.waiting,
             ),
+            about=self._about(),
         )
 
     async def _take(self, answer: wire.PollAnswer) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import keylease
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.catalogue import CATALOGUE
+from keylease.contracts.self_report import SelfReport
 from keylease.errors import KeyleaseError
 from keylease.primitives.clock import Clock
 from keylease.primitives.http1.simple import SimpleServer, serve
@@ -50,6 +51,7 @@ from keylease.strongroom.gateway.records.metrics import CallMetrics
 from keylease.strongroom.gateway.records.metrics_page import MetricsPage
 from keylease.strongroom.gateway.records.otlp import OtlpExporter
 from keylease.strongroom.gateway.records.spool import CallSpool
+from keylease.strongroom.gateway.self_description import self_report
 from keylease.strongroom.hardening.posture import Posture
 from keylease.strongroom.hardening.weaknesses import weaknesses_of_policy
 from keylease.strongroom.leases.exchange import TokenExchange
@@ -138,6 +140,16 @@ class Coordinator:
             self.policy, enforcement=self.enforcement, audit=self.audit, log=log
         )
 
+    def _self_report(self) -> SelfReport:
+        return self_report(
+            self.configuration,
+            self._posture,
+            credentials=self.policy.bundle.credentials if self.policy.in_force else (),
+            states=self.credentials.states() if self.policy.in_force else {},
+            audit_entries_waiting=self.audit.waiting,
+            clock=self.clock,
+        )
+
     # --- start and end ---------------------------------------------------------------------
 
     async def start(self) -> ReadyMessage:
@@ -146,7 +158,12 @@ class Coordinator:
             self.log.warning("storage_repaired", message=notice)
         self.policy.load()
         if self.platform is not None:
-            self.platform.open(spool=self.spool, audit=self.audit, policies=self.policies)
+            self.platform.open(
+                spool=self.spool,
+                audit=self.audit,
+                policies=self.policies,
+                about=self._self_report,
+            )
         stores = self._open_stores()
         await self._open_leases(stores)
         await self.audit.write(

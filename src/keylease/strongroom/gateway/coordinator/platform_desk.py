@@ -5,11 +5,13 @@ What asks the platform is loaded only where there is one: a gateway alone needs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from keylease.contracts.self_report import SelfReport
 from keylease.errors import ConfigurationError
 from keylease.primitives.clock import Clock
 from keylease.strongroom.configuration import GatewayConfiguration
@@ -45,7 +47,14 @@ class PlatformDesk:
             clock=clock,
         )
 
-    def open(self, *, spool: CallSpool, audit: AuditSpool, policies: PolicyDesk) -> None:
+    def open(
+        self,
+        *,
+        spool: CallSpool,
+        audit: AuditSpool,
+        policies: PolicyDesk,
+        about: Callable[[], SelfReport],
+    ) -> None:
         """Hold what the platform has not taken yet. Raises ``StorageError``."""
         from keylease.strongroom.link.link import (  # noqa: PLC0415 - see above
             PlatformLink,
@@ -65,6 +74,7 @@ class PlatformDesk:
                 revocations=policies.revocations_added,
                 refused=policies.write_refused,
             ),
+            about=about,
             clock=self._clock,
             log=self._log,
         )
