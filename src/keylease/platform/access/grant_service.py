@@ -24,7 +24,7 @@ from keylease.platform.db.versions import check_version
 
 _IDENTIFIER: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _HOLDER: Final = re.compile(f"({'|'.join(HOLDER_KINDS)}):{_IDENTIFIER}")
-_OBJECT: Final = re.compile(f"([a-z_]+):{_IDENTIFIER}")
+_OBJECT: Final = re.compile(f"([a-z_]+)/{_IDENTIFIER}")
 _KINDS: Final = frozenset(permission.resource for permission in Permission)
 
 
@@ -132,6 +132,6 @@ def _check_object(place: Place) -> None:
     match = _OBJECT.fullmatch(place.object)
     if match is None or match[1] not in _KINDS:
         raise InputInvalid(
-            "An object is KIND:ID.",
+            "An object is KIND/ID.",
             advice="KIND is the resource of a permission, such as credential.",
         )

@@ -1,7 +1,8 @@
 """Where something is allowed: in the organization, in a project, on one object of either.
 
-An object is named by its kind and identifier, ``credential:018f...``. The kind is the resource of
-the permission that is asked for, so a grant on a credential says nothing about traces.
+An object is named by its kind and identifier, ``credential/018f...``. The kind is the resource of
+the permission that is asked for, so a grant on a credential says nothing about traces. A slash,
+because ``credential:`` before random digits is how keys are found that somebody sent by mistake.
 """
 
 from __future__ import annotations
@@ -37,4 +38,4 @@ class Place(msgspec.Struct, frozen=True):
 
 def object_name(permission: Permission, object_id: str) -> str:
     """What an object is called in grants when ``permission`` is asked for on it."""
-    return f"{permission.resource}:{object_id}" if object_id else ""
+    return f"{permission.resource}/{object_id}" if object_id else ""

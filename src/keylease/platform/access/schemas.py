@@ -15,11 +15,12 @@ from keylease.platform.access.role_service import RoleContent
 from keylease.platform.access.roles import Role
 from keylease.platform.access.snapshot import FOREVER, Snapshot
 
-_LATEST = 2**62
+_LATEST = 253_402_300_799_999_999
+"""The end of the year 9999, the last that RFC 3339 can write."""
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 HOLDER = f"^(user|service_account|group):{UUID}$"
 PRINCIPAL = f"^(user|service_account):{UUID}$"
-OBJECT = f"^[a-z_]{{1,40}}:{UUID}$"
+OBJECT = f"^[a-z_]{{1,40}}/{UUID}$"
 ROLE_ID = f"^([a-z]{{1,20}}|{UUID})$"
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 Moment = Annotated[int, Field(ge=0, le=_LATEST, description="Microseconds UTC.")]
@@ -102,7 +103,7 @@ class GrantIn(BaseModel):
         Identifiers, Field(description="Where it holds; empty is the whole organization.")
     ] = ""
     object: Annotated[
-        str, Field(pattern=f"^({OBJECT[1:-1]})?$", max_length=80, description="`KIND:ID`")
+        str, Field(pattern=f"^({OBJECT[1:-1]})?$", max_length=80, description="`KIND/ID`")
     ] = ""
     starts_at: Moment | None = None
     ends_at: Moment | None = None

@@ -34,7 +34,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     everywhere: bool = False
     project_ids: frozenset[str] = frozenset()
     objects: frozenset[Place] = frozenset()
-    """Single objects, as ``KIND:ID``."""
+    """Single objects, as ``KIND/ID``."""
 
     def contains(self, *, project_id: str = "", named: str = "") -> bool:
         """Whether something in this project, or this object, is within reach."""

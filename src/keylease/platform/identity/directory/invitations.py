@@ -23,6 +23,7 @@ from keylease.errors import (
     PermissionDenied,
     ResourceConflict,
     ResourceNotFound,
+    VersionChanged,
 )
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
@@ -136,9 +137,7 @@ class Invitations:
         """
         found = await repository.pending_with_digest(tx, digest_of(secret, purpose=_KIND))
         if found is None or found.expires_at <= tx.now:
-            raise ResourceNotFound(
-                "The invitation is not valid, or not any more.", advice="Ask for a new one."
-            )
+            raise _not_valid()
         return found
 
     async def accept(self, tx: Transaction, secret: str, *, name: str = "") -> User:
@@ -152,7 +151,10 @@ class Invitations:
         """``accept`` for who has proven in another way that the invitation is theirs."""
         inside = tx.within(found.organization_id)
         await self._authority.begin_change(inside, directory=True)
-        invitation = await INVITATION_ROWS.expect(inside, found.id, found.version)
+        try:
+            invitation = await INVITATION_ROWS.expect(inside, found.id, found.version)
+        except VersionChanged as error:  # accepted or revoked since it was looked up
+            raise _not_valid() from error
         giver, groups = invitation.invited_by, await self._groups_in_use(inside, invitation)
         try:
             await self._check_gifts(
@@ -255,3 +257,9 @@ class Invitations:
                 email=content.email,
                 email_key=email_key(content.email),
             )
+
+
+def _not_valid() -> ResourceNotFound:
+    return ResourceNotFound(
+        "The invitation is not valid, or not any more.", advice="Ask for a new one."
+    )

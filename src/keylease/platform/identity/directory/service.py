@@ -38,7 +38,7 @@ class DirectoryService:
         """Domains that know the directory are told to it afterwards, by ``register``."""
         sources: list[HoldingSource] = []
         sign_ins: list[SignIns] = []
-        self._facts = facts
+        self.facts = facts
         self._authority = authority
         self.projects = Projects(database, authority)
         self.environments = Environments(database, authority)
@@ -87,7 +87,7 @@ class DirectoryService:
 
     async def is_active(self, tx: Transaction, organization_id: str, principal: Principal) -> bool:
         """Whether a user or service account of this organization may act."""
-        return await self._facts.is_active(tx, organization_id, principal)
+        return await self.facts.is_active(tx, organization_id, principal)
 
     async def owner_to_set_up(self, tx: Transaction) -> KnownUser:
         """The first owner of the installation; made, with the organization, if there is none."""

@@ -63,7 +63,7 @@ async def explain(
     ] = "",
     project_id: Annotated[Identifier | None, Query()] = None,
     object: Annotated[  # noqa: A002 - the grant's member of that name
-        str | None, Query(pattern=OBJECT, max_length=80, description="`KIND:ID`")
+        str | None, Query(pattern=OBJECT, max_length=80, description="`KIND/ID`")
     ] = None,
 ) -> ExplanationOut:
     """Say whether a principal may do something there, and why.
@@ -214,7 +214,7 @@ def _is_self(caller: Caller, holder: str | None) -> bool:
 
 def _check_kind(permission: Permission, named: str | None) -> None:
     """Refuse an object on which the permission is never asked for."""
-    kind = (named or "").partition(":")[0]
+    kind = (named or "").partition("/")[0]
     if named and kind != permission.resource and permission is not Permission.ACCESS_MANAGE:
         raise InputInvalid(
             f"{permission.value} is about a {permission.resource}, not about a {kind[:40]}."
