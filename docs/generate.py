@@ -6,13 +6,16 @@ python -m docs.generate [--check]
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from keylease import errors, settings
+from keylease.discovery.formats.schemas import schemas as scan_schemas
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made from code by `make docs`; do not edit. -->\n"
@@ -81,10 +84,16 @@ def subcommands(text: str) -> list[str]:
     return re.findall(r"^[│ ] ?([a-z][a-z-]*)  ", section, flags=re.MULTILINE)
 
 
+def schema_page(name: str) -> str:
+    """The JSON schema of something that a scan writes."""
+    return json.dumps(scan_schemas()[name], indent=2) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
+    **{name: partial(schema_page, name) for name in scan_schemas()},
 }
 
 

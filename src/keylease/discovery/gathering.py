@@ -72,7 +72,8 @@ class Gathering:
         identifiers: set[bytes] = set()
         for one in met:
             by_digest[one.sighting.digest].append(one)
-            identifiers.add(one.sighting.key_id_digest)
+            if one.sighting.key_id_digest != one.sighting.digest:
+                identifiers.add(one.sighting.key_id_digest)
         found = []
         for digest, places in by_digest.items():
             if digest in identifiers:
@@ -87,7 +88,7 @@ class Gathering:
                 reason=best.reason,
                 nature=best.nature,
                 masked=best.masked,
-                key_id=self._shown.text(best.key_id),
+                key_id=best.key_id,  # public, as the detectors promise
                 fingerprints=best.fingerprints,
                 locations=locations,
             )

@@ -236,7 +236,8 @@ def _ignored(frames: tuple[_Frame, ...], path: str, name: str, *, is_directory: 
 
 def _own_files(git: str) -> Iterator[str]:
     """What people write into a git directory: remotes with a password in them, hooks."""
-    yield f"{git}/config"
+    if os.path.isfile(f"{git}/config"):  # noqa: PTH113 - paths are text here
+        yield f"{git}/config"
     try:
         with os.scandir(f"{git}/hooks") as entries:
             hooks = sorted(

@@ -13,6 +13,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from multiprocessing import connection
 from typing import Final
 
@@ -25,7 +26,7 @@ from keylease.discovery.work import Bench, Equipment, Job, single_jobs, size, su
 _AHEAD: Final = 2
 """Jobs that a process has: one at work, one waiting, so that it never idles."""
 _ALONE: Final = 2
-"""Up to so many jobs are done without starting processes."""
+"""With fewer jobs no processes are started."""
 _DRAIN_SECONDS: Final = 5.0
 _DECODER: Final = msgspec.msgpack.Decoder(Yield)
 _JOB_DECODER: Final = msgspec.msgpack.Decoder(Job)
@@ -39,22 +40,17 @@ def work_through(jobs: Iterable[Job], equipment: Equipment, *, processes: int) -
     ``KeyboardInterrupt`` goes on.
     """
     remaining = iter(jobs)
-    first = [job for job, _ in zip(remaining, range(_ALONE), strict=False)]
+    first = list(islice(remaining, _ALONE))
     if processes < 2 or len(first) < _ALONE:  # noqa: PLR2004 - one process is this one
         bench = Bench(equipment)
         try:
-            for job in _chained(first, remaining):
+            for job in chain(first, remaining):
                 yield bench.do(job)
         finally:
             bench.close()
         return
     with contextlib.closing(_Crew(equipment, processes)) as crew:
-        yield from crew.work(_chained(first, remaining))
-
-
-def _chained(first: Iterable[Job], rest: Iterable[Job]) -> Iterator[Job]:
-    yield from first
-    yield from rest
+        yield from crew.work(chain(first, remaining))
 
 
 class _Member:

@@ -13,7 +13,7 @@ import keylease
 from keylease.contracts.findings import Confidence, Finding, Location, ScanReport
 from keylease.primitives.clock import isoformat
 
-_SCHEMA: Final = (
+SCHEMA: Final = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 _LEVELS: Final = {
@@ -29,7 +29,7 @@ def to_sarif(report: ScanReport) -> dict[str, Any]:
     """The report's findings. Mentions are no results: there is nothing to remove."""
     rules = {finding.kind: finding for finding in reversed(report.findings)}
     return {
-        "$schema": _SCHEMA,
+        "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [
             {
