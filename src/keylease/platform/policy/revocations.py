@@ -56,7 +56,7 @@ class Revocations:
         made = StoredRevocation(
             id=tx.new_id(),
             kind=kind,
-            value=value,
+            object=value,
             at=tx.now,
             made_by=tx.caller.name,
             reason=reason,
@@ -65,7 +65,7 @@ class Revocations:
         await tx.record(
             AuditAction.REVOCATION_MADE,
             made.id,
-            details={"kind": kind.value, "value": value},
+            details={"kind": kind.value, "object": value},
         )
         await self._inputs.bundle_inputs_changed(tx, tx.caller.organization_id)
         return made
@@ -111,7 +111,7 @@ async def _check(tx: Transaction, kind: RevocationKind, value: str) -> None:
             if not _is_uuid(value) or not await revocation_rows.credential_was_known(tx, value):
                 problem = "There is no such credential."
     if problem:
-        raise invalid([Mistake(location="value", message=problem)], base="body")
+        raise invalid([Mistake(location="object", message=problem)], base="body")
 
 
 def _is_uuid(text: str) -> bool:

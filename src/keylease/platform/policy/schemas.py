@@ -398,7 +398,7 @@ class RevocationBody(_Sent):
     """Revoke leases or a credential."""
 
     kind: RevocationKind
-    value: Text = Field(
+    object: Text = Field(
         default="",
         description="Lease id, principal, credential id, or id of a trust rule or API key; empty "
         "for all.",

@@ -66,6 +66,19 @@ def _has_lone_surrogate(text: str) -> bool:
     return False
 
 
+def _readings(body: str, query: str) -> Iterator[str]:
+    """What was sent, as it came and as it will be read: escapes must not hide a key."""
+    yield body
+    yield query
+    if "%" in query or "+" in query:
+        yield unquote_plus(query)
+    if "\\" in body:
+        try:
+            yield json.dumps(json.loads(body), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return  # no JSON: whatever reads it refuses it
+
+
 def resource_router(*, prefix: str, tag: str) -> APIRouter:
     """A router for one resource below ``/v1``."""
     return APIRouter(

@@ -310,11 +310,12 @@ async def test_a_revocation_of_nothing_is_refused(
 
 
 async def test_revocations_are_listed_and_lifted(
-    policy: Policy, gateway: Gateway, database: Database
+    policy: Policy, gateway: Gateway, database: Database, clock: ManualClock
 ) -> None:
     made, _, _ = await a_policy(policy)
     await publish(policy)
     one = await policy.revocations.revoke(ADA, RevocationKind.CREDENTIAL, made.id, reason="lost")
+    clock.advance(1)
     two = await policy.revocations.revoke(ADA, RevocationKind.PRINCIPAL, ADA.name)
     assert len(gateway.take(await policy.bundles.bundle(ORGANIZATION, GROUP)).revocations) == 2
     await policy.revocations.lift(ADA, one.id)

@@ -150,5 +150,5 @@ async def test_who_leaves_hands_over_and_loses_their_leases(
     assert [thing.id for thing in left.items] == [shared.id]
     assert alone.id not in str(left)
     (revoked,) = (await policy.revocations.page(ADA, PageRequest())).items
-    assert (revoked.kind, revoked.value) == (RevocationKind.PRINCIPAL, BOB.name)
+    assert (revoked.kind, revoked.object) == (RevocationKind.PRINCIPAL, BOB.name)
     assert (await entries(database))[-1].action is AuditAction.REVOCATION_MADE

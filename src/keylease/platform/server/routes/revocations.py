@@ -49,7 +49,7 @@ async def revoke(request: Request, caller: Revoker, body: RevocationBody) -> Res
     In force on connected gateways within a second; the draft is not published by it.
     """
     made = await policy_of(request).revocations.revoke(
-        caller, body.kind, body.value, reason=body.reason
+        caller, body.kind, body.object, reason=body.reason
     )
     return answer(made, status=201)
 
