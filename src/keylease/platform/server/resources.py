@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -35,7 +35,7 @@ class KeylessRoute(APIRoute):
             body = (await request.body()).decode("utf-8", "replace")
             refuse_unstorable(body)
             refuse_unstorable(unquote_plus(request.url.query) + request.url.path)
-            if detectors.looks_like_secret(body) or detectors.looks_like_secret(request.url.query):
+            if any(map(detectors.looks_like_secret, _readings(body, request.url.query))):
                 raise SecretInRequest(
                     "The request contains something that looks like a key. Nothing was stored.",
                     advice="Put the key into your secret store and send its reference, such as "
