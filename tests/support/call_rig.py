@@ -34,6 +34,7 @@ from keylease.strongroom.gateway.call.call_path import CallPath, build_call_path
 from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.leases.revocation import RevocationList
 from keylease.strongroom.leases.sender_proof import SenderProof
+from keylease.strongroom.leases.verify import PresentedToken
 
 ORGANIZATION = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 OPENAI_ORIGIN = Origin("https", "api.openai.com", 443)
@@ -47,10 +48,10 @@ class FakeLeases:
     def __init__(self) -> None:
         self.known: dict[bytes, LeaseClaims] = {}
 
-    def verify(self, token: bytes) -> LeaseClaims:
-        if token not in self.known:
+    def verify_presented(self, token: PresentedToken) -> LeaseClaims:
+        if token.secret_bytes not in self.known:
             raise LeaseMalformed("This is not a lease.")
-        return self.known[token]
+        return self.known[token.secret_bytes]
 
 
 class FakeResponder:

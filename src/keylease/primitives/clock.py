@@ -11,10 +11,14 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 MICROSECONDS: Final = 1_000_000
+_monotonic: Final = time.monotonic
+_time_ns: Final = time.time_ns
 
 
 class Clock(Protocol):
     """What code that needs the time asks for."""
+
+    __slots__ = ()
 
     def now(self) -> int:
         """Microseconds since 1970-01-01 UTC; may jump when the machine's clock is set."""
@@ -25,16 +29,16 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
+class SystemClock(Clock):
     """The machine's clocks."""
 
     def now(self) -> int:
         """Microseconds since 1970-01-01 UTC."""
-        return time.time_ns() // 1000
+        return _time_ns() // 1000
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start."""
-        return time.monotonic()
+        return _monotonic()
 
 
 def isoformat(microseconds: int) -> str:

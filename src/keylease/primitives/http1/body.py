@@ -29,6 +29,8 @@ class FramingInvalid(ValueError):
 class BodyReader(Protocol):
     """Finds the end of one body."""
 
+    __slots__ = ()
+
     done: bool
     rest: bytes
 
@@ -37,7 +39,7 @@ class BodyReader(Protocol):
         ...
 
 
-class FixedBody:
+class FixedBody(BodyReader):
     """A body of ``Content-Length`` bytes."""
 
     __slots__ = ("done", "left", "rest")
@@ -59,7 +61,7 @@ class FixedBody:
         return [data[: self.left]]
 
 
-class BodyUntilEnd:
+class BodyUntilEnd(BodyReader):
     """The body of an answer that ends with its connection (RFC 9112 section 6.3 rule 8)."""
 
     __slots__ = ("done", "rest")
@@ -73,7 +75,7 @@ class BodyUntilEnd:
         return [data]
 
 
-class ChunkedBody:
+class ChunkedBody(BodyReader):
     """The chunked coding (RFC 9112 section 7.1). Extensions and trailers are checked and dropped.
 
     A chunk that arrived in one read is one piece; a chunk that arrives in several is passed on as

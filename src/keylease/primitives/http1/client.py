@@ -18,18 +18,24 @@ from typing import Final, Protocol, cast
 from keylease.errors import KeyleaseError
 from keylease.primitives.http1.exchange import JOIN_BYTES
 from keylease.primitives.http1.grammar import HOST, METHOD_NAME, SENT_TARGET
-from keylease.primitives.http1.interfaces import ResponseReceiver, UpstreamFailure, UpstreamRequest
+from keylease.primitives.http1.interfaces import (
+    Pool,
+    ResponseReceiver,
+    UpstreamFailure,
+    UpstreamRequest,
+)
 from keylease.primitives.http1.limits import PoolLimits, sweep_interval
 from keylease.primitives.http1.outbox import Outbox
 from keylease.primitives.http1.rendering import CHUNKED
 from keylease.primitives.http1.response_head import ResponseHeads
 from keylease.primitives.http1.sweeper import Sweeper
 from keylease.primitives.http1.upstream_call import Call
-from keylease.primitives.http1.upstream_connection import UpstreamConnection
+from keylease.primitives.http1.upstream_connection import Home, UpstreamConnection
 from keylease.primitives.tasks import TaskOwner
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods whose empty body is said to be empty (RFC 9110 section 8.6)."""
+REMEMBERED_BEGINNINGS: Final = 256
 _DEFAULT_PORTS: Final = {True: 443, False: 80}
 
 
@@ -50,7 +56,7 @@ class CheckedAddress(Protocol):
 Resolve = Callable[[], Awaitable[Sequence[CheckedAddress]]]
 
 
-class UpstreamPool:
+class UpstreamPool(Pool, Home):
     """Connections to one origin; the ``Pool`` of ``interfaces``."""
 
     def __init__(
@@ -79,6 +85,7 @@ class UpstreamPool:
         if not HOST.fullmatch(authority.encode("ascii")):
             raise ValueError("the host is no host name")
         self._after_target = f" HTTP/1.1\r\nhost: {authority}\r\n".encode("ascii")
+        self._beginnings: dict[tuple[str, bytes], bytes] = {}
         self.limits = limits or PoolLimits()
         self.outbox = Outbox(self._loop)
         self.heads = ResponseHeads(self.limits.header_count)
@@ -157,13 +164,11 @@ class UpstreamPool:
         content_length: int | None,
     ) -> bytes:
         if (
-            not METHOD_NAME.fullmatch(method)
-            or not SENT_TARGET.fullmatch(target)
-            or b"\r\n\r\n" in headers
+            b"\r\n\r\n" in headers
             or headers.startswith(b"\r\n")
             or (headers and not headers.endswith(b"\r\n"))
         ):
-            raise ValueError("the request's method, target or fields are not well formed")
+            raise ValueError("the request's fields are not well formed")
         if body is None:
             framing = (
                 CHUNKED if content_length is None else b"content-length: %d\r\n" % content_length
@@ -172,13 +177,19 @@ class UpstreamPool:
             framing = b"content-length: %d\r\n" % len(body)
         else:
             framing = b""
-        return b"%b %b%b%b%b\r\n" % (
-            method.encode("ascii"),
-            target,
-            self._after_target,
-            headers,
-            framing,
-        )
+        return b"%b%b%b\r\n" % (self._beginning(method, target), headers, framing)
+
+    def _beginning(self, method: str, target: bytes) -> bytes:
+        """The request line and ``Host``; most calls to an origin go to one of a few targets."""
+        found = self._beginnings.get((method, target))
+        if found is None:
+            if not METHOD_NAME.fullmatch(method) or not SENT_TARGET.fullmatch(target):
+                raise ValueError("the request's method or target is not well formed")
+            found = b"%b %b%b" % (method.encode("ascii"), target, self._after_target)
+            if len(self._beginnings) >= REMEMBERED_BEGINNINGS:
+                self._beginnings.clear()
+            self._beginnings[method, target] = found
+        return found
 
     def _enqueue(self, call: Call, message: bytes) -> None:
         """Let a call wait, and see to it that a connection comes."""

@@ -18,6 +18,8 @@ from keylease.primitives.http1.sweeper import Expiring, Sweeper
 class Connection(Expiring, Protocol):
     """A connection, as the server sees it."""
 
+    __slots__ = ()
+
     def close_if_idle(self) -> None:
         """Close it unless a request is under way."""
         ...

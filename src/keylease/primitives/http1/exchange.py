@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from keylease.primitives.http1.interfaces import Headers, RequestHandler
+from keylease.primitives.http1.interfaces import Headers, RequestHandler, Responder
 from keylease.primitives.http1.rendering import (
     CHUNKED,
     CLOSE,
@@ -27,6 +27,8 @@ GONE: Final = 3
 
 class Connection(Protocol):
     """What an exchange needs of the connection it belongs to."""
+
+    __slots__ = ()
 
     peer: str
 
@@ -59,7 +61,7 @@ class Connection(Protocol):
         ...
 
 
-class Exchange:
+class Exchange(Responder):
     """Writes one answer. What is done with it after its client has gone is ignored.
 
     Raises ``RuntimeError`` when a handler answers twice or writes outside an answer, and

@@ -87,6 +87,8 @@ class ResponseHead:
 class Responder(Protocol):
     """How a handler answers one request. Calls after the client has gone are ignored."""
 
+    __slots__ = ()
+
     peer: str
     """The client's address, for audit entries."""
 
@@ -139,6 +141,8 @@ class RequestHandler(Protocol):
     more: what is left of the request's body is dropped, or the connection ends with the answer.
     """
 
+    __slots__ = ()
+
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body."""
         ...
@@ -167,6 +171,8 @@ class RequestHandler(Protocol):
 class HandlerFactory(Protocol):
     """Decides, from the head alone, who handles a request."""
 
+    __slots__ = ()
+
     def __call__(self, head: RequestHead, responder: Responder) -> RequestHandler:
         """Make the handler; it may already answer through ``responder`` (say, a 404)."""
         ...
@@ -174,6 +180,8 @@ class HandlerFactory(Protocol):
 
 class ResponseReceiver(Protocol):
     """Takes the answer to one request sent upstream."""
+
+    __slots__ = ()
 
     def head_received(self, head: ResponseHead) -> None:
         """The final answer's head."""
@@ -219,6 +227,8 @@ class UpstreamFailure:
 class UpstreamRequest(Protocol):
     """A request on its way upstream."""
 
+    __slots__ = ()
+
     def write(self, data: bytes) -> None:
         """Send a piece of the body (only for requests that were begun without a whole body)."""
         ...
@@ -247,6 +257,8 @@ class Pool(Protocol):
     of the request was answered is *not* replayed by the pool: it reports ``failed`` with ``sent``.
     To make that rare, connections that the peer closed while idle leave the pool at once.
     """
+
+    __slots__ = ()
 
     def request(
         self,

@@ -44,6 +44,8 @@ def encode_headers(headers: Sequence[tuple[str, str]]) -> Headers:
 
 def render_fields(headers: Headers) -> bytes:
     """Field lines, each with its CRLF; raises ``ValueError`` for a field that would break out."""
+    if not headers:
+        return b""
     lines = [b"%b: %b\r\n" % field for field in headers if field[0] not in _OURS]
     fields = b"".join(lines)
     count = len(lines)

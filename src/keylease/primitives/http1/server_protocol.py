@@ -29,8 +29,9 @@ from keylease.errors import (
 )
 from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
 from keylease.primitives.http1.connections import Connections
-from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Exchange
+from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Connection, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
+from keylease.primitives.http1.interfaces import RequestHandler
 from keylease.primitives.http1.outbox import Outlet
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
 from keylease.primitives.http1.request_head import IncomingRequest
@@ -41,7 +42,7 @@ DISCARDED_BYTES: Final = 64 * 1024
 """The rest of an answered request's body is read and dropped up to here, to keep the connection."""
 
 
-class ServerProtocol:
+class ServerProtocol(Connection):
     """Reads requests, calls handlers, writes answers."""
 
     __slots__ = (
@@ -287,7 +288,7 @@ class ServerProtocol:
         if self._write_paused:
             self._guarded(handler.pause_writing)
         if self._body is None:
-            self._guarded(handler.request_complete)
+            self._complete(handler)
         elif self._continue_due and not self._input_held:
             self._send_continue()
 
@@ -315,7 +316,7 @@ class ServerProtocol:
                 raise RequestTooLarge("The request's body is too large.")
             exchange = self._exchange
             if exchange is not None and exchange.handler is not None:
-                self._guarded(exchange.handler.body_received, piece)
+                self._deliver(exchange.handler, piece)
         if not body.done:
             return
         self._body = None
@@ -323,7 +324,7 @@ class ServerProtocol:
         self._continue_due = False
         exchange = self._exchange
         if exchange is not None and exchange.handler is not None:
-            self._guarded(exchange.handler.request_complete)
+            self._complete(exchange.handler)
         elif exchange is None:
             self._await_request()
 
@@ -448,10 +449,22 @@ class ServerProtocol:
 
     # --- handlers' defects -------------------------------------------------------------------
 
-    def _guarded(self, call: Callable[..., None], *arguments: object) -> None:
+    def _guarded(self, call: Callable[[], None]) -> None:
         try:
-            call(*arguments)
+            call()
         except Exception as error:  # noqa: BLE001 - a handler's defect must not stop the server
+            self._handler_failed(error)
+
+    def _deliver(self, handler: RequestHandler, piece: bytes) -> None:
+        try:
+            handler.body_received(piece)
+        except Exception as error:  # noqa: BLE001 - as in _guarded
+            self._handler_failed(error)
+
+    def _complete(self, handler: RequestHandler) -> None:
+        try:
+            handler.request_complete()
+        except Exception as error:  # noqa: BLE001 - as in _guarded
             self._handler_failed(error)
 
     def _handler_failed(self, error: Exception) -> None:

@@ -16,6 +16,8 @@ NEVER: Final = float("inf")
 class Expiring(Protocol):
     """Something with a deadline."""
 
+    __slots__ = ()
+
     deadline: float
 
     def expired(self) -> None:

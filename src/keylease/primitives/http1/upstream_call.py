@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from keylease.primitives.http1.interfaces import ResponseReceiver, UpstreamFailure
+from keylease.primitives.http1.interfaces import ResponseReceiver, UpstreamFailure, UpstreamRequest
 from keylease.primitives.http1.rendering import LAST_CHUNK, render_chunk
 from keylease.primitives.http1.sweeper import NEVER
 
@@ -15,6 +15,8 @@ HELD_BYTES: Final = 64 * 1024
 
 class Carrier(Protocol):
     """The connection that carries a call."""
+
+    __slots__ = ()
 
     @property
     def blocked(self) -> bool:
@@ -38,7 +40,7 @@ class Carrier(Protocol):
         ...
 
 
-class Call:
+class Call(UpstreamRequest):
     """The pool's ``UpstreamRequest``. Once it is ``over``, everything is ignored."""
 
     __slots__ = (

@@ -12,6 +12,7 @@ unnoticed: that loop hides whether the end was authentic. uvloop, where the gate
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from keylease.errors import UpstreamBroken
@@ -28,7 +29,7 @@ from keylease.primitives.http1.limits import PoolLimits
 from keylease.primitives.http1.outbox import Outbox, Outlet
 from keylease.primitives.http1.response_head import IncomingResponse, ResponseHeads
 from keylease.primitives.http1.sweeper import NEVER, Sweeper
-from keylease.primitives.http1.upstream_call import Call
+from keylease.primitives.http1.upstream_call import Call, Carrier
 
 _FINAL: Final = 200
 _SWITCHING_PROTOCOLS: Final = 101
@@ -37,10 +38,14 @@ _SWITCHING_PROTOCOLS: Final = 101
 class Home(Protocol):
     """The pool, as its connections see it."""
 
+    __slots__ = ()
+
     limits: PoolLimits
     sweeper: Sweeper
     outbox: Outbox
     heads: ResponseHeads
+    on_error: Callable[[BaseException], None]
+    """Told what a receiver raised."""
 
     def opened(self, connection: UpstreamConnection) -> None:
         """The connection is up, TLS included."""
@@ -54,12 +59,8 @@ class Home(Protocol):
         """The connection takes no more requests. May be called again."""
         ...
 
-    def on_error(self, error: BaseException) -> None:
-        """A receiver raised."""
-        ...
 
-
-class UpstreamConnection:
+class UpstreamConnection(Carrier):
     """Carries one call at a time."""
 
     __slots__ = (

@@ -19,7 +19,7 @@ from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.purposes import Purpose
 from keylease.errors import AccessDenied, KeyleaseError, RequestMalformed
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.gateway.call.routing import Decision, ResolvedTarget
+from keylease.strongroom.gateway.call.routing import Bound, Decision, ResolvedTarget
 from keylease.strongroom.gateway.interfaces import (
     CoordinatorLink,
     Demand,
@@ -38,8 +38,12 @@ _BYTES_PER_TOKEN: Final = 4
 """Of a stream: far below what any event takes, so an estimate by bytes is never too small."""
 _UNPRICED_SECONDS: Final = 300.0
 _PURPOSES: Final = {purpose: purpose.value for purpose in Purpose}
+_REQUESTS: Final = LimitKind.REQUESTS
+_TOKENS: Final = LimitKind.TOKENS
+_MICRO_USD: Final = LimitKind.MICRO_USD
 _NOTHING: Final = Reservation(input_tokens=0, output_tokens=0)
 _NO_ANSWER: Final = MeteredAnswer()
+_NO_MEMBERS: Final[dict[str, object]] = {}
 
 
 class PriceBook:
@@ -74,6 +78,7 @@ class Account:
     __slots__ = (
         "_background",
         "_body",
+        "_bounds",
         "_clock",
         "_closed",
         "_holds",
@@ -135,8 +140,10 @@ class Account:
         """What the call was authenticated with: no text with it in it is recorded."""
         self.provider_request_id = ""
         self.price: PriceQuote | None = None
+        self._bounds: tuple[Bound, ...] = ()
+        """What the hold draws from, in its order."""
         self._body = b""
-        self._members: dict[str, object] = {}
+        self._members: dict[str, object] = _NO_MEMBERS
         self._names: set[str] | None = None
         self._reservation: Reservation | None = None
         self._background = False
@@ -186,7 +193,7 @@ class Account:
         """A long answer begins: only the bound is kept of the request, and not its body."""
         self._reservation = self.reservation
         self._body = b""
-        self._members = {}
+        self._members = _NO_MEMBERS
         self._names = None
 
     def first_chunk(self) -> None:
@@ -202,11 +209,11 @@ class Account:
         for bound in target.bounds:
             demand = bound.one
             if demand is None:
-                kind = bound.key.kind
-                self._require_countable(money=kind is LimitKind.MICRO_USD)
-                amount = self._amount(kind, self.reservation)
-                demand = Demand(bound.key, bound.capacity, amount)
+                money = bound.kind is _MICRO_USD
+                self._require_countable(money=money)
+                demand = Demand(bound.key, bound.capacity, self._amount(money=money))
             demands.append(demand)
+        self._bounds = target.bounds
         return tuple(demands)
 
     def _require_countable(self, *, money: bool) -> None:
@@ -222,11 +229,12 @@ class Account:
                 advice="Use a grant and a binding without a budget, or a model with a known price.",
             )
 
-    def _amount(self, kind: LimitKind, reservation: Reservation) -> int:
+    def _amount(self, *, money: bool) -> int:
         if not self.operation.spends:
             return 0
-        if kind is LimitKind.TOKENS:
-            return reservation.tokens
+        reservation = self.reservation
+        if not money:
+            return reservation.input_tokens + reservation.output_tokens
         return prices.reserve_micro_usd(self.price, reservation) if self.price is not None else 0
 
     def hold(self, hold: Hold) -> None:
@@ -249,10 +257,9 @@ class Account:
         if hold is None:
             return
         used = []
-        for demand in hold.demands:
-            kind = demand.key.kind
-            counted = tokens if kind is LimitKind.TOKENS else cost
-            used.append(requests if kind is LimitKind.REQUESTS else counted)
+        for bound in self._bounds:
+            counted = tokens if bound.kind is _TOKENS else cost
+            used.append(requests if bound.kind is _REQUESTS else counted)
         self._link.settle(hold, tuple(used))
 
     def close(
@@ -328,6 +335,8 @@ class Account:
         content = self.capture.finish(secret) if self.capture is not None else None
         if secret and secret in response_model:
             response_model = ""
+        requested = _without_secrets(self.model)
+        upstream = self.upstream_model
         return CallRecord(
             id=self.request_id,
             trace_id=self.trace_id or compact,
@@ -346,9 +355,11 @@ class Account:
             operation=self.operation.name,
             method=self.operation.method,
             path=self.operation.recorded_path,
-            requested_model=_without_secrets(self.model),
-            upstream_model=_without_secrets(self.upstream_model),
-            response_model=_without_secrets(response_model),
+            requested_model=requested,
+            upstream_model=(requested if upstream == self.model else _without_secrets(upstream)),
+            response_model=(
+                requested if response_model == self.model else _without_secrets(response_model)
+            ),
             provider_request_id=self.provider_request_id,
             started_at=self.started_at,
             duration=self._elapsed(),

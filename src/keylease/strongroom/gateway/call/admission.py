@@ -14,12 +14,13 @@ from keylease.contracts.leases import LeaseClaims
 from keylease.errors import SenderNotProven
 from keylease.primitives.http1.interfaces import RequestHead
 from keylease.strongroom.gateway.call.caller_fields import CallerFields
+from keylease.strongroom.leases.verify import PresentedToken
 
 
 class LeaseChecks(Protocol):
     """What ``leases.LeaseVerifier`` does."""
 
-    def verify(self, token: bytes) -> LeaseClaims:
+    def verify_presented(self, token: PresentedToken) -> LeaseClaims:
         """The claims of a good lease, the same object while it is remembered."""
         ...
 
@@ -64,7 +65,7 @@ class Admission:
         self._scheme = "https" if secure else "http"
 
     def admit(
-        self, head: RequestHead, fields: CallerFields, lease: bytes | None = None
+        self, head: RequestHead, fields: CallerFields, lease: PresentedToken | None = None
     ) -> LeaseClaims:
         """The claims; raises ``LeaseRefused``.
 
@@ -72,12 +73,12 @@ class Admission:
         """
         # 1. The lease is ours, whole, and in its time.
         token = fields.required_token() if lease is None else lease
-        claims = self._leases.verify(token)
+        claims = self._leases.verify_presented(token)
         # 2. Nobody took it back.
         self._revocations.check(claims)
         # 3. Whoever sends it has the key it is bound to.
         if claims.cnf is not None:
-            self._prove(head, fields, token, claims)
+            self._prove(head, fields, token.secret_bytes, claims)
         return claims
 
     def _prove(

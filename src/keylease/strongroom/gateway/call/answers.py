@@ -38,7 +38,7 @@ NO_STORE: Final = (b"cache-control", b"no-store")
 class AnswerFields:
     """The fields of an upstream's answer, sorted by what happens to them."""
 
-    __slots__ = ("encoded", "event_stream", "provider_request_id", "rendered")
+    __slots__ = ("encoded", "event_stream", "provider_request_id", "rendered", "without")
 
     def __init__(self, upstream: Headers) -> None:
         """Keep what the allow-list names; the request id is ours and comes besides."""
@@ -65,6 +65,9 @@ class AnswerFields:
         self.provider_request_id = request_id.decode("latin-1")
         self.rendered = render_fields(headers)
         """A secret has no line breaks, so joining the fields joins no parts of one."""
+        self.without = 0
+        """Number of an ``Authentication`` whose secret is not in them; 0 until one was looked
+        for."""
 
     @classmethod
     def of(cls, head: ResponseHead) -> AnswerFields:

@@ -21,15 +21,15 @@ from keylease.errors import (
     UpstreamUnreachable,
 )
 from keylease.primitives.http1.interfaces import (
-    Headers,
     Responder,
     ResponseHead,
+    ResponseReceiver,
     UpstreamFailure,
     UpstreamRequest,
 )
 from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.call.accounting import Account
-from keylease.strongroom.gateway.call.answers import REQUEST_ID, AnswerFields
+from keylease.strongroom.gateway.call.answers import AnswerFields
 from keylease.strongroom.gateway.call.credentials import Authentication
 from keylease.strongroom.gateway.call.echo_guard import EchoGuard
 from keylease.strongroom.gateway.call.objects import StreamedNames, named_in
@@ -48,6 +48,8 @@ _DOUBT: Final = "Whether the provider carried it out, and billed it, is not know
 
 class AttemptOwner(Protocol):
     """The exchange that an attempt belongs to."""
+
+    __slots__ = ()
 
     responder: Responder
     account: Account
@@ -77,7 +79,7 @@ class AttemptOwner(Protocol):
         ...
 
 
-class Attempt:
+class Attempt(ResponseReceiver):
     """Receives one upstream answer. Every call after ``over`` is ignored."""
 
     __slots__ = (
@@ -134,12 +136,15 @@ class Attempt:
         status = self.status = head.status
         account = self._owner.account
         fields = AnswerFields.of(head)
-        try:
-            self._guard.check(fields.rendered)
-        except CredentialEchoed as error:
-            self._drop()
-            self._owner.echoed(self, error)
-            return
+        number = self.authentication.number
+        if fields.without != number:
+            try:
+                self._guard.check(fields.rendered)
+            except CredentialEchoed as error:
+                self._drop()
+                self._owner.echoed(self, error)
+                return
+            fields.without = number
         account.provider_request_id = fields.provider_request_id
         if status == 401:  # noqa: PLR2004 - RFC 9110
             self._discard(head)
@@ -178,7 +183,7 @@ class Attempt:
             self._owner.long_answer()
             self.started = True
             self._owner.responder.start(
-                head.status, self._own_fields(), content_length=length, rendered=self._fields
+                head.status, [], content_length=length, rendered=self._rendered()
             )
 
     def data_received(self, data: bytes) -> None:
@@ -276,7 +281,7 @@ class Attempt:
         if self._collect:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            responder.send(self.status, self._own_fields(), body, rendered=self._fields)
+            responder.send(self.status, [], body, rendered=self._rendered())
         else:
             responder.finish()
 
@@ -308,8 +313,9 @@ class Attempt:
         if not small and self.request is not None:
             self.request.cancel()
 
-    def _own_fields(self) -> Headers:
-        return [(REQUEST_ID, self._owner.account.request_id.encode())]
+    def _rendered(self) -> bytes:
+        """The field lines, with our own identifier, which has no byte that could break out."""
+        return b"x-request-id: %b\r\n%b" % (self._owner.account.request_id.encode(), self._fields)
 
     def _named(self) -> tuple[str, ...]:
         if self._names is not None:

@@ -40,6 +40,7 @@ _DECIDING: Final = frozenset(
 """Members of a request that the gateway decides by."""
 _OTHER_MODELS: Final = ("models", "fallbacks", "fallback_models", "preset")
 """Members by which some providers choose among models that ``model`` does not name."""
+_CHOOSING: Final = frozenset({*_OTHER_MODELS, "plugins", "tools"})
 _WHERE_OBJECTS_ARE_FREE: Final = frozenset({"metadata"})
 """Members whose content is the caller's own and means nothing to the provider."""
 
@@ -265,6 +266,8 @@ def _refuse_lookalikes(members: dict[str, object]) -> None:
 
 
 def _further_models(members: dict[str, object]) -> tuple[str, ...]:
+    if _CHOOSING.isdisjoint(members):
+        return ()
     for name in _OTHER_MODELS:
         if members.get(name):
             raise RequestMalformed(

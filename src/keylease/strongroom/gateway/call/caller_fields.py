@@ -12,6 +12,7 @@ from typing import Final
 
 from keylease.errors import LeaseMalformed, LeaseMissing, RequestMalformed
 from keylease.primitives.http1.interfaces import Headers
+from keylease.strongroom.leases.verify import PresentedToken
 
 _PASSED_ON: Final = {
     name: name + b": "
@@ -33,7 +34,7 @@ class CallerFields:
 
     def __init__(self, headers: Headers) -> None:
         """Sort ``headers``; raises ``LeaseMalformed`` or ``RequestMalformed``."""
-        self.token = b""
+        self.token: PresentedToken | None = None
         self.passed_on = b""
         """Rendered field lines."""
         self.trace_id = ""
@@ -76,16 +77,16 @@ class CallerFields:
     def _take_token(self, token: bytes) -> None:
         if not token:
             return
-        if self.token and self.token != token:
+        if self.token is not None and self.token.secret_bytes != token:
             raise RequestMalformed(
                 "The request carries two different leases.",
                 advice="Send one lease, in one header.",
             )
-        self.token = token
+        self.token = PresentedToken(token)
 
-    def required_token(self) -> bytes:
+    def required_token(self) -> PresentedToken:
         """The lease; raises ``LeaseMissing``."""
-        if not self.token:
+        if self.token is None:
             raise LeaseMissing("The request carries no lease.", advice=_ADVICE)
         return self.token
 

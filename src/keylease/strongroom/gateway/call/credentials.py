@@ -7,6 +7,7 @@ Limits: the rendered lines are copies of the secret in this process's memory, on
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Final
 
@@ -17,6 +18,7 @@ from keylease.strongroom.gateway.interfaces import CoordinatorLink
 from keylease.strongroom.stores.interfaces import FetchedSecret
 
 _HEADER_SAFE: Final = re.compile(rb"[\x21-\x7e]{8,8192}")
+_NUMBERS: Final = itertools.count(1)
 _AUTHENTICATION: Final = {
     WireFormat.OPENAI: b"authorization: Bearer %b\r\naccept-encoding: identity\r\n",
     WireFormat.ANTHROPIC: b"x-api-key: %b\r\naccept-encoding: identity\r\n",
@@ -26,7 +28,7 @@ _AUTHENTICATION: Final = {
 class Authentication:
     """One secret, ready to be sent."""
 
-    __slots__ = ("fetched", "header_lines", "secret", "version")
+    __slots__ = ("fetched", "header_lines", "number", "secret", "version")
 
     def __init__(self, fetched: FetchedSecret, wire_format: WireFormat) -> None:
         secret = fetched.secret.reveal(why="authenticate to the provider the binding names")
@@ -38,6 +40,8 @@ class Authentication:
         self.fetched = fetched
         self.secret = secret
         self.version = fetched.version
+        self.number = next(_NUMBERS)
+        """No other one of this process has it: what was found out about one may be remembered."""
         self.header_lines = _AUTHENTICATION[wire_format] % secret
 
     def __repr__(self) -> str:

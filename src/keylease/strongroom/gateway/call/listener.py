@@ -20,7 +20,13 @@ from keylease.errors import (
     PathNotFound,
     RequestTooLarge,
 )
-from keylease.primitives.http1.interfaces import Headers, RequestHandler, RequestHead, Responder
+from keylease.primitives.http1.interfaces import (
+    HandlerFactory,
+    Headers,
+    RequestHandler,
+    RequestHead,
+    Responder,
+)
 from keylease.primitives.identifiers import Uuid7Maker
 from keylease.strongroom.gateway.call.admission import Admission
 from keylease.strongroom.gateway.call.answers import JSON_TYPE, NO_STORE, REQUEST_ID, send_error
@@ -32,6 +38,7 @@ from keylease.strongroom.gateway.interfaces import CoordinatorLink, HttpAnswer
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
 from keylease.strongroom.gateway.providers.interfaces import Match, Surface
 from keylease.strongroom.gateway.providers.openai import OPENAI
+from keylease.strongroom.leases.verify import PresentedToken
 
 _TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 _TOKEN_BODY: Final = 64 * 1024
@@ -39,7 +46,7 @@ _MODELS: Final = "/v1/models"
 _ADVICE: Final = "The gateway serves the paths that its documentation lists, and no others."
 
 
-class _Ignored:
+class _Ignored(RequestHandler):
     """Takes what else comes of a request that was answered from its head."""
 
     def body_received(self, data: bytes) -> None:
@@ -108,7 +115,7 @@ class _TokenExchange(_Ignored):
             _send_answer(self._responder, answer, self._request_id)
 
 
-class Listener:
+class Listener(HandlerFactory):
     """The ``HandlerFactory`` of a worker."""
 
     def __init__(
@@ -171,8 +178,8 @@ class Listener:
         self, head: RequestHead, call_head: CallHead, responder: Responder, request_id: str
     ) -> RequestHandler:
         keys = self._static_keys
-        if keys is not None and is_api_key(call_head.fields.token):
-            key = call_head.fields.token
+        key = call_head.fields.token
+        if keys is not None and key is not None and is_api_key(key.secret_bytes):
             lease = keys.known(key)
             if lease is None:
                 return self._exchange_first(keys, key, head, call_head, responder, request_id)
@@ -185,7 +192,7 @@ class Listener:
         call_head: CallHead,
         responder: Responder,
         request_id: str,
-        lease: bytes | None,
+        lease: PresentedToken | None,
     ) -> RequestHandler:
         try:
             # 1. The call can be recorded.
@@ -212,7 +219,7 @@ class Listener:
     def _exchange_first(
         self,
         keys: StaticKeys,
-        key: bytes,
+        key: PresentedToken,
         head: RequestHead,
         call_head: CallHead,
         responder: Responder,

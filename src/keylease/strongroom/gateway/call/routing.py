@@ -81,10 +81,11 @@ class ResolvedTarget:
 class Bound:
     """A limit that a call draws from."""
 
-    __slots__ = ("capacity", "key", "one")
+    __slots__ = ("capacity", "key", "kind", "one")
 
     def __init__(self, key: LimitKey, capacity: int, one: Demand | None = None) -> None:
         self.key: Final = key
+        self.kind: Final = key.kind
         self.capacity: Final = capacity
         self.one: Final = one
         """What every call draws where requests are counted; otherwise it depends on the call."""

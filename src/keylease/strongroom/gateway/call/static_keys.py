@@ -13,7 +13,6 @@ Limits: ``_HELD`` keys; the body of a request that waits for its lease stays at 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +23,7 @@ from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.http1.interfaces import RequestHandler, Responder
 from keylease.strongroom.gateway.call.admission import LeaseChecks
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
+from keylease.strongroom.leases.verify import PresentedToken
 
 _HELD: Final = 1024
 _EARLY_SECONDS: Final = 5.0
@@ -45,20 +45,20 @@ class StaticKeys:
         self._link = link
         self._leases = leases
         self._clock = clock
-        self._held: dict[bytes, tuple[bytes, float]] = {}
+        self._held: dict[bytes, tuple[PresentedToken, float]] = {}
         self._asking: dict[bytes, asyncio.Lock] = {}
         self._generation = 0
 
-    def known(self, key: bytes) -> bytes | None:
+    def known(self, key: PresentedToken) -> PresentedToken | None:
         """The lease that is held for a key; ``None`` asks for ``exchange``."""
-        held = self._held.get(hashlib.sha256(key).digest())
+        held = self._held.get(key.digest)
         if held is None or held[1] <= self._clock.monotonic():
             return None
         return held[0]
 
-    async def exchange(self, key: bytes, *, peer: str) -> bytes:
+    async def exchange(self, key: PresentedToken, *, peer: str) -> PresentedToken:
         """The lease, asked for once however many wait. Raises ``LeaseRefused`` and the like."""
-        digest = hashlib.sha256(key).digest()
+        digest = key.digest
         lock = self._asking.setdefault(digest, asyncio.Lock())
         try:
             async with lock:
@@ -66,8 +66,8 @@ class StaticKeys:
                 if lease is not None:
                     return lease
                 generation = self._generation
-                lease = await self._link.exchange_key(key, peer=peer)
-                claims: LeaseClaims = self._leases.verify(lease)
+                lease = PresentedToken(await self._link.exchange_key(key.secret_bytes, peer=peer))
+                claims: LeaseClaims = self._leases.verify_presented(lease)
                 left = claims.exp - self._clock.now() / MICROSECONDS - _EARLY_SECONDS
                 if generation == self._generation:
                     if len(self._held) >= _HELD:
@@ -84,10 +84,12 @@ class StaticKeys:
         self._held.clear()
 
 
-class WaitingCall:
+class WaitingCall(RequestHandler):
     """A request whose API key is being exchanged. Then it is the call that it asks for."""
 
-    def __init__(self, responder: Responder, begin: Callable[[bytes], RequestHandler]) -> None:
+    def __init__(
+        self, responder: Responder, begin: Callable[[PresentedToken], RequestHandler]
+    ) -> None:
         """``begin`` makes the handler, given the lease."""
         self._responder = responder
         self._begin = begin
@@ -100,7 +102,7 @@ class WaitingCall:
     async def run(
         self,
         keys: StaticKeys,
-        key: bytes,
+        key: PresentedToken,
         refuse: Callable[[KeyleaseError], None],
     ) -> None:
         """Exchange the key and go on, or refuse."""

@@ -36,6 +36,7 @@ __all__ = [
     "reserve_for",
 ]
 
+_ANTHROPIC: Final = WireFormat.ANTHROPIC
 HELD: Final = 256 * 1024
 """Bytes of one answer, or of one event of a stream, that are held to be decoded as a whole."""
 _LONGEST_NAME: Final = 256
@@ -68,6 +69,8 @@ class MeteredAnswer:
 
 class UsageMeter(Protocol):
     """Sees every byte of one answer's body, in order. Never raises, whatever it is fed."""
+
+    __slots__ = ()
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes."""
@@ -131,7 +134,7 @@ def _picked(found: dict[tuple[str, ...], bytes], *prefix: str) -> Answer:
 # --- one JSON body -------------------------------------------------------------------------
 
 
-class _BodyMeter:
+class _BodyMeter(UsageMeter):
     """An answer that is one JSON object."""
 
     def __init__(self, wire_format: WireFormat, *, counts: bool) -> None:
@@ -199,7 +202,7 @@ _ENDS: Final = frozenset(
 )
 
 
-class _StreamMeter:
+class _StreamMeter(UsageMeter):
     """A stream of server-sent events of either provider."""
 
     def __init__(self, wire_format: WireFormat) -> None:
@@ -256,7 +259,7 @@ class _StreamMeter:
                 self._model = part.model[:_LONGEST_NAME]
                 self._named = True
             if part.usage is not None:
-                if self._wire_format is WireFormat.ANTHROPIC:
+                if self._wire_format is _ANTHROPIC:
                     self._usage = merged(self._usage, part.usage)
                     self._final = self._final or event.type == "message_delta"
                 else:

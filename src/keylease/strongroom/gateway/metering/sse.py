@@ -21,6 +21,8 @@ _DATA: Final = b"data:"
 class DataSink(Protocol):
     """Takes the data of one event that is too long to be held."""
 
+    __slots__ = ()
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
         ...

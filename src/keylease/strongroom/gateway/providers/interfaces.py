@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
-import msgspec
-
 from keylease.errors import KeyleaseError
 from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.call.bodies import References
@@ -47,51 +45,70 @@ class ObjectRole(Enum):
     LISTS = "lists"
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+class Operation:
     """One allowed method and path."""
 
-    name: str
-    """As ``gen_ai.operation.name`` has it, where it has a name."""
-    method: str
-    template: str
-    """Below the API's root, with ``{id}`` for an identifier: what is sent, and what is recorded."""
-    body: BodyKind = BodyKind.NONE
-    role: ObjectRole = ObjectRole.NONE
-    default_model: str = ""
-    """The model the provider takes when the request names none; empty: it must name one."""
-    query: frozenset[str] = frozenset()
-    """Names of query parameters that may be passed on."""
-    stored_by_default: bool = False
-    """The answer is kept by the provider unless the body says ``store: false``."""
-    learns: tuple[str, ...] = ()
-    """Members of the answer that name objects which then belong to the caller."""
-    reports_usage: bool = False
-    """The answer says how many tokens were used."""
-    any_model: bool = False
-    """The request may make the provider run models that it does not name."""
-    batch: bool = False
-    """The body holds many requests, each with a model."""
-    local: bool = False
-    """Answered here; nothing is sent to a provider."""
-    free: bool = False
-    """Costs nothing although it has a body."""
+    __slots__ = (
+        "any_model", "batch", "body", "default_model", "learns", "local", "method", "name", "query",
+        "recorded_path", "reports_usage", "role", "spends", "stored_by_default", "template",
+    )  # fmt: skip
 
-    @property
-    def spends(self) -> bool:
-        """Whether a call uses tokens or money."""
-        return self.body in (BodyKind.JSON, BodyKind.FORM) and not self.free
-
-    @property
-    def recorded_path(self) -> str:
+    def __init__(  # noqa: PLR0913 - one entry of a table, by keyword
+        self,
+        *,
+        name: str,
+        method: str,
+        template: str,
+        body: BodyKind = BodyKind.NONE,
+        role: ObjectRole = ObjectRole.NONE,
+        default_model: str = "",
+        query: frozenset[str] = frozenset(),
+        stored_by_default: bool = False,
+        learns: tuple[str, ...] = (),
+        reports_usage: bool = False,
+        any_model: bool = False,
+        batch: bool = False,
+        local: bool = False,
+        free: bool = False,
+    ) -> None:
+        """``free``: it costs nothing although it has a body."""
+        self.name: Final = name
+        """As ``gen_ai.operation.name`` has it, where it has a name."""
+        self.method: Final = method
+        self.template: Final = template
+        """Below the API's root, with ``{id}`` for an identifier: what is sent."""
+        self.body: Final = body
+        self.role: Final = role
+        self.default_model: Final = default_model
+        """The model the provider takes when the request names none; empty: it must name one."""
+        self.query: Final = query
+        """Names of query parameters that may be passed on."""
+        self.stored_by_default: Final = stored_by_default
+        """The answer is kept by the provider unless the body says ``store: false``."""
+        self.learns: Final = learns
+        """Members of the answer that name objects which then belong to the caller."""
+        self.reports_usage: Final = reports_usage
+        """The answer says how many tokens were used."""
+        self.any_model: Final = any_model
+        """The request may make the provider run models that it does not name."""
+        self.batch: Final = batch
+        """The body holds many requests, each with a model."""
+        self.local: Final = local
+        """Answered here; nothing is sent to a provider."""
+        self.spends: Final = body in (BodyKind.JSON, BodyKind.FORM) and not free
+        """A call uses tokens or money."""
+        self.recorded_path: Final = template if template.startswith("/v1/") else "/v1" + template
         """The template as clients know it."""
-        return self.template if self.template.startswith("/v1/") else "/v1" + self.template
 
 
-class Match(msgspec.Struct, frozen=True):
+class Match:
     """A path that is on a surface's list."""
 
-    methods: Mapping[str, Operation]
-    object_id: str = ""
+    __slots__ = ("methods", "object_id")
+
+    def __init__(self, methods: Mapping[str, Operation], object_id: str = "") -> None:
+        self.methods: Final = methods
+        self.object_id: Final = object_id
 
 
 class Surface:

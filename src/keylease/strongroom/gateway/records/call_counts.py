@@ -13,6 +13,7 @@ BUCKETS: Final = (
     10_000_000, 30_000_000, 60_000_000, 120_000_000, 300_000_000,
 )  # fmt: skip
 """Upper bounds in microseconds."""
+_FIRST_BUCKET: Final = BUCKETS[0]
 _MODELS: Final = 200
 _OTHER: Final = "other"
 _SUCCESS: Final = range(200, 300)
@@ -39,6 +40,13 @@ class _Count:
         self.limited = 0
 
 
+def _bucket_of(microseconds: int) -> int:
+    """The first bucket that holds it; most calls are in one of the first."""
+    if microseconds <= _FIRST_BUCKET:
+        return 0
+    return bisect_left(BUCKETS, microseconds)
+
+
 class CallCounter:
     """Adds up calls by provider, model and status.
 
@@ -53,25 +61,29 @@ class CallCounter:
     def add(self, record: CallRecord) -> None:
         """Count one call."""
         model = record.upstream_model
+        status = record.status
         if model not in self._models:
-            if record.status in _SUCCESS and len(self._models) < _MODELS:
+            if status in _SUCCESS and len(self._models) < _MODELS:
                 self._models.add(model)
             else:
                 model = _OTHER
-        key = (record.provider, model, record.status)
+        key = (record.provider, model, status)
         count = self._counts.get(key)
         if count is None:
             count = self._counts[key] = _Count()
         count.calls += 1
-        count.duration += record.duration
-        count.duration_buckets[bisect_left(BUCKETS, record.duration)] += 1
-        if record.time_to_first_chunk is not None:
+        duration = record.duration
+        count.duration += duration
+        count.duration_buckets[_bucket_of(duration)] += 1
+        first_chunk = record.time_to_first_chunk
+        if first_chunk is not None:
             count.first_chunks += 1
-            count.first_chunk += record.time_to_first_chunk
-            count.first_chunk_buckets[bisect_left(BUCKETS, record.time_to_first_chunk)] += 1
-        if record.usage is not None:
-            count.input_tokens += record.usage.input_tokens
-            count.output_tokens += record.usage.output_tokens
+            count.first_chunk += first_chunk
+            count.first_chunk_buckets[_bucket_of(first_chunk)] += 1
+        usage = record.usage
+        if usage is not None:
+            count.input_tokens += usage.input_tokens
+            count.output_tokens += usage.output_tokens
         count.cost += record.cost or 0
         count.retries += record.retries
         count.limited += record.error == _LIMIT_REACHED
