@@ -362,3 +362,23 @@ async def test_what_is_not_of_the_links_form(link: Link, body: bytes) -> None:
     ):
         with pytest.raises(RequestMalformed):
             await ask(hand.sign(target, body))
+
+
+@pytest.mark.parametrize("link_version", [wire.LINK_VERSION, wire.LINK_VERSION + 1])
+async def test_a_gateway_one_version_ahead_is_understood(link: Link, link_version: int) -> None:
+    hand = link.hand()
+    await hand.enroll(link.gateways)
+    signed = link.bundles.publish(1)
+    plain = msgspec.json.decode(msgspec.json.encode(poll(link=link_version)))
+    body = msgspec.json.encode({**plain, "of_tomorrow": {"a": [1]}})
+    assert (await link.service.poll(hand.sign(wire.POLL, body))).bundle == signed
+    # An older one leaves out what it does not know.
+    least = msgspec.json.encode({"software": "0.0.1"})
+    assert (await link.service.poll(hand.sign(wire.POLL, least))).bundle == signed
+
+
+async def test_two_versions_apart_is_said_so(link: Link) -> None:
+    hand = link.hand()
+    await hand.enroll(link.gateways)
+    with pytest.raises(LinkVersionUnsupported):
+        await link.service.poll(hand.json(wire.POLL, poll(link=wire.LINK_VERSION + 2)))
