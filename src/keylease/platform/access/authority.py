@@ -110,7 +110,9 @@ class Authority:
         For whatever makes a caller able to act as somebody else: a key for a service account,
         another email address.
         """
-        if (tx.caller.principal is None and not giver) or (giver or tx.caller.name) == holder:
+        if tx.caller.principal is None and not giver:
+            return
+        if (giver or tx.caller.name) == holder and not _is_narrowed(tx.caller):
             return
         snapshot = await self._snapshots.inside(tx, tx.caller.organization_id)
         gifts = {
@@ -232,6 +234,11 @@ def _check_giving(tx: Transaction, snapshot: Snapshot, gift: _Gift, giver: str) 
     for text in sorted(missing):
         question = msgspec.structs.replace(asked, permission=Permission(text))
         raise Denied(can_give(snapshot, question, now=tx.now, until=gift.until), snapshot)
+
+
+def _is_narrowed(caller: Caller) -> bool:
+    """Whether an API key takes something away: it then is less than its owner."""
+    return caller.permissions is not None or bool(caller.project_id)
 
 
 def check_inside(

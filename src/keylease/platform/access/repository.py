@@ -117,7 +117,8 @@ async def _catch_up(tx: Transaction, known: Snapshot) -> Mapping[str, GrantsAt]:
                 id=grant_id,
                 holder=holder,
                 role_id=role_id,
-                permission=permission,
+                # That of a newer program gives nothing here.
+                permission=permission if known_permissions([permission]) else "",
                 place=places.setdefault(place, place),
                 starts_at=starts,
                 ends_at=FOREVER if ends is None else ends,

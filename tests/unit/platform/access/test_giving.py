@@ -206,9 +206,9 @@ async def test_a_denied_change_leaves_nothing_but_its_entry(house: House) -> Non
     assert not await house.may(bob, READ)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+async def test_a_grant_that_makes_no_sense_is_refused(house: House) -> None:
+    good = NewGrant(holder=house.owner.name, role_id="viewer")
+    wrong: tuple[dict[str, object], ...] = (
         {"holder": f"user:{someone()}"},
         {"holder": "workload:ci"},
         {"holder": "everybody"},
@@ -220,13 +220,10 @@ async def test_a_denied_change_leaves_nothing_but_its_entry(house: House) -> Non
         {"place": Place(object=f"spaceship/{someone()}")},
         {"ends_at": 1},
         {"starts_at": 1},
-    ],
-)
-async def test_a_grant_that_makes_no_sense_is_refused(house: House, wrong: object) -> None:
-    good = NewGrant(holder=house.owner.name, role_id="viewer")
-    assert isinstance(wrong, dict)
-    with pytest.raises(InputInvalid):
-        await house.rules.grants.give(house.owner, msgspec.structs.replace(good, **wrong))
+    )
+    for each in wrong:
+        with pytest.raises(InputInvalid):
+            await house.rules.grants.give(house.owner, msgspec.structs.replace(good, **each))
 
 
 async def test_a_grant_sent_again_is_given_once(house: House) -> None:

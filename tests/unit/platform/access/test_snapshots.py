@@ -10,6 +10,7 @@ from tests.support.manual_clock import ManualClock
 
 from keylease.errors import DatabaseUnavailable, ResourceNotFound
 from keylease.platform.access import repository
+from keylease.platform.access.grants import NewGrant
 from keylease.platform.access.permissions import Permission
 from keylease.platform.access.places import Place
 from keylease.platform.access.role_service import RoleContent
@@ -147,3 +148,13 @@ async def test_a_grant_that_ends_ends_without_a_change(house: House, clock: Manu
     assert await house.may(ada, READ)
     clock.advance(60)
     assert not await house.may(ada, READ)
+
+
+async def test_a_permission_of_a_newer_program_gives_nothing(house: House) -> None:
+    ada = await house.user("Ada")
+    async with house.database.transaction(house.owner) as tx:
+        new = NewGrant(holder=ada.name, permission="time:travel")
+        await house.rules.authority.give(tx, new)
+    assert not await house.may(ada, READ)
+    async with house.database.reading(house.owner) as tx:
+        await house.rules.authority.check_standing(tx, ada.name)

@@ -15,6 +15,7 @@ from keylease.errors import InputInvalid, ResourceConflict, ResourceNotFound
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.holdings import Holding, Outcome
+from keylease.platform.db.paging import Page, PageRequest
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.identity.directory import repository
 from keylease.platform.identity.directory.facts import DirectoryFacts
@@ -42,11 +43,13 @@ class Groups(Shelf[Group]):
         super().__init__(database, authority, repository.GROUP_ROWS, actions, kind="group")
         self._facts = facts
 
-    async def members(self, caller: Caller, group_id: str) -> Sequence[GroupMember]:
+    async def members(
+        self, caller: Caller, group_id: str, request: PageRequest
+    ) -> Page[GroupMember]:
         """Who is directly in a group. Raises ``ResourceNotFound``."""
         async with self._database.reading(caller) as tx:
             await self._rows.get(tx, group_id)
-            return await repository.members_of(tx, group_id)
+            return await repository.members_page(tx, group_id, request)
 
     async def add_member(self, caller: Caller, group_id: str, member: str) -> GroupMember:
         """Put ``KIND:ID`` into a group; nothing happens when it is in it already.
@@ -63,21 +66,21 @@ class Groups(Shelf[Group]):
             if not exists:
                 raise InputInvalid("There is no such user, service account or group.")
             await self._authority.check_joining(tx, group_id)
-            await self.join(tx, group_id, member)
-            members = await repository.members_of(tx, group_id)
-            return next(found for found in members if found.member == member)
+            return await self.join(tx, group_id, member)
 
     async def join(
         self, tx: Transaction, group_id: str, member: str, *, added_by: str = ""
-    ) -> None:
+    ) -> GroupMember:
         """``add_member`` when the right to do so was checked; ``added_by`` is else the caller."""
-        if any(m.member == member for m in await repository.members_of(tx, group_id)):
-            return
+        if (before := await repository.membership(tx, group_id, member)) is not None:
+            return before
         if member.startswith("group:"):
             inner = member.partition(":")[2]
             check_nesting(await repository.nesting(tx), inner=inner, outer=group_id)
-        await repository.add_member(tx, group_id, member, added_by=added_by or tx.caller.name)
+        made = GroupMember(member=member, added_at=tx.now, added_by=added_by or tx.caller.name)
+        await repository.add_member(tx, group_id, made)
         await tx.record(AuditAction.GROUP_MEMBER_ADDED, group_id, details={"member": member})
+        return made
 
     async def remove_member(self, caller: Caller, group_id: str, member: str) -> None:
         """Take a member out of a group. Raises ``ResourceNotFound`` when it is not in it."""

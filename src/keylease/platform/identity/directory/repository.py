@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
+from keylease.platform.db.paging import Page, PageRequest, page_of
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.identity.directory.records import (
     Contact,
@@ -271,15 +272,30 @@ async def erase_person(tx: Transaction, object_id: str) -> None:
 # --- group members -------------------------------------------------------------------------
 
 
-async def members_of(tx: Transaction, group_id: str) -> tuple[GroupMember, ...]:
-    """Who is directly in a group, in a fixed order."""
+async def membership(tx: Transaction, group_id: str, member: str) -> GroupMember | None:
+    """The record that somebody is directly in a group."""
     c = GROUP_MEMBERS.c
-    rows = await tx.rows(
-        select(c.member, c.added_at, c.added_by)
-        .where(c.organization_id == tx.caller.organization_id, c.group_id == group_id)
-        .order_by(c.member)
+    row = await tx.row(
+        select(c.member, c.added_at, c.added_by).where(
+            c.organization_id == tx.caller.organization_id,
+            c.group_id == group_id,
+            c.member == member,
+        )
     )
-    return tuple(GroupMember(**row) for row in rows)
+    return GroupMember(**row) if row else None
+
+
+async def members_page(tx: Transaction, group_id: str, request: PageRequest) -> Page[GroupMember]:
+    """Who is directly in a group, by kind and identifier."""
+    c = GROUP_MEMBERS.c
+    query = select(c.member, c.added_at, c.added_by).where(
+        c.organization_id == tx.caller.organization_id, c.group_id == group_id
+    )
+    if (after := request.after()) is not None:
+        query = query.where(c.member > after[0])
+    rows = await tx.rows(query.order_by(c.member).limit(request.limit + 1))
+    found = [GroupMember(**row) for row in rows]
+    return page_of(found, request, key=lambda member: (member.member,))
 
 
 async def groups_with(tx: Transaction, member: str) -> tuple[Group, ...]:
@@ -331,15 +347,15 @@ async def groups_given(tx: Transaction, member: str, *, added_by: str) -> frozen
     return frozenset(found.scalars())
 
 
-async def add_member(tx: Transaction, group_id: str, member: str, *, added_by: str) -> None:
+async def add_member(tx: Transaction, group_id: str, new: GroupMember) -> None:
     """Put a member into a group."""
     await tx.execute(
         insert(GROUP_MEMBERS).values(
             organization_id=tx.caller.organization_id,
             group_id=group_id,
-            member=member,
-            added_at=tx.now,
-            added_by=added_by,
+            member=new.member,
+            added_at=new.added_at,
+            added_by=new.added_by,
         )
     )
 

@@ -242,12 +242,6 @@ class MemberOut(_Out):
     added_by: str
 
 
-class MembersOut(BaseModel):
-    """Everybody who is directly in a group."""
-
-    items: list[MemberOut]
-
-
 # --- invitations and contacts --------------------------------------------------------------
 
 

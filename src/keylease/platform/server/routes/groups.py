@@ -13,7 +13,6 @@ from keylease.platform.identity.directory.schemas import (
     MEMBER,
     GroupOut,
     MemberOut,
-    MembersOut,
     NamedIn,
 )
 from keylease.platform.server.guard import allowed
@@ -93,10 +92,16 @@ async def archive_group(
 
 
 @router.get("/{group_id}/members")
-async def list_members(request: Request, caller: Reader, group_id: Identifier) -> MembersOut:
+async def list_members(
+    request: Request,
+    caller: Reader,
+    group_id: Identifier,
+    page: Annotated[PageRequest, page_request()],
+) -> PageOf[MemberOut]:
     """Who is directly in a group."""
-    members = await services_of(request).directory.groups.members(caller, group_id)
-    return MembersOut(items=[MemberOut.of(member) for member in members])
+    found = await services_of(request).directory.groups.members(caller, group_id, page)
+    items = [MemberOut.of(member) for member in found.items]
+    return PageOf(items=items, next_cursor=found.next_cursor)
 
 
 @router.put("/{group_id}/members/{member}")

@@ -11,6 +11,7 @@ from keylease.platform.access.grants import NewGrant
 from keylease.platform.access.permissions import Permission
 from keylease.platform.access.places import Place
 from keylease.platform.db.database import Database
+from keylease.platform.db.paging import PageRequest
 from keylease.platform.identity.directory.groups import MAXIMUM_DEPTH, check_nesting
 from keylease.platform.identity.directory.service_accounts import AccountContent
 
@@ -99,8 +100,9 @@ async def test_service_accounts_are_members_too(house: House) -> None:
         house.owner, team.id, f"service_account:{account.id}"
     )
     assert added.added_by == house.owner.name
-    (member,) = await house.directory.groups.members(house.owner, team.id)
-    assert member == added
+    found = await house.directory.groups.members(house.owner, team.id, PageRequest(limit=1))
+    assert found.items == (added,)
+    assert not found.next_cursor
 
 
 async def test_a_group_is_never_in_itself(house: House) -> None:
@@ -122,7 +124,7 @@ async def test_members_must_be_there(house: House, database: Database, clock: Ma
     with pytest.raises(ResourceNotFound):
         await house.directory.groups.remove_member(house.owner, team.id, house.owner.name)
     with pytest.raises(ResourceNotFound):
-        await house.directory.groups.members(other.owner, team.id)
+        await house.directory.groups.members(other.owner, team.id, PageRequest())
     with pytest.raises(ResourceNotFound):
         await other.directory.groups.add_member(other.owner, team.id, other.owner.name)
 

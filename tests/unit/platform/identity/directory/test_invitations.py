@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 from sqlalchemy import select
-from tests.support.house import House, new_house
+from tests.support.house import House, caller_of, new_house
 from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.audit import AuditAction
@@ -49,8 +49,7 @@ async def test_who_is_invited_joins_with_what_was_promised(house: House) -> None
     assert made.invitation.state is InvitationState.PENDING
     user = await accept(house, made.secret)
     assert (user.name, user.email) == ("Bob", "bob@example.org")
-    bob = Caller(principal=house.owner.principal, organization_id=house.organization_id)
-    bob = msgspec.structs.replace(bob, principal=bob.principal.__class__.parse(f"user:{user.id}"))
+    bob = caller_of(f"user:{user.id}", house.organization_id)
     assert await house.may(bob, Permission.TRACE_READ, project_id=project.id)
     assert await house.may(bob, Permission.AUDIT_READ)
     assert not await house.may(bob, Permission.TRACE_READ)

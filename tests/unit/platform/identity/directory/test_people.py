@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from sqlalchemy import func, select
 from tests.support.house import House, new_house, someone
@@ -96,6 +97,16 @@ async def test_an_address_is_changed_by_who_holds_as_much(house: House) -> None:
     last = (await house.entries())[-1]
     assert last.action is AuditAction.USER_CHANGED
     assert last.details == {"fields": "name"}
+
+
+async def test_an_api_key_does_not_take_over_its_owner(house: House) -> None:
+    key = msgspec.structs.replace(
+        house.owner, permissions=frozenset({Permission.PRINCIPAL_MANAGE.value})
+    )
+    users, own_id = house.directory.users, id_of(house.owner)
+    with pytest.raises(PermissionDenied, match="API key"):
+        await users.change(key, own_id, name="Olga", email="eve@example.org", expected=1)
+    await users.change(house.owner, own_id, name="Olga", email="olga@example.org", expected=1)
 
 
 @pytest.mark.parametrize(
