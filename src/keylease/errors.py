@@ -39,6 +39,9 @@
     |                                   UpstreamTimedOut, UpstreamBroken,
     |                                   UpstreamRefusedCredential, UpstreamDenied,
     |                                   CredentialEchoed
+    |-- ConnectorError                an outside system that keeps secrets: ConnectorUnknown,
+    |                                   ConnectorUnreachable, ConnectorDenied,
+    |                                   ConnectorThrottled, ConnectorAnswerInvalid
     |-- EgressRefused                 an address that outbound requests may not reach
     |-- SignatureInvalid              a signed token is malformed, or not signed by that key
     |-- TransparencyError             a Merkle log or what is said about one does not hold
@@ -971,3 +974,43 @@ class NotSignedIn(ApiError):
     code = "not_signed_in"
     http_status = 401
     exit_status = 77
+
+
+# --- connectors to outside systems ---------------------------------------------------------
+
+
+class ConnectorError(KeyleaseError):
+    """An outside system that keeps secrets did not do what was asked."""
+
+    code = "connector_failed"
+
+
+class ConnectorUnknown(ConnectorError):
+    """gateway.toml lists no such connector, or the system is not known."""
+
+    code = "connector_unknown"
+    exit_status = 64
+
+
+class ConnectorUnreachable(ConnectorError):
+    """The system cannot be reached, or does not answer in time."""
+
+    code = "connector_unreachable"
+
+
+class ConnectorDenied(ConnectorError):
+    """The system does not accept the connector's credential, or it may not list secrets."""
+
+    code = "connector_denied"
+
+
+class ConnectorThrottled(ConnectorError):
+    """The system asks to come back later than is worth waiting for."""
+
+    code = "connector_throttled"
+
+
+class ConnectorAnswerInvalid(ConnectorError):
+    """The system answered something that is not of its published form."""
+
+    code = "connector_answer_invalid"

@@ -58,6 +58,13 @@ class PlaceKind(StrEnum):
     GIT_COMMIT = "git_commit"
     """The message of a commit or a tag."""
     FILE_NAME = "file_name"
+    CI_SECRET = "ci_secret"  # noqa: S105 - the name of a kind of place
+    """A secret that a forge keeps for its pipelines."""
+    DEPLOYMENT_SECRET = "deployment_secret"  # noqa: S105 - the name of a kind of place
+    """A variable that a hosting service keeps."""
+    SECRET_STORE = "secret_store"  # noqa: S105 - the name of a kind of place
+    VENDOR_SECRET = "vendor_secret"  # noqa: S105 - the name of a kind of place
+    """A key that was given to an AI vendor."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True, order=True):
@@ -124,6 +131,12 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed: Appearance | None = None
     """The newest commit that took it out, when it is no longer there."""
     owner_candidates: tuple[OwnerCandidate, ...] = ()
+    created_at: int = 0
+    """When the place says the secret came into it; microseconds UTC, 0 when it says nothing."""
+    changed_at: int = 0
+    """When the place says the secret was last changed."""
+    preview: str = ""
+    """What the place itself shows of the secret, masked once more."""
     encodings: tuple[str, ...] = ()
     """What had to be undone to find it, outermost first: ``base64``, ``json`` ..."""
 
