@@ -75,6 +75,10 @@ class CallRecordPush:
         self._path = directory / _POSITION
         self._log = log
         self._position = self._read_position(clock)
+        if Cursor(self._position.segment, self._position.offset) > spool.log.end:
+            # The spool was lost and began again; under another name the platform sees that.
+            log.error("call_spool_lost")
+            self._position = self._new_position(clock)
         self._cursor = Cursor(self._position.segment, self._position.offset)
         self.state = PushState()
         spool.hold(_READER, self._cursor)
@@ -83,12 +87,15 @@ class CallRecordPush:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=_Position)
         except FileNotFoundError:
-            position = _Position(spool_id=uuid7(clock))
+            return self._new_position(clock)
         except (OSError, msgspec.DecodeError) as error:
             raise StorageCorrupt(
                 f"{self._path} cannot be read.",
                 advice="Remove it to hand over everything that is kept once more.",
             ) from error
+
+    def _new_position(self, clock: Clock) -> _Position:
+        position = _Position(spool_id=uuid7(clock))
         files.make_private_directory(self._path.parent)
         files.replace(self._path, msgspec.json.encode(position))
         return position
@@ -161,6 +168,9 @@ class AuditEntryPush:
         self._spool = spool
         self._log = log
         self._cursor = spool.delivered.cursor
+        if self._cursor > spool.end:
+            log.error("audit_spool_lost")  # the numbers go on, so the platform sees what is missing
+            self._cursor = Cursor(0, 0)
         self._decoder = msgspec.json.Decoder(AuditEntry)
         self.state = PushState()
 

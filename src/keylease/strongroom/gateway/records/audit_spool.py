@@ -165,6 +165,11 @@ class AuditSpool:
             self._log.read, cursor, maximum_records=maximum_records, maximum_bytes=maximum_bytes
         )
 
+    @property
+    def end(self) -> Cursor:
+        """After the newest entry."""
+        return self._log.end
+
     def after_damage(self, cursor: Cursor) -> Cursor:
         """Where reading goes on after ``read`` raised ``StorageCorrupt`` at ``cursor``."""
         return self._log.after_damage(cursor)

@@ -21,6 +21,8 @@ from tests.support.call_rig import (
 
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import (
+    Budget,
+    BudgetPeriod,
     Credential,
     Grant,
     Limits,
@@ -234,6 +236,19 @@ def test_the_limits_of_grant_budget_and_binding_all_count() -> None:
         ("team", LimitKind.MICRO_USD, LimitWindow.DAY): 9,
         ("binding:1", LimitKind.MICRO_USD, LimitWindow.DAY): 11,
     }
+
+
+def test_budgets_that_grants_share_count_besides_and_must_be_there() -> None:
+    shared = Budget(id="shared", name="team", micro_usd=13, period=BudgetPeriod.MONTH)
+    mine = grant(limits=Limits(budget_micro_usd=7), budgets=("shared",))
+    decision = compiled(bundle(grants=(mine,), budgets=(shared,))).decide(lease(), "gpt-4", OPENAI)
+    found = {(b.key.owner, b.key.window): b.capacity for b in decision.targets[0].bounds}
+    assert found == {
+        ("grant-1", LimitWindow.DAY): 7,
+        ("shared", LimitWindow.MONTH): 13,
+    }
+    with pytest.raises(AccessDenied, match="budget"):
+        compiled(bundle(grants=(mine,))).decide(lease(), "gpt-4", OPENAI)
 
 
 def test_any_matching_grant_may_open_all_objects() -> None:

@@ -12,8 +12,15 @@ from tests.support.call_rig import ORGANIZATION, binding, bundle, credential
 from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.audit import AuditAction
-from keylease.contracts.policy import PolicyBundle
-from keylease.errors import BindingMissing, SealedStoreCorrupt, SecretNotFound, StorageError
+from keylease.contracts.policy import AgedVersion, PolicyBundle
+from keylease.errors import (
+    BindingMissing,
+    SealedStoreCorrupt,
+    SecretNotFound,
+    SecretTooOld,
+    StorageError,
+)
+from keylease.primitives.clock import MICROSECONDS
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.gateway.coordinator.credential_desk import CredentialDesk
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
@@ -74,6 +81,22 @@ async def test_a_fetch_is_written_down_before_the_secret_is_given(desk: Desk) ->
     given = await desk.desk.give("cred-openai")
     assert given.fetched.secret.equals(Secret("sk-test-1"))
     assert desk.actions() == [AuditAction.CREDENTIAL_FETCHED]
+
+
+async def test_a_version_that_is_too_old_is_not_given(desk: Desk) -> None:
+    desk.stores.sealed.put("mine", Secret("sk-test-1"), provider="", hosts=())
+    desk.name("sealed://mine")
+    version = (await desk.desk.give("cred-openai")).fetched.version
+    [known] = desk.policy.credentials
+    until = desk.clock.now() + 60 * MICROSECONDS
+    other = AgedVersion(version="another", refuse_from=0)
+    aged = AgedVersion(version=version, refuse_from=until)
+    desk.policy = bundle(credentials=(msgspec.structs.replace(known, aged=(other, aged)),))
+    given = await desk.desk.give("cred-openai")
+    assert given.usable_seconds == 60, "and no worker uses it any longer"
+    desk.clock.advance(60)
+    with pytest.raises(SecretTooOld):
+        await desk.desk.give("cred-openai")
 
 
 async def test_without_an_audit_entry_there_is_no_secret(
