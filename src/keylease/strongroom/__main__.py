@@ -6,6 +6,7 @@ function in the module that owns the work:
 
     gateway      gateway.coordinator.main(options, posture=, owner_uid=)
     worker       gateway.worker.main(channel_fd=, listen_fds=)
+    connector    asks an outside system what secrets it keeps; prints a report as JSON
     enroll       registers the gateway with its platform
     secret-*     secret_commands.main(command, arguments)
     handover     puts the values of env:// references into a descriptor, then becomes a command
@@ -96,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     enroll = commands.add_parser("enroll", allow_abbrev=False, add_help=False)
     enroll.set_defaults(run=_enroll)
 
+    connector = commands.add_parser("connector", allow_abbrev=False, add_help=False)
+    connector.set_defaults(run=_connector)
+
     for name in SECRET_COMMANDS:
         secret = commands.add_parser(name, allow_abbrev=False, add_help=False)
         secret.set_defaults(run=_secret, name=name)
@@ -141,6 +145,12 @@ def _secret(options: argparse.Namespace, rest: list[str]) -> int:
     from keylease.strongroom.startup import run_secret  # noqa: PLC0415 - after the checks
 
     return run_secret(options.name, rest)
+
+
+def _connector(_: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import run_connector  # noqa: PLC0415 - after the checks
+
+    return run_connector(rest)
 
 
 def _enroll(_: argparse.Namespace, rest: list[str]) -> int:

@@ -57,6 +57,23 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     """Certificate authorities of the issuer, such as a cluster's; empty means the public ones."""
 
 
+class ConnectorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An outside system that may be asked what secrets it keeps."""
+
+    name: str
+    system: str
+    reference: str = ""
+    """Where the connector's own credential lives; empty for AWS's default credential chain."""
+    account: str = ""
+    """The organization, project, mount or region; what it means is the system's."""
+    url: str = ""
+    """Scheme and host; empty means the system's public API."""
+    allow_private_address: bool = False
+    ca_file: str = ""
+    vendor: str = ""
+    """The inventory's name of the vendor; empty means that of the system."""
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the secret stores are reached. Nothing here is a secret: tokens are in files or env."""
 
@@ -167,6 +184,7 @@ class GatewayConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     maximum_lease_seconds: int = 900
     bindings: tuple[Binding, ...] = ()
     trusted_issuers: tuple[TrustedIssuer, ...] = ()
+    connectors: tuple[ConnectorSettings, ...] = ()
     stores: StoreSettings = StoreSettings()
     limits: WireLimits = WireLimits()
     spool: SpoolSettings = SpoolSettings()

@@ -147,6 +147,19 @@ def run_enroll(arguments: list[str]) -> int:
     return status
 
 
+def run_connector(arguments: list[str]) -> int:
+    """Ask an outside system what it keeps. Confined like a command of the sealed store."""
+    harden()
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--gateway-file", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    places, _ = parser.parse_known_args(arguments)
+    _confine_secret_command(places.gateway_file, places.data_dir)
+    from keylease.strongroom.connectors import commands  # noqa: PLC0415 - hardened first
+
+    return commands.main(arguments)
+
+
 def run_handover(
     gateway_file: Path, policy_file: Path, command: Sequence[str], keep: Sequence[str]
 ) -> int:

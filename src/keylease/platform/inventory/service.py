@@ -68,6 +68,21 @@ class InventoryService:
             intake = Intake(tx, origin or origin_of(report), seen_at=seen_at)
             return await intake.take(report, covers_all=report.complete)
 
+    async def push_listing(
+        self, caller: Caller, report: ScanReport, *, connector: str, vendor: str
+    ) -> Intaken:
+        """Take what a connector listed. A vendor that is not known yet becomes known by it."""
+        vendor_id = ""
+        if vendor:
+            async with self._database.reading(caller) as tx:
+                found = await repository.vendors(tx, name=vendor)
+            if not found:
+                wish = VendorWish(name=vendor, connector=connector, given=("keys",))
+                found = (await self.create_vendor(caller, wish),)
+            vendor_id = found[0].id
+        origin = Origin(kind="connector", name=connector, vendor_id=vendor_id)
+        return await self.push(caller, report, origin=origin)
+
     async def retire_source(self, caller: Caller, source_id: str) -> None:
         """Take a source out of the view: its scanner lied, or is gone. History stays."""
         async with self._database.transaction(caller) as tx:

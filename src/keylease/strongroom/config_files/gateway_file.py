@@ -24,6 +24,7 @@ from keylease.contracts.references import SCHEMES, Reference
 from keylease.errors import Diagnostic, GatewayFileInvalid, ReferenceInvalid
 from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.config_files import kinds
+from keylease.strongroom.config_files.connector_table import read_connectors
 from keylease.strongroom.config_files.platform_table import read_platform
 from keylease.strongroom.config_files.positions import Position
 from keylease.strongroom.config_files.reader import Document, Table, did_you_mean, quoted
@@ -58,6 +59,7 @@ _TABLES: Final = (
     "static_keys",
     "binding",
     "trusted_issuer",
+    "connector",
     "stores",
     "limits",
     "spool",
@@ -116,6 +118,7 @@ def read_gateway(path: Path) -> LoadedGateway:
         maximum_lease_seconds=_whole_seconds(gateway, "maximum_lease"),
         bindings=bindings,
         trusted_issuers=_issuers(root, path),
+        connectors=read_connectors(root, path),
         stores=_stores(root.table("stores"), path),
         limits=_limits(root.table("limits")),
         spool=_spool(root.table("spool"), path),

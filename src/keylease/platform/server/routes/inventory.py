@@ -25,6 +25,7 @@ from keylease.platform.server.services import Services, services_of
 from keylease.platform.server.shapes import answer, body_of, describes, takes
 
 router: APIRouter = resource_router(prefix="/v1/inventory", tag="inventory")
+_NAME_OR_NONE: Final = r"^([a-z0-9][a-z0-9-]{0,62})?$"
 MAXIMUM_REPORT: Final = 32 * 1024 * 1024
 """Bytes of one report; a scanner with more pushes in parts."""
 SHAPES: Final[tuple[Any, ...]] = (
@@ -78,10 +79,24 @@ class Accepted(BaseModel):
     responses=describes("Intaken", status=201),
     openapi_extra=takes("ScanReport"),
 )
-async def push_scan(request: Request, caller: Pusher) -> Response:
-    """Take a scanner's report. What a complete scan does not name any more is marked removed."""
+async def push_scan(
+    request: Request,
+    caller: Pusher,
+    connector: Annotated[
+        str, Query(pattern=_NAME_OR_NONE, description="The connector that made the report.")
+    ] = "",
+    vendor: Annotated[
+        str, Query(pattern=_NAME_OR_NONE, description="The vendor whose system was listed.")
+    ] = "",
+) -> Response:
+    """Take a report. What a complete one does not name any more is marked removed."""
     report = await body_of(request, ScanReport)
-    return answer(await services_of(request).inventory.push(caller, report), status=201)
+    inventory = services_of(request).inventory
+    if connector:
+        taken = await inventory.push_listing(caller, report, connector=connector, vendor=vendor)
+    else:
+        taken = await inventory.push(caller, report)
+    return answer(taken, status=201)
 
 
 @router.get("/secrets", response_class=Response, responses=describes("Page_Sighting_"))

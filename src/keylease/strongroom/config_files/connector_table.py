@@ -1,0 +1,79 @@
+"""Reads [[connector]] of gateway.toml: which outside systems may be asked what they keep."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from keylease.contracts.references import Reference
+from keylease.errors import ReferenceInvalid
+from keylease.strongroom.config_files import kinds
+from keylease.strongroom.config_files.reader import Table, did_you_mean, quoted
+from keylease.strongroom.configuration import ConnectorSettings
+
+SYSTEMS: Final = {
+    # Whether everybody runs their own, so that `url` is needed.
+    "github": False,
+    "gitlab": False,
+    "vercel": False,
+    "vault": True,
+    "aws-sm": False,
+    "braintrust": False,
+    "langsmith": False,
+    "langfuse": False,
+    "litellm": True,
+    "openrouter": False,
+}
+_WITHOUT_REFERENCE: Final = "aws-sm"
+"""Signs in by AWS's default credential chain."""
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def read_connectors(root: Table, path: Path) -> tuple[ConnectorSettings, ...]:
+    """Every table; ``path`` is that of gateway.toml."""
+    found: list[ConnectorSettings] = []
+    for table in root.tables("connector"):
+        one = _connector(table, path)
+        if one.name and one.name in [other.name for other in found]:
+            table.report("name", f"There are two connectors {quoted(one.name)}.")
+        found.append(one)
+    return tuple(found)
+
+
+def _connector(table: Table, path: Path) -> ConnectorSettings:
+    name = table.parsed("name", str, _name, "", expected='"github-acme"')
+    system = table.text("system", required=True, expected='"github"')
+    if not name and table.take("name") is None:
+        name = system
+    if system and system not in SYSTEMS:
+        table.report(
+            "system", f"There is no connector for {quoted(system)}.", did_you_mean(system, SYSTEMS)
+        )
+    needs_url = SYSTEMS.get(system, False)
+    private = table.boolean("allow_private_address", default=False)
+    url = kinds.url(table, "url", http=private, required=needs_url)
+    reference = table.text("reference", required=system != _WITHOUT_REFERENCE)
+    if reference:
+        try:
+            Reference.parse(reference)
+        except ReferenceInvalid as error:
+            table.report("reference", error.message, error.advice)
+    settings = ConnectorSettings(
+        name=name,
+        system=system,
+        reference=reference,
+        account=table.text("account"),
+        url=url,
+        allow_private_address=private,
+        ca_file=kinds.file(table, "ca_file", path),
+        vendor=table.text("vendor"),
+    )
+    table.finish()
+    return settings
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("lower-case letters, digits and -")
+    return text
