@@ -34,12 +34,20 @@ COMMANDS: Final = {
     "run": CommandEntry("keylease.cli.run", "Run a program whose provider SDKs get fresh leases."),
     "lease": CommandEntry("keylease.cli.lease", "Create and revoke leases."),
     "secret": CommandEntry("keylease.cli.secret", "Keep secrets in the sealed store."),
-    "policy": CommandEntry("keylease.cli.policy", "Check the policy file and reload it."),
+    "policy": CommandEntry("keylease.cli.policy", "Check, compare and publish the policy."),
+    "credential": CommandEntry("keylease.cli.credential", "Say where secrets live."),
+    "route": CommandEntry("keylease.cli.route", "Say which credentials serve which models."),
+    "grant": CommandEntry("keylease.cli.grant", "Say who may use which models."),
+    "budget": CommandEntry("keylease.cli.budget", "Say how much grants may cost together."),
+    "trust-rule": CommandEntry(
+        "keylease.cli.trust_rule", "Say whose tokens are exchanged for leases."
+    ),
     "calls": CommandEntry("keylease.cli.calls", "List and follow the calls that were made."),
     "scan": CommandEntry("keylease.cli.scan", "Find keys in files, git history, configuration."),
     "fingerprint-key": CommandEntry(
         "keylease.cli.fingerprint_key", "Make and rotate the key that fingerprints are made with."
     ),
+    "audit": CommandEntry("keylease.cli.audit", "Read the audit log, and verify it offline."),
     "doctor": CommandEntry("keylease.cli.doctor", "Say what protects the keys, and what does not."),
     "config": CommandEntry("keylease.cli.config", "Show the settings and where they come from."),
     "gateway": CommandEntry("keylease.cli.gateway", "Run the gateway alone, in the foreground."),

@@ -13,8 +13,9 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from keylease.cli import output
+from keylease.cli import output, policy_platform
 from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.cli.platform_connection import ApiKeyFile, Server
 from keylease.contracts.policy import Credential, Limits, PolicyBundle
 from keylease.errors import ConfigurationError, Diagnostic, FileInvalid, Severity
 from keylease.primitives.clock import isoformat
@@ -26,7 +27,9 @@ from keylease.strongroom.config_files.policy_file import LoadedPolicy, read_poli
 from keylease.strongroom.configuration import GatewayConfiguration
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Check the policy file and reload it."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Check and reload the policy file; compare and publish the platform's policy.",
 )
 _NO_ORGANIZATION: Final = "00000000-0000-0000-0000-000000000000"
 """Identifiers are derived from the organization's; nothing that is shown here depends on it."""
@@ -110,10 +113,24 @@ def show(
     *,
     file: PolicyFile = None,
     gateway: GatewayFile = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--version",
+            metavar="NUMBER",
+            help="Show a version that the platform has published, and not a file.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     config_dir: ConfigDir = None,
+    server: Server = "",
+    api_key_file: ApiKeyFile = None,
 ) -> int:
     """Show credentials, routes, grants and trust rules as they would be in force."""
+    if version is not None:
+        policy_platform.show_version(version, server, api_key_file)
+        return 0
     checked = examine(*_files(file, gateway, config_dir))
     if checked.policy is None or checked.errors:
         for item in checked.diagnostics:
@@ -154,6 +171,9 @@ def example(
 ) -> None:
     """Print a first keylease.toml, to begin from."""
     output.emit((gateway_text() if for_gateway else policy_text()).rstrip())
+
+
+policy_platform.add_to(app)
 
 
 def _files(

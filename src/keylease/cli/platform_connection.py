@@ -1,0 +1,159 @@
+"""One conversation with the platform's API, for the commands that change policy.
+
+The API key comes from a file, never from the command line, where every user of the machine could
+read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+import msgspec
+import typer
+
+from keylease.cli.options import settings_from
+from keylease.errors import ApiProblem, NotSignedIn, ServerUnreachable, SettingsInvalid
+from keylease.primitives.egress.client import guarded_client
+from keylease.primitives.files import read_bounded
+
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="The platform's address; that of the settings by default.",
+        show_default=False,
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file", metavar="FILE", help="A file that holds an API key.", show_default=False
+    ),
+]
+_LARGEST_ANSWER: Final = 32 * 1024 * 1024
+_MAXIMUM_KEY_FILE: Final = 4096
+_UNAUTHORIZED: Final = 401
+_FIRST_FAILURE: Final = 400
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the platform answered."""
+
+    status: int
+    body: Any
+    version: str
+    """Of what was answered, as ``ETag`` has it; empty where there is none."""
+
+
+class PlatformConnection:
+    """Made by ``connected``."""
+
+    def __init__(self, url: str, client: httpx.AsyncClient, runner: asyncio.Runner) -> None:
+        self._url = url
+        self._client = client
+        self._runner = runner
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        version: str = "",
+    ) -> Answer:
+        """One request. Raises ``ApiProblem`` with what the platform says, and every mistake."""
+        given = {name: value for name, value in (query or {}).items() if value not in ("", None)}
+        target = self._url + path + (f"?{urlencode(given, doseq=True)}" if given else "")
+        headers = {"If-Match": version} if version else {}
+        content = None
+        if body is not None:
+            content = msgspec.json.encode(body)
+            headers["Content-Type"] = "application/json"
+        request = self._client.request(method, target, content=content, headers=headers)
+        try:
+            answer = self._runner.run(request)
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(
+                f"{self._url} cannot be reached: {type(error).__name__}.",
+                advice="Is the server running, and is this its address?",
+            ) from error
+        try:
+            decoded = msgspec.json.decode(answer.content or b"null")
+        except msgspec.DecodeError as error:
+            raise ServerUnreachable(f"{self._url} does not answer as the platform does.") from error
+        if answer.status_code >= _FIRST_FAILURE:
+            raise _problem(answer.status_code, decoded)
+        return Answer(answer.status_code, decoded, answer.headers.get("etag", ""))
+
+    def pages(self, path: str, **query: object) -> Iterator[Any]:
+        """The items of a list, page after page."""
+        cursor = ""
+        while True:
+            page = self.ask("GET", path, query={**query, "cursor": cursor}).body
+            yield from page["items"]
+            cursor = page.get("next_cursor", "")
+            if not cursor:
+                return
+
+
+@contextlib.contextmanager
+def connected(server: str, api_key_file: Path | None) -> Iterator[PlatformConnection]:
+    """A connection until the block ends. Raises ``SettingsInvalid`` for what is no address."""
+    url = (server or _default_url()).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsInvalid("That is not the address of a server.", advice="Such as https://...")
+    with asyncio.Runner() as runner:
+        client = guarded_client(
+            allow_private=True,
+            maximum_bytes=_LARGEST_ANSWER,
+            headers=_authorization(api_key_file),
+        )
+        try:
+            yield PlatformConnection(url, client, runner)
+        finally:
+            runner.run(client.aclose())
+
+
+def _default_url() -> str:
+    settings = settings_from(data_dir=None, config_dir=None)
+    port = settings.server_listen.rpartition(":")[2]
+    return settings.public_url or f"http://localhost:{port}"
+
+
+def _authorization(api_key_file: Path | None) -> dict[str, str]:
+    if api_key_file is None:
+        return {}
+    try:
+        key = read_bounded(api_key_file, maximum=_MAXIMUM_KEY_FILE).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{api_key_file} cannot be read as an API key.") from error
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _problem(status: int, document: Any) -> ApiProblem | NotSignedIn:  # noqa: ANN401 - JSON
+    if not isinstance(document, dict):
+        document = {}
+    detail = str(document.get("detail") or f"The server answers with status {status}.")
+    parts = [
+        f"  {part.get('location', '')}: {part.get('message', '')}"
+        for part in document.get("errors", ())
+        if isinstance(part, dict)
+    ]
+    advice = str(document.get("advice", ""))
+    if status == _UNAUTHORIZED:
+        return NotSignedIn(detail, advice="Sign in, or give an API key with --api-key-file.")
+    return ApiProblem(
+        "\n".join([detail, *parts]),
+        status=status,
+        reason=str(document.get("code", "")),
+        advice="" if parts else advice,
+    )
