@@ -119,8 +119,7 @@ def can_give(snapshot: Snapshot, question: Question, *, now: int, until: int = F
         return decision
     holders = holders_of(snapshot, question.principal)
     for grant in _reaching(snapshot, holders, question.place):
-        lasts = grant.starts_at <= now and grant.ends_at >= until
-        if lasts and _gives(snapshot, grant, question.permission):
+        if _lasts(grant, now, until) and _gives(snapshot, grant, question.permission):
             return _by(question, Reason.GRANTED, grant, holders)
     return _by(question, Reason.ENDS_EARLIER, decision.grant, holders)
 
@@ -141,7 +140,7 @@ def lacking(
         left &= giver.key_permissions
     outside = permissions - left
     for grant in _reaching(snapshot, holders_of(snapshot, giver.principal), giver.place):
-        if grant.starts_at <= now and grant.ends_at >= until:
+        if _lasts(grant, now, until):
             left -= snapshot.permissions_of(grant)
     return outside | left
 
@@ -172,6 +171,11 @@ def _refusal_before_grants(snapshot: Snapshot, question: Question) -> Reason | N
     if question.key_project and question.key_project != question.place.project_id:
         return Reason.OUTSIDE_PROJECT
     return None
+
+
+def _lasts(grant: HeldGrant, now: int, until: int) -> bool:
+    """Whether it holds now, and still does just before ``until``."""
+    return grant.starts_at <= now < grant.ends_at and grant.ends_at >= until
 
 
 def _by(question: Question, reason: Reason, grant: HeldGrant, holders: Holders) -> Decision:

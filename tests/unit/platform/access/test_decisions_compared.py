@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.slow_access import PlainGrant, PlainOrganization, may
 
@@ -11,17 +11,19 @@ from keylease.platform.access.permissions import Permission
 from keylease.platform.access.places import Place
 from keylease.platform.access.snapshot import FOREVER, HeldGrant, Snapshot, with_grants
 
-USERS = [f"user:{n}" for n in range(3)]
-GROUPS = [f"group:{n}" for n in range(4)]
+USERS = ["user:0", "user:1"]
+GROUPS = [f"group:{n}" for n in range(3)]
 PROJECTS = ["", "p1", "p2"]
-OBJECTS = ["", "credential/c1", "trace/t1"]
+OBJECTS = ["", "credential/c1"]
 PERMISSIONS = [Permission.CREDENTIAL_READ, Permission.CREDENTIAL_USE, Permission.TRACE_READ]
 ROLES = {
     "reader": frozenset({Permission.CREDENTIAL_READ, Permission.TRACE_READ}),
     "nothing": frozenset[Permission](),
     "user": frozenset({Permission.CREDENTIAL_USE}),
 }
-TIMES = st.integers(0, 6)
+thoroughly = settings(max_examples=300, deadline=None)  # how long one takes is not the subject
+# Few of everything, so that questions and grants meet, also at the edges of their times.
+TIMES = st.integers(0, 3)
 PLACES = st.builds(Place, project_id=st.sampled_from(PROJECTS), object=st.sampled_from(OBJECTS))
 
 organizations = st.builds(
@@ -37,6 +39,7 @@ organizations = st.builds(
             ends_at=st.none() | TIMES,
             revoked=st.booleans(),
         ),
+        min_size=1,
         max_size=8,
         unique_by=lambda grant: grant.id,
     ).map(tuple),
@@ -75,6 +78,7 @@ def snapshot_of(organization: PlainOrganization) -> Snapshot:
     )
 
 
+@thoroughly
 @given(organizations, st.sampled_from(USERS), st.sampled_from(PERMISSIONS), PLACES, TIMES)
 def test_both_decide_alike(
     organization: PlainOrganization, user: str, permission: Permission, place: Place, now: int
@@ -88,6 +92,7 @@ def test_both_decide_alike(
         assert decision.grant.id in {grant.id for grant in organization.grants}
 
 
+@thoroughly
 @given(organizations, st.sampled_from(USERS), st.sampled_from(PERMISSIONS), TIMES)
 def test_the_places_are_those_where_it_is_held(
     organization: PlainOrganization, user: str, permission: Permission, now: int
@@ -100,6 +105,7 @@ def test_the_places_are_those_where_it_is_held(
             assert covered is may(organization, user, permission, place, now=now)
 
 
+@thoroughly
 @given(
     organizations,
     st.sampled_from(USERS),
@@ -132,6 +138,7 @@ def test_an_api_key_never_widens(
     assert allowed is (within and inside and may(organization, user, permission, place, now=now))
 
 
+@thoroughly
 @given(organizations, st.sampled_from(USERS), PLACES, TIMES, st.none() | TIMES)
 def test_what_can_be_given_is_held_all_the_time(
     organization: PlainOrganization, user: str, place: Place, now: int, end: int | None
@@ -141,5 +148,5 @@ def test_what_can_be_given_is_held_all_the_time(
     wanted = frozenset(p.value for p in PERMISSIONS)
     missing = lacking(snapshot_of(organization), giver, wanted, now=now, until=until)
     for permission in wanted - missing:
-        for moment in range(now, max(now + 1, 8 if end is None else end)):
+        for moment in range(now, max(now + 1, 6 if end is None else end)):
             assert may(organization, user, permission, place, now=moment)

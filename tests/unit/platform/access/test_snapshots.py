@@ -158,3 +158,25 @@ async def test_a_permission_of_a_newer_program_gives_nothing(house: House) -> No
     assert not await house.may(ada, READ)
     async with house.database.reading(house.owner) as tx:
         await house.rules.authority.check_standing(tx, ada.name)
+
+
+async def test_a_commit_during_a_read_is_not_missed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read began before the commit, and ends after it, with what was before."""
+    ada = await house.user("Ada", role="viewer")
+    user_id = ada.name.partition(":")[2]
+    read, meanwhile = repository.read_snapshot, True
+
+    async def slow(*arguments: object, **more: object) -> object:
+        nonlocal meanwhile
+        found = await read(*arguments, **more)  # type: ignore[arg-type]  # what it was called with
+        if meanwhile:
+            meanwhile = False
+            await house.directory.users.suspend(house.owner, user_id, expected=1)
+        return found
+
+    monkeypatch.setattr(repository, "read_snapshot", slow)
+    await house.may(ada, READ)
+    assert not meanwhile
+    assert not await house.may(ada, READ)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.house import House, new_house, someone
 from tests.support.manual_clock import ManualClock
@@ -139,6 +139,7 @@ def test_nesting_has_a_bound() -> None:
             check_nesting(chain, inner=inner, outer=outer)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=40))
 def test_no_order_of_additions_makes_a_cycle(additions: list[tuple[int, int]]) -> None:
     nesting: dict[str, tuple[str, ...]] = {}
