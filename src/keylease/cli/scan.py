@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -22,7 +23,7 @@ from keylease.discovery.formats.csv_format import to_csv
 from keylease.discovery.formats.sarif import to_sarif
 from keylease.discovery.formats.table import lines, summary
 from keylease.discovery.git.command import Git, find_git
-from keylease.discovery.machine import places
+from keylease.discovery.machine import crontab, places
 from keylease.discovery.scan import Progress, Surroundings, Wanted, scan
 from keylease.errors import FingerprintKeyInvalid, ScanInvalid
 from keylease.primitives import files
@@ -176,6 +177,7 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
         history=history,
         staged=staged,
         machine=tuple(places(home, environment, user=os.geteuid())) if machine else (),
+        crontab=crontab(environment, user=os.geteuid()) if machine else None,
         cluster=_cluster(cluster, kubeconfig, home, environment) if cluster else None,
         include_ignored=include_ignored,
         with_examples=include_examples,
@@ -308,13 +310,14 @@ def _detectors_revision() -> str:
 class _Meter:
     """One line on a terminal that says how far it is, when it takes longer."""
 
-    def __init__(self) -> None:
-        self._last = time.monotonic() + _FIRST_PROGRESS_SECONDS - _PROGRESS_SECONDS
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._last = now() + _FIRST_PROGRESS_SECONDS - _PROGRESS_SECONDS
         self._shown = False
         self._on = sys.stderr.isatty()
 
     def show(self, progress: Progress) -> None:
-        now = time.monotonic()
+        now = self._now()
         if not self._on or now - self._last < _PROGRESS_SECONDS:
             return
         self._last, self._shown = now, True

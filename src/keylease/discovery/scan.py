@@ -26,6 +26,7 @@ from keylease.discovery.gathering import Gathering, Met, MetName
 from keylease.discovery.git.command import Git
 from keylease.discovery.git.repository import Repository
 from keylease.discovery.inspecting import Inspector
+from keylease.discovery.pieces import Piece
 from keylease.discovery.problems import Problems
 from keylease.discovery.process_environments import environments
 from keylease.discovery.repositories import Repositories
@@ -54,6 +55,7 @@ class Wanted(NamedTuple):
     staged: bool = False
     machine: tuple[Path, ...] = ()
     """Files and folders beyond the roots; given, the processes' environments are read too."""
+    crontab: Piece | None = None
     cluster: Cluster | None = None
     include_ignored: bool = False
     with_examples: bool = False
@@ -201,6 +203,8 @@ class _Scan:
         if self._wanted.machine:
             for piece in environments(self._problems, proc=self._with.proc):
                 bench.inspector.inspect(piece, kind=PlaceKind.PROCESS_ENVIRONMENT)
+        if self._wanted.crontab is not None:
+            bench.inspector.inspect(self._wanted.crontab, kind=PlaceKind.SCHEDULE)
         if self._wanted.cluster is not None:
             self._look_at_cluster(self._wanted.cluster, bench.inspector)
         result = bench.inspector.take()

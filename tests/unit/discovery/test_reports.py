@@ -80,7 +80,9 @@ def report(**changes: object) -> ScanReport:
                 name="HF_TOKEN",
                 provider="huggingface",
                 reason="GitHub Actions secret",
-                location=Location(id="3" * 32, kind=PlaceKind.CI_CONFIGURATION, path="ci.yml", line=9),
+                location=Location(
+                    id="3" * 32, kind=PlaceKind.CI_CONFIGURATION, path="ci.yml", line=9
+                ),
             ),
         ),
         problems=(ReadProblem(code="permission_denied", path="x", message="It may not be read."),),

@@ -18,6 +18,8 @@ from keylease.contracts.findings import (
 
 _MOST_PLACES: Final = 12
 """Places shown of one secret, and of one name; JSON and CSV have all."""
+_MOST_POSSIBLE: Final = 20
+"""Findings of low confidence that are shown: they are to draw attention, not to bury the rest."""
 _MICROSECONDS: Final = 1_000_000
 _KINDS: Final = {"file": "", "file_name": "in the file's name"}
 _HEADINGS: Final = {
@@ -31,10 +33,15 @@ def lines(report: ScanReport) -> Iterator[str]:
     """The report line by line; an empty line parts blocks."""
     new = [finding for finding in report.findings if not finding.known]
     for confidence, group in groupby(new, key=lambda finding: finding.confidence):
+        found = list(group)
+        shown = found[:_MOST_POSSIBLE] if confidence is Confidence.LOW else found
         yield _HEADINGS[confidence]
         yield ""
-        for finding in group:
+        for finding in shown:
             yield from _finding(finding)
+            yield ""
+        if len(shown) < len(found):
+            yield f"  and {len(found) - len(shown)} more; --format json has them all"
             yield ""
     if report.mentions:
         yield "Named here, kept elsewhere"
