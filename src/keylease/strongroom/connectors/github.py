@@ -54,7 +54,7 @@ class GitHub:
         async for page in session.linked_pages(
             f"/{kind}/{segment(owner)}/repos", {"per_page": 100}
         ):
-            for item in items_of(page if page is not None else []):
+            for item in items_of(page):
                 name = text_of(item, "full_name")
                 async for listed in self._repository(session, name):
                     yield listed
@@ -77,9 +77,9 @@ class GitHub:
     async def _secrets(
         self, session: Session, path: str, container: str, environment: str = ""
     ) -> AsyncIterator[Listed]:
-        # None: this namespace is switched off here.
+        # No page at all: this namespace is switched off here.
         async for page in session.linked_pages(path, {"per_page": 100}):
-            for item in items_of(page if page is not None else [], "secrets"):
+            for item in items_of(page, "secrets"):
                 yield Listed(
                     name=text_of(item, "name"),
                     container=container,

@@ -42,7 +42,7 @@ class GitLab:
         async for page in session.linked_pages(
             projects, {"include_subgroups": "true", "per_page": 100, "simple": "true"}
         ):
-            for item in items_of(page if page is not None else []):
+            for item in items_of(page):
                 name = text_of(item, "path_with_namespace")
                 async for found in self._variables(session, "projects", name, values=values):
                     yield found
@@ -52,7 +52,7 @@ class GitLab:
     ) -> AsyncIterator[Listed | ListedValue]:
         path = f"/api/v4/{kind}/{segment(name)}/variables"
         async for page in session.linked_pages(path, {"per_page": 100}):
-            for item in items_of(page if page is not None else []):
+            for item in items_of(page):
                 scope = text_of(item, "environment_scope")
                 listed = Listed(
                     name=text_of(item, "key"),

@@ -81,11 +81,10 @@ class Session:
         return None if answer.status_code == httpx.codes.NOT_FOUND else self._json(answer)
 
     async def linked_pages(self, path: str, query: Query | None = None) -> AsyncIterator[Any]:
-        """Pages that name the next one in a ``Link`` header (RFC 8288); ``None`` for a 404."""
+        """Pages that name the next one in a ``Link`` header (RFC 8288); none for a 404."""
         for _ in range(MAXIMUM_PAGES):
             answer = await self._ask("GET", path, query or {})
             if answer.status_code == httpx.codes.NOT_FOUND:
-                yield None
                 return
             yield self._json(answer)
             following = _NEXT.search(answer.headers.get("link", ""))
@@ -152,9 +151,12 @@ class Session:
                 f"{self.system} knows no such account, or does not show it to this credential."
             )
         try:
-            return msgspec.json.decode(answer.content)
+            found = msgspec.json.decode(answer.content)
         except (msgspec.DecodeError, RecursionError):
-            raise ConnectorAnswerInvalid(f"{self.system} did not answer JSON.") from None
+            found = None
+        if found is None:  # null too: it must not be taken for "not there"
+            raise ConnectorAnswerInvalid(f"{self.system} did not answer JSON.")
+        return found
 
 
 def _is_throttled(answer: httpx.Response) -> bool:
