@@ -59,6 +59,7 @@ class FakeResponder:
 
     def __init__(self) -> None:
         self.peer = "127.0.0.1"
+        self.certificate = ""
         self.status = 0
         self.headers: dict[str, str] = {}
         self.pieces: list[bytes] = []

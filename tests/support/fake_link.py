@@ -154,8 +154,9 @@ class FakeLink:
         return self.objects.get(object_id)
 
     async def exchange_token(
-        self, *, form: bytes, content_type: str, dpop: str, peer: str
+        self, *, form: bytes, content_type: str, dpop: str, peer: str, certificate: str
     ) -> HttpAnswer:
+        del certificate
         self.exchanges.append(
             {"form": form.decode(), "content_type": content_type, "dpop": dpop, "peer": peer}
         )

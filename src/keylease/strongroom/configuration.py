@@ -173,6 +173,8 @@ class GatewayConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     tls_certificate_file: str = ""
     tls_key_file: str = ""
+    tls_client_ca_file: str = ""
+    """Authorities of clients' certificates; with them a lease can be bound to a certificate."""
     upstream_ca_file: str = ""
     policy_file: str = ""
     """Absolute path of the local policy file; empty when a platform is configured."""

@@ -31,6 +31,7 @@ class Connection(Protocol):
     __slots__ = ()
 
     peer: str
+    certificate: str
 
     def put(self, data: bytes) -> None:
         """Write bytes."""
@@ -75,6 +76,7 @@ class Exchange(Responder):
         "_head_only",
         "_left",
         "_version_1_0",
+        "certificate",
         "handler",
         "peer",
         "state",
@@ -89,6 +91,7 @@ class Exchange(Responder):
         self._left: int | None = None
         self.handler: RequestHandler | None = None
         self.peer = connection.peer
+        self.certificate = connection.certificate
         self.state = WAITING
 
     @property

@@ -91,6 +91,9 @@ class Responder(Protocol):
 
     peer: str
     """The client's address, for audit entries."""
+    certificate: str
+    """SHA-256 of the client's TLS certificate, base64url; empty when it showed none that the
+    server's own authorities vouch for."""
 
     def send(
         self, status: int, headers: Headers, body: bytes = b"", *, rendered: bytes = b""

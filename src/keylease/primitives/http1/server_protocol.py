@@ -28,6 +28,7 @@ from keylease.errors import (
     RequestTooLarge,
 )
 from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
+from keylease.primitives.http1.client_certificates import client_certificate
 from keylease.primitives.http1.connections import Connections
 from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Connection, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
@@ -68,6 +69,7 @@ class ServerProtocol(Connection):
         "_transport",
         "_unsent",
         "_write_paused",
+        "certificate",
         "deadline",
         "peer",
     )
@@ -77,6 +79,7 @@ class ServerProtocol(Connection):
         self._limits = shared.limits
         self._sweeper = shared.sweeper
         self.peer = ""
+        self.certificate = ""
         self.deadline = NEVER
         self._pending: bytes | bytearray = b""
         """Received and not yet looked at."""
@@ -106,6 +109,7 @@ class ServerProtocol(Connection):
         self._outlet = Outlet(self._shared.outbox, self._transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self.certificate = client_certificate(transport)
         has_room = self._shared.add(self)
         self.deadline = self._sweeper.now + self._limits.header_seconds
         if not has_room:

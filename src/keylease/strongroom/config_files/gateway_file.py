@@ -110,6 +110,7 @@ def read_gateway(path: Path) -> LoadedGateway:
         workers=gateway.integer("workers", _DEFAULTS.workers, minimum=1, maximum=64),
         tls_certificate_file=certificate,
         tls_key_file=key,
+        tls_client_ca_file=_client_ca(gateway, path, certificate),
         upstream_ca_file=kinds.file(gateway, "upstream_ca", path),
         policy_file=_policy_file(gateway, path, platform),
         platform=platform,
@@ -181,6 +182,17 @@ def _tls(gateway: Table, path: Path) -> tuple[str, str]:
         given, missing = ("tls_certificate", "tls_key")[:: 1 if certificate else -1]
         gateway.report(given, f"{given} is given without {missing}.", f'Write: {missing} = "..."')
     return certificate, key
+
+
+def _client_ca(gateway: Table, path: Path, certificate: str) -> str:
+    found = kinds.file(gateway, "tls_client_ca", path)
+    if found and not certificate:
+        gateway.report(
+            "tls_client_ca",
+            "Clients show certificates only where this gateway has one.",
+            'Write: tls_certificate = "..." and tls_key = "..."',
+        )
+    return found
 
 
 def _policy_file(gateway: Table, path: Path, platform: PlatformSettings | None) -> str:

@@ -174,9 +174,9 @@ class CoordinatorLink(Protocol):
         ...
 
     async def exchange_token(
-        self, *, form: bytes, content_type: str, dpop: str, peer: str
+        self, *, form: bytes, content_type: str, dpop: str, peer: str, certificate: str
     ) -> HttpAnswer:
-        """Serve ``POST /oauth/token``."""
+        """Serve ``POST /oauth/token``. ``certificate`` as ``Responder`` has it."""
         ...
 
     async def exchange_key(self, key: bytes, *, peer: str) -> bytes:

@@ -265,6 +265,7 @@ class TokenExchangeWanted(_Message, frozen=True, array_like=True, tag=True):
     content_type: str
     dpop: str
     peer: str
+    certificate: str = ""
 
     def __repr__(self) -> str:
         return f"TokenExchangeWanted(request={self.request}, form={STARS})"

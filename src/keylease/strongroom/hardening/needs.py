@@ -22,6 +22,7 @@ def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
         configuration.policy_file,
         configuration.tls_certificate_file,
         configuration.tls_key_file,
+        configuration.tls_client_ca_file,
         configuration.upstream_ca_file,
         configuration.spool.otlp_headers_file,
         configuration.platform.ca_file if configuration.platform is not None else "",

@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.audit import AuditAction
+from keylease.contracts.leases import Confirmation
 from keylease.contracts.policy import PolicyBundle
 from keylease.errors import (
     AccessDenied,
@@ -106,16 +107,19 @@ class TokenExchange:
         self._limits = RefusalLimits(clock)
         self._api_keys = ApiKeySubjects(clock=clock)
 
-    async def exchange(self, *, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
+    async def exchange(
+        self, *, form: bytes, content_type: str, dpop: str, peer: str, certificate: str = ""
+    ) -> HttpAnswer:
         """Answer one request; never raises a ``KeyleaseError``.
 
-        ``dpop`` is the value of the only ``DPoP`` header or empty; ``peer`` is for the audit.
+        ``dpop`` is the value of the only ``DPoP`` header or empty; ``peer`` is for the audit;
+        ``certificate`` is the thumbprint of the TLS certificate that the client showed, or empty.
         """
         try:
             await self.write_counted()
             try:
                 self._limits.begin(peer)
-                answer = await self._exchange(form, content_type, dpop, peer)
+                answer = await self._exchange(form, content_type, dpop, peer, certificate)
                 self._limits.succeeded(peer)
             except LimitReached as error:
                 return _limited(error)
@@ -161,11 +165,13 @@ class TokenExchange:
             self._limits.put_back(counted)
             raise
 
-    async def _exchange(self, form: bytes, content_type: str, dpop: str, peer: str) -> HttpAnswer:
+    async def _exchange(
+        self, form: bytes, content_type: str, dpop: str, peer: str, certificate: str
+    ) -> HttpAnswer:
         # 1. The form, and whether it asks for anything we have.
         asked = read_form(form, content_type, own_urls=self._endpoint_urls)
         # 2. The sender's key, if the lease shall be bound to one.
-        jkt = self._proven_key(dpop) if dpop else ""
+        sender = Confirmation(jkt=self._proven_key(dpop) if dpop else "", x5t=certificate)
         # 3. Who is it, and by which rules?
         bundle = self._policy()
         require_policy(bundle)
@@ -173,7 +179,7 @@ class TokenExchange:
             subjects = [self._api_keys.admit(asked.subject_token.decode(), bundle)]
         else:
             subjects = await self._subjects.verify(asked.subject_token, bundle.trust_rules)
-        return self._success(await self._admitted(subjects, asked, jkt, bundle, peer))
+        return self._success(await self._admitted(subjects, asked, sender, bundle, peer))
 
     async def exchange_static(self, key: bytes, use: StaticKeyUse, *, peer: str) -> IssuedLease:
         """A lease for a client that sends an API key where a lease belongs.
@@ -194,7 +200,7 @@ class TokenExchange:
             bundle = self._policy()
             require_policy(bundle)
             subject = self._api_keys.admit(key.decode("latin-1"), bundle)
-            lease = await self._admitted([subject], asked, "", bundle, peer)
+            lease = await self._admitted([subject], asked, Confirmation(), bundle, peer)
         except (TokenExchangeRefused, AccessDenied) as error:
             await self._write_refusal(error, peer)
             if isinstance(error, TokenExchangeRefused):
@@ -207,12 +213,12 @@ class TokenExchange:
         self,
         subjects: list[AdmittedSubject],
         asked: ExchangeForm,
-        jkt: str,
+        sender: Confirmation,
         bundle: PolicyBundle,
         peer: str,
     ) -> IssuedLease:
         # 4. What may it have? The first rule that allows what is asked for decides.
-        subject, lease = self._issue(subjects, asked, jkt, bundle)
+        subject, lease = self._issue(subjects, asked, sender, bundle)
         # 5. Use the subject token up. Only now, so that a mistake in step 4 does not cost it.
         if subject.rule.subject_once:
             await self._replay.use(
@@ -232,7 +238,7 @@ class TokenExchange:
                     "purpose": claims.purpose,
                     "environment": claims.environment,
                     "expires_at": str(claims.exp),
-                    "sender_bound": "true" if jkt else "false",
+                    "sender_bound": "true" if claims.cnf is not None else "false",
                 },
             )
         )
@@ -252,7 +258,7 @@ class TokenExchange:
         self,
         subjects: list[AdmittedSubject],
         asked: ExchangeForm,
-        jkt: str,
+        sender: Confirmation,
         bundle: PolicyBundle,
     ) -> tuple[AdmittedSubject, IssuedLease]:
         refusals: list[AccessDenied] = []
@@ -263,7 +269,8 @@ class TokenExchange:
                 environment=asked.environment,
                 models=asked.models,
                 lifetime=asked.lifetime,
-                jkt=jkt,
+                jkt=sender.jkt,
+                x5t=sender.x5t,
                 project=subject.project,
                 rule=subject.rule,
                 not_after=subject.expires_at,
@@ -279,7 +286,7 @@ class TokenExchange:
         body: dict[str, object] = {
             "access_token": lease.token,
             "issued_token_type": ISSUED_TOKEN_TYPE,
-            "token_type": "DPoP" if claims.cnf else "Bearer",
+            "token_type": "DPoP" if claims.cnf is not None and claims.cnf.jkt else "Bearer",
             "expires_in": max(0, claims.exp - self._clock.now() // MICROSECONDS),
             "scope": scope_of(claims),
         }

@@ -62,6 +62,8 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     jkt: str = ""
     """Thumbprint of the sender's key; empty leaves the lease a bearer token."""
+    x5t: str = ""
+    """SHA-256 of the sender's TLS certificate, base64url."""
     rule: TrustRule | None = None
     """The trust rule that admitted the subject; ``None`` for a lease made locally."""
     not_after: int | None = None
@@ -127,7 +129,9 @@ class LeaseIssuer:
             environment=request.environment,
             models=models,
             via=request.rule.id if request.rule is not None else "",
-            cnf=Confirmation(jkt=request.jkt) if request.jkt else None,
+            cnf=Confirmation(jkt=request.jkt, x5t=request.x5t)
+            if request.jkt or request.x5t
+            else None,
         )
         signed = self._keys.sign(msgspec.json.encode(claims), typ=LEASE_TYPE)
         if len(signed) > MAXIMUM_TOKEN_BYTES:

@@ -261,6 +261,7 @@ purposes = []
             "not from both",
         ),
         ("[static_keys]\npurpose = 'production'\nenvironment = 'local'", "eval or development"),
+        ("[gateway]\ntls_client_ca = 'clients.pem'", "only where this gateway has one"),
         ("[static_keys]\npurpose = 'eval'", "environment is missing"),
         ("[static_keys]\npurpose = 'eval'\nenvironment = 'ci-*'", "one plain name"),
         ("[gateway]\nsigning_key = 'x'", "a reference to a secret store"),

@@ -8,9 +8,10 @@ Limits: the name in the ``Host`` header is the caller's word; it is used for one
 
 from __future__ import annotations
 
+import hmac
 from typing import Protocol
 
-from keylease.contracts.leases import LeaseClaims
+from keylease.contracts.leases import Confirmation, LeaseClaims
 from keylease.errors import SenderNotProven
 from keylease.primitives.http1.interfaces import RequestHead
 from keylease.strongroom.gateway.call.caller_fields import CallerFields
@@ -65,11 +66,16 @@ class Admission:
         self._scheme = "https" if secure else "http"
 
     def admit(
-        self, head: RequestHead, fields: CallerFields, lease: PresentedToken | None = None
+        self,
+        head: RequestHead,
+        fields: CallerFields,
+        lease: PresentedToken | None = None,
+        certificate: str = "",
     ) -> LeaseClaims:
         """The claims; raises ``LeaseRefused``.
 
-        ``lease`` stands for what the request carries instead of one (``static_keys``).
+        ``lease`` stands for what the request carries instead of one (``static_keys``);
+        ``certificate`` is that of the connection, as ``Responder`` has it.
         """
         # 1. The lease is ours, whole, and in its time.
         token = fields.required_token() if lease is None else lease
@@ -78,7 +84,10 @@ class Admission:
         self._revocations.check(claims)
         # 3. Whoever sends it has the key it is bound to.
         if claims.cnf is not None:
-            self._prove(head, fields, token.secret_bytes, claims)
+            if claims.cnf.x5t:
+                _check_certificate(claims.cnf, certificate)
+            if claims.cnf.jkt or not claims.cnf.x5t:
+                self._prove(head, fields, token.secret_bytes, claims)
         return claims
 
     def _prove(
@@ -95,4 +104,13 @@ class Admission:
             url=f"{self._scheme}://{host}{head.path}",
             token=token,
             dpop_header=proof,
+        )
+
+
+def _check_certificate(cnf: Confirmation, certificate: str) -> None:
+    """RFC 8705 section 3: the connection's certificate is the one that the lease is bound to."""
+    if not certificate or not hmac.compare_digest(cnf.x5t, certificate):
+        raise SenderNotProven(
+            "The lease is bound to a TLS client certificate that this connection does not show.",
+            advice="Connect with the certificate that the lease was asked for with.",
         )

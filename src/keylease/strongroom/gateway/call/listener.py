@@ -104,6 +104,7 @@ class _TokenExchange(_Ignored):
                 content_type=(head.header(b"content-type") or b"").decode("latin-1"),
                 dpop=(head.header(b"dpop") or b"").decode("latin-1"),
                 peer=self._responder.peer,
+                certificate=self._responder.certificate,
             )
         except KeyleaseError as error:
             _send_plain_error(self._responder, error, self._request_id)
@@ -202,7 +203,7 @@ class Listener(HandlerFactory):
                     advice="Its spool is full or its disk is: the owner has to make room.",
                 )
             # 2. The lease is good: now, and not only when this head was read first.
-            claims = self._admission.admit(head, call_head.fields, lease)
+            claims = self._admission.admit(head, call_head.fields, lease, responder.certificate)
         except KeyleaseError as error:
             send_error(responder, call_head.surface, error, request_id)
             return _IGNORED

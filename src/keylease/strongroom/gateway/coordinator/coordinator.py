@@ -278,6 +278,7 @@ class Coordinator:
         files = (
             self.configuration.tls_certificate_file,
             self.configuration.tls_key_file,
+            self.configuration.tls_client_ca_file,
             self.configuration.upstream_ca_file,
         )
         self.workers = self.enforcement.workers = WorkerGroup(

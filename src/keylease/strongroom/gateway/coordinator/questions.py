@@ -87,9 +87,13 @@ class Questions:
     ) -> messages.Given:
         number = question.request
         match question:
-            case messages.TokenExchangeWanted(_, form, content_type, dpop, peer):
+            case messages.TokenExchangeWanted(_, form, content_type, dpop, peer, certificate):
                 answer = await self._exchange.exchange(
-                    form=form, content_type=content_type, dpop=dpop, peer=peer
+                    form=form,
+                    content_type=content_type,
+                    dpop=dpop,
+                    peer=peer,
+                    certificate=certificate,
                 )
                 return messages.AnswerGiven(number, answer)
             case messages.StaticKeyWanted(_, key, peer):

@@ -407,12 +407,14 @@ class WorkerLink:
         return given.lease
 
     async def exchange_token(
-        self, *, form: bytes, content_type: str, dpop: str, peer: str
+        self, *, form: bytes, content_type: str, dpop: str, peer: str, certificate: str
     ) -> HttpAnswer:
         """Serve ``POST /oauth/token``."""
         given = await self._ask(
             messages.AnswerGiven,
-            lambda number: messages.TokenExchangeWanted(number, form, content_type, dpop, peer),
+            lambda number: messages.TokenExchangeWanted(
+                number, form, content_type, dpop, peer, certificate
+            ),
         )
         return given.answer
 

@@ -225,4 +225,8 @@ def _tls(configuration: GatewayConfiguration) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(configuration.tls_certificate_file, configuration.tls_key_file)
     context.set_alpn_protocols(["http/1.1"])
+    if configuration.tls_client_ca_file:
+        # Shown or not is the client's choice; leases that are bound to one need it.
+        context.load_verify_locations(configuration.tls_client_ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
