@@ -12,10 +12,10 @@ Limits: decisions are remembered for a lease and a model until the policy change
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
+from keylease.contracts.patterns import matches, patterns_meet
 from keylease.contracts.policy import (
     Budget,
     BudgetPeriod,
@@ -45,7 +45,6 @@ from keylease.strongroom.catalogue import CATALOGUE, Provider, WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration
 from keylease.strongroom.gateway.call.upstreams import Endpoint, Upstreams, read_base_url
 from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow
-from keylease.strongroom.leases.patterns import matches
 
 _DECISIONS_KEPT: Final = 20_000
 
@@ -456,36 +455,3 @@ def _production_references(credentials: Iterable[Credential]) -> frozenset[str]:
 
 def _any_matches(patterns: Iterable[str], word: str) -> bool:
     return any(matches(pattern, word) for pattern in patterns)
-
-
-def patterns_meet(*lists: tuple[str, ...]) -> bool:
-    """Whether some word matches a pattern of every list."""
-    first, *others = lists
-    met = set(first)
-    for other in others:
-        met = {meeting for one in met for two in other for meeting in _meetings(one, two)}
-    return bool(met)
-
-
-@lru_cache(maxsize=4096)
-def _meetings(one: str, two: str) -> frozenset[str]:
-    """Patterns for words that match both; empty when there are none.
-
-    Exact when one of the two has no ``*`` or only one at its end, as nearly all have; otherwise
-    the wider answer: whoever lists models still passes the check of the model that is called.
-    """
-    if matches(one, two):
-        return frozenset({two})
-    if matches(two, one):
-        return frozenset({one})
-    if "*" not in one or "*" not in two:
-        return frozenset()
-    head_one, head_two = one.partition("*")[0], two.partition("*")[0]
-    tail_one, tail_two = one.rpartition("*")[2], two.rpartition("*")[2]
-    if not (head_one.startswith(head_two) or head_two.startswith(head_one)):
-        return frozenset()
-    if not (tail_one.endswith(tail_two) or tail_two.endswith(tail_one)):
-        return frozenset()
-    head = max(head_one, head_two, key=len)
-    tail = max(tail_one, tail_two, key=len)
-    return frozenset({f"{head}*{tail}"})

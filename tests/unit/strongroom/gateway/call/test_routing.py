@@ -20,6 +20,7 @@ from tests.support.call_rig import (
 )
 
 from keylease.contracts.leases import LeaseClaims
+from keylease.contracts.patterns import matches, patterns_meet
 from keylease.contracts.policy import (
     Budget,
     BudgetPeriod,
@@ -43,10 +44,9 @@ from keylease.errors import (
 from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration, Origin
-from keylease.strongroom.gateway.call.routing import CompiledPolicy, patterns_meet
+from keylease.strongroom.gateway.call.routing import CompiledPolicy
 from keylease.strongroom.gateway.call.upstreams import Upstreams, read_base_url
 from keylease.strongroom.gateway.interfaces import LimitKind, LimitWindow
-from keylease.strongroom.leases.patterns import matches
 
 OPENAI = WireFormat.OPENAI
 
