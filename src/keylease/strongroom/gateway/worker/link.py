@@ -32,7 +32,7 @@ from keylease.strongroom.gateway.interfaces import (
     PriceQuote,
 )
 from keylease.strongroom.gateway.records.call_counts import CallCounter
-from keylease.strongroom.gateway.worker.slices import Slices
+from keylease.strongroom.gateway.worker.slices import SliceHold, Slices
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores.interfaces import FetchedSecret
 
@@ -78,6 +78,8 @@ class WorkerLink:
         self._secrets: dict[str, _HeldSecret] = {}
         self._slices = Slices()
         self._topping_up: set[LimitKey] = set()
+        self._asking: dict[tuple[LimitKey, ...], asyncio.Event] = {}
+        """Set when who asks the ledger for these limits has its answer."""
         self._refused: dict[tuple[LimitKey, ...], tuple[float, tuple[int, ...], LimitReached]] = {}
         self._prices: dict[tuple[str, str], tuple[float, PriceQuote | None]] = {}
         self._pricing: set[tuple[str, str]] = set()
@@ -273,8 +275,27 @@ class WorkerLink:
         if hold is not None:
             return hold
         keys = tuple(demand.key for demand in demands)
+        if (asking := self._asking.get(keys)) is not None:
+            # What one call is given is in bulk, unless the limit is near: often enough for all
+            # that wait. If each of them asked, the last would find nothing left to be given.
+            await asking.wait()
+            hold = self.try_reserve(demands)
+            if hold is not None:
+                return hold
+        self._raise_if_just_refused(keys, tuple(demand.amount for demand in demands))
+        asking = self._asking.setdefault(keys, asyncio.Event())
+        try:
+            return await self._reserve_more(keys, demands)
+        finally:
+            asking.set()
+            if self._asking.get(keys) is asking:
+                del self._asking[keys]
+
+    async def _reserve_more(
+        self, keys: tuple[LimitKey, ...], demands: tuple[Demand, ...]
+    ) -> SliceHold:
+        """Ask the ledger for what one call needs; mostly it gives more."""
         amounts = tuple(demand.amount for demand in demands)
-        self._raise_if_just_refused(keys, amounts)
 
         def credit(granted: messages.SliceGranted) -> None:
             self._slices.credit(demands, granted.amounts, self._clock.monotonic())

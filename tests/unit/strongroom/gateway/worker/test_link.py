@@ -204,6 +204,32 @@ async def test_a_slice_serves_many_calls(rig: Rig) -> None:
     assert sum(use.used for use in report.uses) == 94
 
 
+async def test_calls_that_find_nothing_wait_for_the_one_that_asks(rig: Rig) -> None:
+    asking = [asyncio.create_task(rig.link.reserve(DEMANDS)) for _ in range(20)]
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    await asyncio.sleep(0)
+    assert not any(isinstance(message, messages.SliceWanted) for message in rig.heard)
+    rig.end.send(messages.SliceGranted(wanted.request, (150,)))
+    # It is enough for fifteen of them; the others ask, each for itself.
+    for _ in range(5):
+        further = await rig.next(messages.SliceWanted)
+        while isinstance(further, messages.SliceWanted) and further.ahead:
+            further = await rig.next(messages.SliceWanted)
+        assert isinstance(further, messages.SliceWanted)
+        rig.end.send(messages.SliceGranted(further.request, (10,)))
+    assert len(await asyncio.gather(*asking)) == 20
+
+
+async def test_who_waits_for_one_that_is_refused_asks_or_is_refused(rig: Rig) -> None:
+    asking = [asyncio.create_task(rig.link.reserve(DEMANDS)) for _ in range(3)]
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    rig.end.send(messages.describe(wanted.request, LimitReached("used up", retry_after=9)))
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [LimitReached] * 3
+
+
 async def test_a_fresh_refusal_is_repeated_without_asking(rig: Rig) -> None:
     asking = asyncio.create_task(rig.link.reserve(DEMANDS))
     wanted = await rig.next(messages.SliceWanted)
