@@ -86,6 +86,7 @@ def test_importing_everything_has_no_effect(tmp_path: Path) -> None:
         ".".join(("keylease", *module.relative_to(PACKAGE).with_suffix("").parts))
         for module in MODULES
         if module.name not in {"__init__.py", "__main__.py"}
+        and "migrations" not in module.parts  # Alembic runs these; nobody imports them
     ]
     script = (
         "import importlib, os, sys, threading\n"

@@ -142,7 +142,7 @@ async def test_a_vendor_is_attested_and_its_blast_radius_told(
         report(finding(key, at=[place("ai_secret/openai")]), started_at=clock.now()),
         origin=Origin(kind="connector", name="braintrust:acme", vendor_id=vendor["id"]),
     )
-    await push(client, report(finding(key, at=[place("/home/ada/.env")]), started_at=clock.now()))
+    await push(client, report(finding(key, at=[place("/home/user/.env")]), started_at=clock.now()))
     await push(
         client,
         report(finding(fingerprint(2), at=[place("other.py")]), started_at=clock.now(), root="/o"),
@@ -151,7 +151,7 @@ async def test_a_vendor_is_attested_and_its_blast_radius_told(
     preview = (await client.get("/v1/incidents/preview", params=query)).json()
     (affected,) = preview["affected"]
     assert [one["location"]["path"] for one in affected["there"]] == ["ai_secret/openai"]
-    assert [one["location"]["path"] for one in affected["elsewhere"]] == ["/home/ada/.env"]
+    assert [one["location"]["path"] for one in affected["elsewhere"]] == ["/home/user/.env"]
     assert affected["rotation"]["places_to_change"] == 2
     assert affected["can"]
     assert any("No connector reads braintrust" in gap for gap in preview["unknown"])
