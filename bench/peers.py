@@ -177,7 +177,15 @@ def start_envoy(context: Context) -> Running:
     }
     file = context.directory / "envoy.json"
     file.write_text(json.dumps(config))
-    command = [PLACE / "envoy" / "bin" / "envoy", "-c", file, "--concurrency", "1", "-l", "error"]
+    command: list[str | Path] = [
+        PLACE / "envoy" / "bin" / "envoy",
+        "-c",
+        file,
+        "--concurrency",
+        "1",
+        "-l",
+        "error",
+    ]
     command += ["--disable-hot-restart"]
     process = launch("envoy", command, context, port)
     return Running("envoy", process, port, headers=bearer(CLIENT_KEY))
@@ -261,7 +269,13 @@ def start_litellm(context: Context) -> Running:
     config = {"model_list": models, "general_settings": {"master_key": CLIENT_KEY}}
     file = context.directory / "litellm.yaml"
     file.write_text(json.dumps(config))  # JSON is YAML
-    command = [PLACE / "litellm" / "bin" / "litellm", "--config", file, "--host", "127.0.0.1"]
+    command: list[str | Path] = [
+        PLACE / "litellm" / "bin" / "litellm",
+        "--config",
+        file,
+        "--host",
+        "127.0.0.1",
+    ]
     command += ["--port", str(port), "--num_workers", "1"]
     environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
     process = launch("litellm", command, context, port, environment)
@@ -346,7 +360,13 @@ def start_tensorzero(context: Context) -> Running:
 def start_smg(context: Context) -> Running:
     port = processes.free_port()
     prometheus = processes.free_port()
-    command = [PLACE / "smg" / "bin" / "smg", "launch", "--backend", "openai", "--worker-urls"]
+    command: list[str | Path] = [
+        PLACE / "smg" / "bin" / "smg",
+        "launch",
+        "--backend",
+        "openai",
+        "--worker-urls",
+    ]
     command += [f"http://127.0.0.1:{context.upstream_port}", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--prometheus-port", str(prometheus)]
     process = launch("smg", command, context, port, {"TOKIO_WORKER_THREADS": "1"})
