@@ -40,6 +40,8 @@ def canonical_pem(text: str) -> str:
 def pem_body(text: str) -> Checked:
     """Whether there is a key between the lines: DER, or what OpenSSH and OpenPGP write."""
     lines = text.partition("-----")[2].partition("-----")[2].rpartition("-----END")[0]
+    if "..." in lines:
+        return Checked.BROKEN
     *_, body = re.split(r":[^\n\\]*(?:\n|\\n)", lines)  # behind headers such as Proc-Type
     body = _NO_BASE64.sub("", body)
     if len(body) < _SHORTEST:

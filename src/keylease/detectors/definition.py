@@ -80,6 +80,8 @@ class Definition(NamedTuple):
     """The form as the provider issues it today; the whole value must have it to be certain."""
     check: Callable[[str], Checked] | None = None
     """A checksum or another inner structure."""
+    published: Callable[[str], str] | None = None
+    """Why everybody has or can make this value, or nothing: then it is a test vector."""
     least_entropy: float = 3.0
     """Bits for each character behind the literal; a value below it is a placeholder."""
     names: tuple[str, ...] = ()

@@ -121,6 +121,7 @@ def of_generic(
         prefix=_prefix(rule, value),
         least_entropy=0.0 if rule.kind in _WITHOUT_LETTERS else rule.least_entropy,
         name=around.name,
+        published=rule.published(value) if rule.published is not None else "",
     )
 
 
@@ -211,9 +212,14 @@ def _proposal(  # noqa: PLR0913 - the fields of a record, by keyword
     name: str = "",
     canonical: str | None = None,
     documented: bool = False,
+    published: str = "",
 ) -> Proposal:
     confidence, reason = verdict
-    nature = nature_of(value, prefix=prefix, least_entropy=least_entropy)
+    nature = (
+        Verdict(Nature.TEST_VECTOR, published)
+        if published
+        else nature_of(value, prefix=prefix, least_entropy=least_entropy)
+    )
     if documented or key_id.endswith("EXAMPLE"):
         nature = Verdict(Nature.EXAMPLE, "It stands beside an example of the documentation.")
     if nature.nature is not Nature.CANDIDATE:
