@@ -294,10 +294,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _credential_id(api: PlatformConnection, name: str) -> str:
+    if not name:  # without a name the list would be that of all
+        raise SettingsInvalid("Which credential?", advice="`keylease credential list` lists them.")
     for found in api.pages("/v1/credentials", name=name):
         return str(found["id"])
-    if not name:
-        raise SettingsInvalid("Which credential?", advice="`keylease credential list` lists them.")
     return name  # an identifier; the platform says when it is none
 
 

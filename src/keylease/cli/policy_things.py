@@ -61,8 +61,9 @@ class Things:
         self._word = word
 
     def find(self, name: str) -> dict[str, Any]:
-        """The one with this name, or with this identifier. Raises ``SettingsInvalid``."""
-        for thing in self._api.pages(self._path, name=name):
+        """The one with this name. Raises ``SettingsInvalid``."""
+        # Without a name the list would be that of all.
+        for thing in self._api.pages(self._path, name=name) if name else ():
             return dict(thing)
         raise SettingsInvalid(
             f"There is no {self._word} with this name.",

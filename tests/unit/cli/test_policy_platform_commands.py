@@ -167,6 +167,14 @@ def test_what_is_wrong_with_a_command_is_said(
     assert said in run(*arguments, status=64)
 
 
+def test_no_name_is_not_any_name(run: Run) -> None:
+    ref = "vault://secret/ai/first#key"
+    run("credential", "add", "a-first", "--provider", "openai", "--ref", ref, "--purpose", "eval")
+    assert "Which credential?" in run("policy", "revoke", "credential", status=64)
+    assert "There is no credential" in run("credential", "remove", "", status=64)
+    run("credential", "remove", "a-first")
+
+
 def test_who_is_not_signed_in_is_told(run: Run) -> None:
     assert "Sign in" in run("credential", "list", who="mallory", status=77)
 
