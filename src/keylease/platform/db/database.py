@@ -173,10 +173,15 @@ def _translated() -> Iterator[None]:
 
 
 def _is_gone(error: DBAPIError) -> bool:
-    # Class 08 is "connection exception", 53 "insufficient resources", 57 "operator intervention"
-    # (PostgreSQL's manual, appendix A).
+    # Class 08 is "connection exception", 40 "transaction rollback" (deadlock, serialization), 53
+    # "insufficient resources", 57 "operator intervention"; 55P03 is a lock that was not given in
+    # time (PostgreSQL's manual, appendix A). Whoever tries again may well succeed.
     state = str(getattr(error.orig, "sqlstate", "") or "")
-    return state[:2] in {"08", "53", "57"} or "connection is closed" in str(error.orig)
+    return (
+        state[:2] in {"08", "40", "53", "57"}
+        or state == "55P03"
+        or "connection is closed" in str(error.orig)
+    )
 
 
 def _unavailable(error: BaseException) -> DatabaseUnavailable:

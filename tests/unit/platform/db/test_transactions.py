@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from tests.support.manual_clock import ManualClock
+from tests.support.postgres import PostgresServer
 
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.principals import Principal, PrincipalKind
@@ -92,3 +93,35 @@ async def test_a_database_that_cannot_be_reached_says_so(clock: ManualClock) -> 
     with pytest.raises(DatabaseUnavailable):
         await nowhere.check()
     await nowhere.close()
+
+
+async def test_a_lock_that_is_not_given_in_time_is_no_defect(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("writers queue inside the process")
+    async with database.transaction(caller()) as holder:
+        await holder.execute(text("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE"))
+
+        async def wait() -> None:
+            async with database.transaction(caller()) as tx:
+                await tx.execute(text("SET LOCAL lock_timeout = '50ms'"))
+                await tx.record(AuditAction.POLICY_LOADED, "7")
+
+        with pytest.raises(DatabaseUnavailable):
+            await wait()
+
+
+async def test_a_server_that_went_away_is_said_and_then_found_again(
+    database: Database, postgres: PostgresServer
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("a file does not go away")
+    await database.check()
+    postgres.stop()
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            await database.check()
+    finally:
+        postgres.start()
+    async with database.transaction(caller()) as tx:
+        await tx.record(AuditAction.POLICY_LOADED, "7")
+    assert await entries(database) == 1
