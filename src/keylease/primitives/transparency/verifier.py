@@ -9,6 +9,7 @@
  6. Root: the tree computed from the entries alone has the root of the checkpoint.
  7. History: at the size of every earlier checkpoint and rotation, the tree had that root.
  8. Tail: what of the log rests on more than the log's own word.
+ 9. Content, when the caller asks for it: ``inspect`` sees every entry and may refuse it.
 
 Protects: any edit, deletion, insertion, reorder, truncation or rollback of what a checkpoint from
     elsewhere covers, and any change at all by somebody without the log's key.
@@ -53,7 +54,7 @@ ENTRIES_STEP: Final = 4
 TILES_STEP: Final = 5
 ROOT_STEP: Final = 6
 HISTORY_STEP: Final = 7
-CONTENT_STEP: Final = 8
+CONTENT_STEP: Final = 9
 Inspect: TypeAlias = Callable[[int, Sequence[bytes]], None]
 """Called with the index of the first and some entries whose hashes have been computed."""
 
