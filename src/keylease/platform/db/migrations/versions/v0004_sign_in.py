@@ -219,7 +219,6 @@ def upgrade() -> None:
         ["user_code_digest"],
         unique=True,
     )
-    # ### end Alembic commands ###
 
 
 def downgrade() -> None:
@@ -237,4 +236,3 @@ def downgrade() -> None:
     op.drop_table("passkeys")
     op.drop_table("passwords")
     op.drop_table("sign_in_settings")
-    # ### end Alembic commands ###
