@@ -27,6 +27,7 @@ from keylease.platform.identity.sign_in.passwords import Parameters, PasswordHas
 from keylease.platform.identity.sign_in.service import SignIn
 from keylease.platform.identity.sign_in.settings import SettingsService
 from keylease.primitives.clock import Clock
+from keylease.primitives.files import make_private_directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ async def identity(  # noqa: PLR0913 - what the domain is told of the world
 
     ``private_hosts`` are hosts at private addresses that outside issuers may have.
     """
+    make_private_directory(data_directory)
     sealer = sealer_of(data_directory)
     hasher = PasswordHasher(password_parameters)
     site = Site(public_url)

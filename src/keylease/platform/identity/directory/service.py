@@ -115,6 +115,16 @@ class DirectoryService:
             return None
         return _known(await self.users.add(inside, name=name, email=email))
 
+    async def introduce(
+        self, tx: Transaction, *, user: KnownUser, name: str, email: str
+    ) -> KnownUser:
+        """Say who a user is, of whom no address is known yet: the first owner.
+
+        Raises ``InputInvalid`` for what is no address, ``ResourceConflict`` when there is one.
+        """
+        inside = tx.within(user.organization_id)
+        return _known(await self.users.introduce(inside, user.id, name=name, email=email))
+
     async def set_outside_groups(
         self, tx: Transaction, *, user: KnownUser, issuer_id: str, group_ids: frozenset[str]
     ) -> None:

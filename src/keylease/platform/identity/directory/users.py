@@ -93,6 +93,22 @@ class Users:
             )
             return await USER_ROWS.get(tx, user_id)
 
+    async def introduce(self, tx: Transaction, user_id: str, *, name: str, email: str) -> User:
+        """Give the first owner the address that nobody could say before.
+
+        Raises ``ResourceConflict`` when the user has one, or somebody else has this one.
+        """
+        user = await USER_ROWS.get(tx, user_id)
+        if user.email:
+            raise ResourceConflict("The address of this user is known.")
+        with unless_made_meanwhile():
+            await repository.change_person(
+                tx, user_id, name=name or user.name, email=email, email_key=email_key(email)
+            )
+        await USER_ROWS.change(tx, user_id)
+        await tx.record(AuditAction.USER_CHANGED, user_id, details={"fields": "email name"})
+        return await USER_ROWS.get(tx, user_id)
+
     async def suspend(self, caller: Caller, user_id: str, *, expected: int) -> User:
         """Keep a user from acting, for now. Their sessions end; what they hold waits."""
         async with self._authority.transaction(caller) as tx:
