@@ -13,9 +13,13 @@ import typer
 
 from keylease import detectors
 from keylease.cli import output
-from keylease.cli.audit_source import ServerLog
-from keylease.cli.options import settings_from
-from keylease.errors import LogFaulty, SettingsInvalid
+from keylease.cli.platform_connection import (
+    ApiKeyFile,
+    PlatformConnection,
+    Server,
+    connected,
+)
+from keylease.errors import ApiProblem, LogFaulty, SettingsInvalid
 from keylease.primitives.clock import isoformat
 from keylease.primitives.files import read_bounded
 from keylease.primitives.transparency.checkpoints import unverified_head
@@ -33,18 +37,11 @@ from keylease.primitives.transparency.verifier import (
 )
 
 TAIL_NOT_PROVEN_STATUS: Final = 3
+_NOT_FOUND: Final = 404
 _HEADINGS: Final = ("INDEX", "TIME", "ACTION", "PRINCIPAL", "OBJECT", "REASON")
 app: Final = typer.Typer(
     help="Read the audit log, and verify it offline.", no_args_is_help=True, add_completion=False
 )
-Server = Annotated[
-    str,
-    typer.Option(metavar="URL", help="The platform's address.", show_default=False),
-]
-ApiKeyFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="A file that holds an API key.", show_default=False),
-]
 Keys = Annotated[
     list[str],
     typer.Option(
@@ -130,15 +127,9 @@ def list_entries(  # noqa: PLR0913 - one parameter per option of the command
     as_json: AsJson = False,
 ) -> None:
     """List what was done, the newest first."""
-    with _server(server, api_key_file) as found:
-        page = found.ask(
-            "entries",
-            action=action,
-            principal=principal,
-            object=subject,
-            reason=reason,
-            limit=limit,
-        )
+    with connected(server, api_key_file) as found:
+        query = {"action": action, "principal": principal, "object": subject, "reason": reason}
+        page = found.ask("GET", "/v1/audit/entries", query={**query, "limit": limit}).body
     if as_json:
         for item in page["items"]:
             output.emit_json(item, indent=0)
@@ -157,11 +148,10 @@ def show(
     api_key_file: ApiKeyFile = None,
 ) -> None:
     """Show one entry; with --key, check its inclusion proof."""
-    with _server(server, api_key_file) as found:
-        entry = found.ask(f"entries/{index}")
+    with connected(server, api_key_file) as found:
+        entry = found.ask("GET", f"/v1/audit/entries/{index}").body
         if key:
-            proof = found.ask(f"entries/{index}/proof")
-            _check_proof(index, found, proof, _keys(key))
+            _check_proof(index, found, _keys(key))
     output.emit_json(entry)
     output.say("Its inclusion proof holds." if key else "Not verified: no --key was given.")
 
@@ -188,8 +178,8 @@ def export(
         "checkpoint_size": sizes,
     }
     count = 0
-    with _server(server, api_key_file) as found, _destination(to) as file:
-        for piece in found.export(query):
+    with connected(server, api_key_file) as found, _destination(to) as file:
+        for piece in found.stream("/v1/audit/export", query=query):
             file.write(piece)
             count += len(piece)
     output.say(f"{count} bytes exported. Check them with `keylease audit verify`.")
@@ -203,9 +193,9 @@ def keys(
     as_json: AsJson = False,
 ) -> None:
     """Print the log's public key and its witnesses' keys, to be pinned by who verifies."""
-    with _server(server, api_key_file) as found:
-        log = found.ask("keys")
-        witnesses = found.ask("witnesses")["items"]
+    with connected(server, api_key_file) as found:
+        log = found.ask("GET", "/v1/audit/keys").body
+        witnesses = found.ask("GET", "/v1/audit/witnesses").body["items"]
     if as_json:
         output.emit_json({"log": log, "witnesses": witnesses})
         return
@@ -245,8 +235,8 @@ def _verified(
 ) -> Report:
     try:
         if log.startswith(("http://", "https://")):
-            with ServerLog(log, api_key_file=api_key_file) as source:
-                return verify_log(source, trust, inspect=search)
+            with connected(log, api_key_file) as found:
+                return verify_log(_ServerLog(found), trust, inspect=search)
         if log != "-" and Path(log).is_dir():
             return verify_log(_directory(Path(log)), trust, inspect=search)
         with _source(log) as file:
@@ -292,15 +282,13 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _check_proof(
-    index: int, server: ServerLog, proof: dict[str, Any], pinned: Sequence[NoteKey]
-) -> None:
-    rotations = [note.encode() for note in server.ask("keys")["rotations"]]
-    chain = resolve_keys(pinned, rotations)
+def _check_proof(index: int, server: PlatformConnection, pinned: Sequence[NoteKey]) -> None:
+    rotations = server.ask("GET", "/v1/audit/keys").body["rotations"]
+    chain = resolve_keys(pinned, [note.encode() for note in rotations])
+    proof = server.ask("GET", f"/v1/audit/entries/{index}/proof").body
     head = chain.open(proof["checkpoint"].encode()).head
-    raw = server.raw_entry(index)
     check_inclusion(
-        leaf=leaf_hash(raw),
+        leaf=leaf_hash(server.fetch(f"/v1/audit/entries/{index}/raw")),
         index=index,
         size=head.size,
         proof=[base64.b64decode(item) for item in proof["hashes"]],
@@ -308,14 +296,23 @@ def _check_proof(
     )
 
 
+class _ServerLog:
+    """The log of a server; a ``TileSource``."""
+
+    def __init__(self, server: PlatformConnection) -> None:
+        self._server = server
+
+    def read(self, path: str) -> bytes | None:
+        """See ``TileSource``."""
+        try:
+            return self._server.fetch(f"/v1/audit/log/{path}")
+        except ApiProblem as problem:
+            if problem.status == _NOT_FOUND:
+                return None
+            raise
+
+
 # --- what was given ----------------------------------------------------------------------------
-
-
-def _server(url: str, api_key_file: Path | None) -> ServerLog:
-    if not url:
-        settings = settings_from(data_dir=None, config_dir=None)
-        url = settings.public_url or f"http://localhost:{settings.server_listen.rpartition(':')[2]}"
-    return ServerLog(url, api_key_file=api_key_file)
 
 
 def _keys(given: Sequence[str]) -> list[NoteKey]:

@@ -1,4 +1,4 @@
-"""One conversation with the platform's API, for the commands that change policy.
+"""One conversation with the platform's API, for the commands that need the platform.
 
 The API key comes from a file, never from the command line, where every user of the machine could
 read it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -38,6 +38,8 @@ ApiKeyFile = Annotated[
     ),
 ]
 _LARGEST_ANSWER: Final = 32 * 1024 * 1024
+_LARGEST_STREAM: Final = 2**40
+_STREAM_SECONDS: Final = 24 * 3600.0
 _MAXIMUM_KEY_FILE: Final = 4096
 _UNAUTHORIZED: Final = 401
 _FIRST_FAILURE: Final = 400
@@ -70,28 +72,76 @@ class PlatformConnection:
         version: str = "",
     ) -> Answer:
         """One request. Raises ``ApiProblem`` with what the platform says, and every mistake."""
-        given = {name: value for name, value in (query or {}).items() if value not in ("", None)}
-        target = self._url + path + (f"?{urlencode(given, doseq=True)}" if given else "")
         headers = {"If-Match": version} if version else {}
         content = None
         if body is not None:
             content = msgspec.json.encode(body)
             headers["Content-Type"] = "application/json"
-        request = self._client.request(method, target, content=content, headers=headers)
+        target = self._target(path, query)
+        answer = self._send(self._client.request(method, target, content=content, headers=headers))
+        if answer.status_code >= _FIRST_FAILURE:
+            raise self._problem(answer.status_code, answer.content)
+        decoded = self._decoded(answer.content)
+        return Answer(answer.status_code, decoded, answer.headers.get("etag", ""))
+
+    def fetch(self, path: str) -> bytes:
+        """The body of an answer as it is. Raises as ``ask`` does."""
+        answer = self._send(self._client.get(self._target(path, None)))
+        if answer.status_code >= _FIRST_FAILURE:
+            raise self._problem(answer.status_code, answer.content)
+        return answer.content
+
+    def stream(self, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
+        """A body of any length, piece by piece. Raises as ``ask`` does."""
+        pieces = self._pieces(self._target(path, query))
         try:
-            answer = self._runner.run(request)
+            while (piece := self._runner.run(_next(pieces))) is not None:
+                yield piece
         except httpx.HTTPError as error:
-            raise ServerUnreachable(
-                f"{self._url} cannot be reached: {type(error).__name__}.",
-                advice="Is the server running, and is this its address?",
-            ) from error
+            raise self._unreachable(error) from error
+        finally:
+            self._runner.run(pieces.aclose())
+
+    async def _pieces(self, target: str) -> AsyncGenerator[bytes, None]:
+        sent = self._client.headers
+        async with (
+            guarded_client(
+                allow_private=True,
+                timeout=_STREAM_SECONDS,
+                maximum_bytes=_LARGEST_STREAM,
+                headers={name: sent[name] for name in ("Authorization",) if name in sent},
+            ) as client,
+            client.stream("GET", target) as answer,
+        ):
+            if answer.status_code >= _FIRST_FAILURE:
+                raise self._problem(answer.status_code, await answer.aread())
+            async for piece in answer.aiter_bytes():
+                yield piece
+
+    def _target(self, path: str, query: Mapping[str, object] | None) -> str:
+        given = {name: value for name, value in (query or {}).items() if value not in ("", None)}
+        return self._url + path + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+    def _send(self, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
         try:
-            decoded = msgspec.json.decode(answer.content or b"null")
+            return self._runner.run(request)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"{self._url} cannot be reached: {type(error).__name__}.",
+            advice="Is the server running, and is this its address?",
+        )
+
+    def _decoded(self, content: bytes) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return msgspec.json.decode(content or b"null")
         except msgspec.DecodeError as error:
             raise ServerUnreachable(f"{self._url} does not answer as the platform does.") from error
-        if answer.status_code >= _FIRST_FAILURE:
-            raise _problem(answer.status_code, decoded)
-        return Answer(answer.status_code, decoded, answer.headers.get("etag", ""))
+
+    def _problem(self, status: int, content: bytes) -> ApiProblem | NotSignedIn:
+        return _problem(status, self._decoded(content))
 
     def pages(self, path: str, **query: object) -> Iterator[Any]:
         """The items of a list, page after page."""
@@ -157,3 +207,7 @@ def _problem(status: int, document: Any) -> ApiProblem | NotSignedIn:  # noqa: A
         reason=str(document.get("code", "")),
         advice="" if parts else advice,
     )
+
+
+async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(pieces, None)

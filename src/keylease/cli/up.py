@@ -133,6 +133,7 @@ def _server_document(settings: Settings, gateway: GatewayConfiguration, *, port:
         settings,
         port=port,
         first_policy=policy,
+        same_machine=True,
         local_group="" if enrolled else gateway.group,
     )
 

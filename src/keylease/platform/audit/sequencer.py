@@ -85,6 +85,11 @@ class Sequencer:
                 advice=failure.error.advice,
             )
 
+    async def next_growth(self) -> None:
+        """Return after the next round that logs something."""
+        async with self.grown:
+            await self.grown.wait()
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sequence in the background until the block ends; then what is committed is logged."""

@@ -86,6 +86,7 @@ class AuditLog:
         self._files = files
         self._sequencer = sequencer
         self._streams = 0
+        self._stopping = asyncio.Event()
 
     # --- entries -------------------------------------------------------------------------------
 
@@ -310,7 +311,7 @@ class AuditLog:
     async def _follow(self, caller: Caller, position: int) -> AsyncIterator[PlacedEntry | None]:
         self._streams += 1
         try:
-            while True:
+            while not self._stopping.is_set():
                 size = await self._size(caller)
                 if position >= size:
                     yield None
@@ -325,12 +326,23 @@ class AuditLog:
         finally:
             self._streams -= 1
 
+    def stop_following(self) -> None:
+        """End every stream: the server is stopping, and their readers ask another or later."""
+        self._stopping.set()
+
     async def _wait(self) -> None:
+        """Until something was logged, the server stops, or a while has passed."""
+        stopping = asyncio.ensure_future(self._stopping.wait())  # noqa: TID251 - ended below
+        growing = asyncio.ensure_future(self._sequencer.next_growth())  # noqa: TID251 - as above
+        both = {stopping, growing}
         try:
-            async with asyncio.timeout(_STREAM_WAIT_SECONDS), self._sequencer.grown:
-                await self._sequencer.grown.wait()
-        except TimeoutError:
-            return
+            await asyncio.wait(
+                both, timeout=_STREAM_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for waiting in both:
+                waiting.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     # --- which log -----------------------------------------------------------------------------
 

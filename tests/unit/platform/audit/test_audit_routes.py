@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from tests.support.manual_clock import ManualClock
 from keylease.contracts.audit import AuditAction
 from keylease.platform.access.permissions import Permission
 from keylease.platform.audit.interfaces import Audit, make_audit
+from keylease.platform.audit.service import PlacedEntry
 from keylease.platform.db.database import Database
 from keylease.platform.server.app import create_server
 from keylease.platform.server.services import Services
@@ -46,7 +48,12 @@ def audit(rig: Rig) -> Audit:
 @pytest.fixture
 async def client(rig: Rig, door: Door, audit: Audit) -> AsyncIterator[httpx.AsyncClient]:
     services = SimpleNamespace(  # the other domains' services are no part of this
-        clock=rig.clock, database=rig.database, authenticator=door, access=door, audit=audit
+        clock=rig.clock,
+        database=rig.database,
+        authenticator=door,
+        access=door,
+        audit=audit,
+        secure=False,
     )
     app = create_server(cast("Services", services), hosts=["localhost"])
     transport = httpx.ASGITransport(app=app)
@@ -196,3 +203,18 @@ async def test_a_key_is_rotated_by_api(client: httpx.AsyncClient, rig: Rig, audi
     assert answer.status_code == 201
     assert answer.json()["key"] != before["key"]
     rig.verify(key=NoteKey.parse(before["key"]))
+
+
+async def test_streams_end_when_the_server_stops(rig: Rig, audit: Audit, door: Door) -> None:
+    await filled(rig, audit, 1)
+    stream = await audit.log.follow(door.caller(), after=None)
+    assert await anext(stream) is None  # idle
+
+    async def rest() -> list[PlacedEntry | None]:
+        return [placed async for placed in stream]
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        waiting = group.create_task(rest())
+        await asyncio.sleep(0)
+        audit.log.stop_following()
+    assert waiting.result() == []
