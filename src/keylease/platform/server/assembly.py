@@ -8,20 +8,18 @@ from pathlib import Path
 
 import msgspec
 
-from keylease.errors import PermissionDenied, SignInRequired
 from keylease.platform.access.permissions import Permission
 from keylease.platform.access.rules import access_rules
 from keylease.platform.audit.interfaces import opened as opened_audit
-from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.gateways.poll_hub import PollHub
 from keylease.platform.identity.api_keys.interfaces import DEFAULT_DAYS
 from keylease.platform.identity.directory.facts import DirectoryFacts
 from keylease.platform.identity.directory.service import DirectoryService
+from keylease.platform.identity.joined import identity
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.records.service import RecordService
-from keylease.platform.server.guard import Evidence
 from keylease.platform.server.link_assembly import opened_link
 from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
 from keylease.platform.server.services import Services
@@ -43,6 +41,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's own, mode 0700: keys that sign, the audit log's tiles."""
     public_url: str
     """Scheme, host and port by which people and gateways reach the server; no slash at the end."""
+    same_machine: bool = False
+    """Gateways run where the platform does, so they are no independent witnesses."""
     posture: str = ""
     """What this process has given up, in words; empty is not known."""
     promises_file: Path | None = None
@@ -68,6 +68,19 @@ async def assembled(
             sightings=AuditSightings(audit.log),
         )
         directory.register(rules.authority)
+        people = await background.enter_async_context(
+            identity(
+                database,
+                clock=clock,
+                directory=directory,
+                access=rules.decisions,
+                data_directory=surroundings.data_directory,
+                public_url=surroundings.public_url,
+                all_permissions=frozenset(permission.value for permission in Permission),
+            )
+        )
+        directory.register(people.holdings)
+        directory.register_sign_ins(people.holdings)
         records, hub = RecordService(database), PollHub()
         policy = joined_policy(
             database,
@@ -76,7 +89,7 @@ async def assembled(
             directory=facts,
             records=records,
             hub=hub,
-            api_keys=None,
+            api_keys=people.api_keys,
         )
         directory.register(policy.holdings)
         link = await background.enter_async_context(
@@ -87,6 +100,7 @@ async def assembled(
                 records=records,
                 hub=hub,
                 clock=clock,
+                same_machine=surroundings.same_machine,
             )
         )
         uses = RecordedUses(records)
@@ -97,7 +111,7 @@ async def assembled(
             database=database,
             inventory=inventory,
             incident_previews=IncidentPreviews(database, inventory, credentials=reports, uses=uses),
-            authenticator=ClosedDoor(),
+            authenticator=people.authenticator,
             access=rules.decisions,
             rules=rules,
             directory=directory,
@@ -105,6 +119,7 @@ async def assembled(
             audit=audit,
             policy=policy,
             link=link,
+            identity=people,
             trust=TrustService(
                 database,
                 clock=clock,
@@ -117,17 +132,3 @@ async def assembled(
                 api_key_days=DEFAULT_DAYS,
             ),
         )
-
-
-class ClosedDoor:
-    """Lets nobody in: what stands where a domain is not joined."""
-
-    async def authenticate(self, evidence: Evidence) -> Caller:
-        """Refuse."""
-        raise SignInRequired(f"{evidence.method} needs a sign-in, and none is possible yet.")
-
-    async def require(
-        self, caller: Caller, permission: Permission, *, project_id: str = "", object_id: str = ""
-    ) -> None:
-        """Refuse."""
-        raise PermissionDenied(f"{caller.name} lacks {permission} on {project_id}{object_id}.")

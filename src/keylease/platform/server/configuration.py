@@ -34,6 +34,8 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     local_group: str = ""
     """The gateway group of the gateway that is started beside this server; while none of that
     group is enrolled, the ready message carries a code."""
+    same_machine: bool = False
+    """The gateways run on this machine, too: as witnesses of the audit log they prove little."""
     promises_file: str = ""
     """Last results of the promise tests; empty or absent means not verified."""
     log_level: str = "info"

@@ -36,7 +36,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 async def begin(services: Services, configuration: ServerConfiguration) -> Begun:
     """Do what is missing."""
-    link = await services.identity.first_start.sign_in_link() if services.identity else ""
+    link = await services.identity.first_start.sign_in_link()
     async with services.database.transaction() as tx:
         owner = await services.directory.owner_to_set_up(tx)
     caller = platform_itself(owner.organization_id)

@@ -49,6 +49,7 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
             surroundings = Surroundings(
                 data_directory=directory,
                 public_url=public_url(configuration, listener),
+                same_machine=configuration.same_machine,
                 posture=posture,
                 promises_file=(
                     Path(configuration.promises_file) if configuration.promises_file else None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from keylease.errors import ResourceNotFound
 from keylease.platform.access.rules import AccessRules
 from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
@@ -39,16 +38,17 @@ class Services:
     audit: Audit
     link: Link
     policy: Policy
-    identity: Identity | None = None
+    identity: Identity
 
     def stop_waiting(self) -> None:
         """Let requests that only wait for something answer at once: the server is stopping."""
         self.link.hub.close()
+        self.audit.log.stop_following()
 
     @property
     def secure(self) -> bool:
         """Whether people reach the server by TLS, so that cookies are for TLS only."""
-        return self.identity is not None and self.identity.secure
+        return self.identity.secure
 
 
 def services_of(request: Request) -> Services:
@@ -59,10 +59,7 @@ def services_of(request: Request) -> Services:
 
 def identity_of(request: Request) -> Identity:
     """Sign-in, sessions and API keys."""
-    found = services_of(request).identity
-    if found is None:
-        raise ResourceNotFound("Nobody can sign in to this server.")
-    return found
+    return services_of(request).identity
 
 
 def policy_of(request: Request) -> Policy:
