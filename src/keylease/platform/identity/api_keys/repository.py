@@ -13,6 +13,7 @@ from keylease.platform.db.paging import PageRequest
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.identity.api_keys.interfaces import USED_SECONDS, ApiKey
 from keylease.platform.identity.api_keys.tables import API_KEYS
+from keylease.platform.identity.reading import shaped
 from keylease.primitives.clock import MICROSECONDS
 
 
@@ -122,4 +123,4 @@ def _columns(key: StoredApiKey) -> dict[str, Any]:
 def _read(row: Row) -> StoredApiKey:
     values = dict(row)
     values["permissions"] = msgspec.json.decode(values["permissions"])
-    return msgspec.convert(values, StoredApiKey)
+    return shaped(values, StoredApiKey)

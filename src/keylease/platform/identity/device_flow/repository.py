@@ -9,6 +9,7 @@ from keylease.platform.db.transaction import Transaction
 from keylease.platform.identity.conflicts import unless_made_meanwhile
 from keylease.platform.identity.device_flow.interfaces import DeviceState
 from keylease.platform.identity.device_flow.tables import AUTHORIZATIONS
+from keylease.platform.identity.reading import shaped
 
 
 class StoredDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ async def by_device_code(tx: Transaction, digest: str) -> StoredDevice | None:
         .where(AUTHORIZATIONS.c.device_digest == digest, AUTHORIZATIONS.c.expires_at > tx.now)
         .with_for_update()
     )
-    return msgspec.convert(dict(row), StoredDevice) if row else None
+    return shaped(row, StoredDevice) if row else None
 
 
 async def by_user_code(tx: Transaction, digest: str) -> StoredDevice | None:
@@ -57,7 +58,7 @@ async def by_user_code(tx: Transaction, digest: str) -> StoredDevice | None:
         )
         .with_for_update()
     )
-    return msgspec.convert(dict(row), StoredDevice) if row else None
+    return shaped(row, StoredDevice) if row else None
 
 
 async def decide(

@@ -15,6 +15,7 @@ from keylease.platform.identity.conflicts import unless_made_meanwhile
 from keylease.platform.identity.interfaces import KnownUser
 from keylease.platform.identity.outside.interfaces import OfferedIssuer, OutsideIssuer
 from keylease.platform.identity.outside.tables import IDENTITIES, ISSUERS
+from keylease.platform.identity.reading import shaped
 
 
 class StoredIssuer(OutsideIssuer, frozen=True, kw_only=True):
@@ -154,4 +155,4 @@ def _read(row: Row) -> StoredIssuer:
     values = dict(row)
     values["groups"] = msgspec.json.decode(values["groups"])
     values["has_client_secret"] = values["sealed_client_secret"] is not None
-    return msgspec.convert(values, StoredIssuer)
+    return shaped(values, StoredIssuer)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
 from keylease.platform.db.paging import PageRequest
 from keylease.platform.db.transaction import Row, Transaction
+from keylease.platform.identity.reading import shaped
 from keylease.platform.identity.sessions.interfaces import Session
 from keylease.platform.identity.sessions.tables import SESSIONS
 
@@ -100,4 +101,4 @@ async def remove_expired(tx: Transaction) -> None:
 
 
 def _read(row: Row) -> StoredSession:
-    return msgspec.convert(dict(row), StoredSession)
+    return shaped(row, StoredSession)

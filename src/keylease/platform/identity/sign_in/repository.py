@@ -10,6 +10,7 @@ from keylease.platform.db.transaction import Transaction
 from keylease.platform.identity.conflicts import unless_made_meanwhile
 from keylease.platform.identity.interfaces import KnownUser
 from keylease.platform.identity.one_time import digest_of, random_text
+from keylease.platform.identity.reading import shaped
 from keylease.platform.identity.sign_in.interfaces import (
     Passkey,
     SignInSettings,
@@ -41,7 +42,7 @@ async def settings(tx: Transaction, organization_id: str) -> SignInSettings:
     values = dict(row)
     values["domains"] = msgspec.json.decode(values["domains"])
     del values["organization_id"]
-    return msgspec.convert(values, SignInSettings)
+    return shaped(values, SignInSettings)
 
 
 async def set_settings(tx: Transaction, organization_id: str, wanted: SignInSettings) -> None:
@@ -103,7 +104,7 @@ async def passkeys(tx: Transaction, user: KnownUser) -> tuple[Passkey, ...]:
         .where(PASSKEYS.c.organization_id == user.organization_id, PASSKEYS.c.user_id == user.id)
         .order_by(PASSKEYS.c.id)
     )
-    return tuple(msgspec.convert(dict(row), Passkey) for row in rows)
+    return tuple(shaped(row, Passkey) for row in rows)
 
 
 async def credential_ids(tx: Transaction, user: KnownUser) -> list[bytes]:
@@ -121,7 +122,7 @@ async def passkey_by_digest(tx: Transaction, digest: str) -> StoredPasskey | Non
     row = await tx.row(
         select(PASSKEYS).where(PASSKEYS.c.credential_digest == digest).with_for_update()
     )
-    return msgspec.convert(dict(row), StoredPasskey) if row else None
+    return shaped(row, StoredPasskey) if row else None
 
 
 async def add_passkey(tx: Transaction, passkey: StoredPasskey) -> None:
@@ -176,7 +177,7 @@ async def one_time_codes(tx: Transaction, user: KnownUser) -> StoredCodes | None
         )
         .with_for_update()
     )
-    return msgspec.convert(dict(row), StoredCodes) if row else None
+    return shaped(row, StoredCodes) if row else None
 
 
 async def set_one_time_codes(tx: Transaction, user: KnownUser, codes: StoredCodes) -> None:
