@@ -224,6 +224,11 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     fingerprint_key: str = ""
     """``id.version`` of the current fingerprint key."""
+    covers: tuple[str, ...] = ()
+    """What a complete scan of this kind would find again: the roots as absolute paths, and
+    ``machine``, ``cluster NAME``, ``ignored files``, ``examples`` where they were looked at."""
+    history: bool = False
+    """Whether git histories were looked at."""
     counts: ScanCounts
     findings: tuple[Finding, ...]
     mentions: tuple[Mention, ...]
