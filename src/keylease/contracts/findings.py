@@ -24,6 +24,17 @@ class Confidence(StrEnum):
     HIGH = "high"
 
 
+class Liveness(StrEnum):
+    """What the provider said when it was asked about a key."""
+
+    LIVE = "live"
+    """It accepts the key."""
+    DEAD = "dead"
+    """It does not."""
+    UNKNOWN = "unknown"
+    """It was not asked, or gave no clear answer; the reason says why."""
+
+
 class PlaceKind(StrEnum):
     """What kind of place a location is."""
 
@@ -141,6 +152,16 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What had to be undone to find it, outermost first: ``base64``, ``json`` ..."""
 
 
+class Belonging(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose a key is and what it may do, in the provider's words; empty where it does not say."""
+
+    account: str = ""
+    """A user, a service account, or the provider's name for the key."""
+    organization: str = ""
+    project: str = ""
+    scopes: tuple[str, ...] = ()
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One secret, in every place where this scan met it."""
 
@@ -162,6 +183,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Empty for secrets that could be guessed."""
     known: bool = False
     """The baseline has it."""
+    liveness: Liveness | None = None
+    """None: the scan was not told to ask."""
+    liveness_reason: str = ""
+    liveness_at: int = 0
+    """When the provider was asked; 0 when it was not."""
+    belongs_to: Belonging | None = None
     locations: tuple[Location, ...]
 
 

@@ -7,6 +7,7 @@ function in the module that owns the work:
     gateway      gateway.coordinator.main(options, posture=, owner_uid=)
     worker       gateway.worker.main(channel_fd=, listen_fds=)
     connector    asks an outside system what secrets it keeps; prints a report as JSON
+    verify       asks providers whether the keys that stdin brings work
     enroll       registers the gateway with its platform
     secret-*     secret_commands.main(command, arguments)
     handover     puts the values of env:// references into a descriptor, then becomes a command
@@ -100,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     connector = commands.add_parser("connector", allow_abbrev=False, add_help=False)
     connector.set_defaults(run=_connector)
 
+    verify = commands.add_parser("verify", allow_abbrev=False)
+    verify.add_argument("--gateway-file", type=Path, required=True)
+    verify.set_defaults(run=_verify)
+
     for name in SECRET_COMMANDS:
         secret = commands.add_parser(name, allow_abbrev=False, add_help=False)
         secret.set_defaults(run=_secret, name=name)
@@ -151,6 +156,12 @@ def _connector(_: argparse.Namespace, rest: list[str]) -> int:
     from keylease.strongroom.startup import run_connector  # noqa: PLC0415 - after the checks
 
     return run_connector(rest)
+
+
+def _verify(options: argparse.Namespace, rest: list[str]) -> int:
+    from keylease.strongroom.startup import run_verify  # noqa: PLC0415 - after the checks
+
+    return run_verify(options.gateway_file, rest)
 
 
 def _enroll(_: argparse.Namespace, rest: list[str]) -> int:

@@ -74,6 +74,17 @@ class ConnectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The inventory's name of the vendor; empty means that of the system."""
 
 
+class VerificationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where found keys of a provider are asked about, in the place of its public API."""
+
+    provider: str
+    url: str
+    """Scheme and host, and a path in front of the provider's own where there is one."""
+    allow_private_address: bool = False
+    """Of this host; also allows plain http to it."""
+    ca_file: str = ""
+
+
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the secret stores are reached. Nothing here is a secret: tokens are in files or env."""
 
@@ -187,6 +198,7 @@ class GatewayConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     bindings: tuple[Binding, ...] = ()
     trusted_issuers: tuple[TrustedIssuer, ...] = ()
     connectors: tuple[ConnectorSettings, ...] = ()
+    verification: tuple[VerificationSettings, ...] = ()
     stores: StoreSettings = StoreSettings()
     limits: WireLimits = WireLimits()
     spool: SpoolSettings = SpoolSettings()

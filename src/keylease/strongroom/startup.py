@@ -160,6 +160,28 @@ def run_connector(arguments: list[str]) -> int:
     return commands.main(arguments)
 
 
+def run_verify(gateway_file: Path, rest: list[str]) -> int:
+    """Ask providers about found keys. It reads its configuration and keeps no file at all."""
+    harden()
+    from keylease.strongroom.config_files.gateway_file import load_gateway  # noqa: PLC0415 - hardened first
+
+    configuration = load_gateway(gateway_file) if gateway_file.exists() else None
+    places = configuration.verification if configuration is not None else ()
+    needs = interpreter_needs()
+    confine(
+        Confinement(
+            readable=(*needs.readable, *(place.ca_file for place in places if place.ca_file)),
+            executable=needs.executable,
+            writable=needs.writable,
+            ports=(),
+        )
+    )
+    stop_with_parent()
+    from keylease.strongroom.verification import commands  # noqa: PLC0415 - hardened first
+
+    return commands.main(rest, configuration)
+
+
 def run_handover(
     gateway_file: Path, policy_file: Path, command: Sequence[str], keep: Sequence[str]
 ) -> int:

@@ -35,6 +35,7 @@ from keylease.strongroom.config_files.values import (
     parse_origin,
     parse_size,
 )
+from keylease.strongroom.config_files.verification_table import read_verification
 from keylease.strongroom.configuration import (
     Address,
     Binding,
@@ -60,6 +61,7 @@ _TABLES: Final = (
     "binding",
     "trusted_issuer",
     "connector",
+    "verification",
     "stores",
     "limits",
     "spool",
@@ -120,6 +122,7 @@ def read_gateway(path: Path) -> LoadedGateway:
         bindings=bindings,
         trusted_issuers=_issuers(root, path),
         connectors=read_connectors(root, path),
+        verification=read_verification(root, path),
         stores=_stores(root.table("stores"), path),
         limits=_limits(root.table("limits")),
         spool=_spool(root.table("spool"), path),
