@@ -304,7 +304,7 @@ class AuditLog:
         """
         if self._streams >= _STREAMS:
             raise TooManyAttempts("Too many readers follow the audit log.", retry_after=60)
-        size = await self._size(caller)
+        size = await self.size(caller)
         position = size if after is None else min(max(after + 1, 0), LATEST_SIZE)
         return self._follow(caller, position)
 
@@ -312,7 +312,7 @@ class AuditLog:
         self._streams += 1
         try:
             while not self._stopping.is_set():
-                size = await self._size(caller)
+                size = await self.size(caller)
                 if position >= size:
                     yield None
                     await self._wait()
@@ -358,7 +358,8 @@ class AuditLog:
             raise ResourceNotFound("Nothing has been logged yet.")
         return _Opened(log_id, *found)
 
-    async def _size(self, caller: Caller) -> int:
+    async def size(self, caller: Caller) -> int:
+        """How many entries the caller's log has."""
         try:
             return (await self._opened(caller)).head.size
         except ResourceNotFound:
