@@ -126,6 +126,7 @@ def _server_document(settings: Settings, gateway: GatewayConfiguration, *, port:
     policy = first_policy(
         variables=[name for name in VARIABLES if present.get(name)],
         platform_url=platform_url,
+        group=gateway.group,
         now=SystemClock().now(),
     )
     enrolled = (settings.data_dir / "strongroom" / "platform" / "enrolment").exists()

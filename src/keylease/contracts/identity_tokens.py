@@ -32,6 +32,10 @@ class IdentityClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     organization: str
     project: str = ""
     """Set when an API key is bound to one."""
+    user: str = ""
+    """The identifier alone, when it is a user: for the principal of a trust rule."""
+    service_account: str = ""
+    """The identifier alone, when it is a service account."""
     via: str = ""
     """Identifier of the API key that asked; empty for a session."""
 

@@ -26,11 +26,29 @@ def main(arguments: list[str]) -> int:
         posture = posture_in_words(give_up(configuration))
         uvloop.run(serve(configuration, clock=SystemClock(), posture=posture))
     except KeyleaseError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.advice:
-            sys.stderr.write(f"hint: {error.advice}\n")
-        return error.exit_status
+        return _said(error)
+    except BaseExceptionGroup as group:
+        # What ends a background task, or the start beside one, arrives in the groups around it.
+        known = group.split(KeyleaseError)[0]
+        if known is None:
+            raise
+        return _said(_first(known))
     return 0
+
+
+def _first(error: BaseException) -> KeyleaseError:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, KeyleaseError):  # the group was split by that type
+        raise error
+    return error
+
+
+def _said(error: KeyleaseError) -> int:
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.advice:
+        sys.stderr.write(f"hint: {error.advice}\n")
+    return error.exit_status
 
 
 def _configuration(arguments: list[str]) -> ServerConfiguration:

@@ -116,7 +116,10 @@ async def publish_first_policy(
                 name=rule.name,
                 issuer=rule.issuer,
                 audience=rule.audience,
-                claims=rule.claims,
+                claims={
+                    name: caller.organization_id if value == wanted.organization_id else value
+                    for name, value in rule.claims.items()
+                },
                 principal=rule.principal,
                 purposes=rule.purposes,
                 environments=rule.environments,

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from keylease.contracts.leases import GATEWAY_AUDIENCE
+from keylease.contracts.identity_tokens import audience_of
 from keylease.contracts.policy import (
     BudgetPeriod,
     Credential,
@@ -138,8 +138,14 @@ budget_period = "day"
 """
 
 
-def first_policy(*, variables: Collection[str] = (), platform_url: str, now: int) -> PolicyBundle:
-    """What ``policy_text`` says, for a platform; people who signed in there get leases too."""
+def first_policy(
+    *, variables: Collection[str] = (), platform_url: str, group: str, now: int
+) -> PolicyBundle:
+    """What ``policy_text`` says, for a platform; people who signed in there get leases too.
+
+    ``group`` is the gateway group. The platform puts its organization in the place of the
+    bundle's, also where a claim has to be it.
+    """
     organization_id = _NOBODYS
     credentials = tuple(
         Credential(
@@ -186,9 +192,9 @@ def first_policy(*, variables: Collection[str] = (), platform_url: str, now: int
                 id=derived_id(organization_id, "trust_rule", "sign-in"),
                 name="sign-in",
                 issuer=platform_url,
-                audience=GATEWAY_AUDIENCE,
-                claims={},
-                principal="{sub}",
+                audience=audience_of(group),
+                claims={"organization": organization_id},
+                principal="user:{user}",
                 purposes=_LOCAL_PURPOSES,
                 environments=("local",),
                 models=("*",),

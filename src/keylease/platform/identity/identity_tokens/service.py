@@ -15,6 +15,7 @@ import msgspec
 
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.identity_tokens import LIFETIME, IdentityClaims, audience_of
+from keylease.contracts.principals import PrincipalKind
 from keylease.errors import SignInRequired
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
@@ -63,6 +64,8 @@ class IdentityTokens:
                 jti=tx.new_id(),
                 organization=caller.organization_id,
                 project=caller.project_id,
+                user=_of_kind(caller, PrincipalKind.USER),
+                service_account=_of_kind(caller, PrincipalKind.SERVICE_ACCOUNT),
                 via=caller.api_key_id,
             )
             # Not more than was proven a moment ago: nothing is signed that has ended.
@@ -112,3 +115,8 @@ class IdentityTokens:
         if session is None:
             raise SignInRequired("The session has just ended.")
         return session.expires_at
+
+
+def _of_kind(caller: Caller, kind: PrincipalKind) -> str:
+    principal = caller.principal
+    return principal.id if principal is not None and principal.kind is kind else ""
