@@ -164,7 +164,7 @@ class UpstreamPool(Pool, Home):
         content_length: int | None,
     ) -> bytes:
         if (
-            b"\r\n\r\n" in headers
+            headers.find(b"\r\n\r\n") >= 0
             or headers.startswith(b"\r\n")
             or (headers and not headers.endswith(b"\r\n"))
         ):

@@ -57,7 +57,7 @@ def render_fields(headers: Headers) -> bytes:
 def render_response_head(status: int, fields: bytes, framing: bytes, date: bytes) -> bytes:
     """A whole head. ``date`` is a field line, used when the rendered ``fields`` bring none."""
     # Names are in lower case by contract, so this finds a Date field in every place but the first.
-    if b"\ndate: " in fields or fields.startswith(b"date: "):
+    if fields.find(b"\ndate: ") >= 0 or fields.startswith(b"date: "):
         date = b""
     return b"%b%b%b%b\r\n" % (STATUS_LINES[status], fields, date, framing)
 
