@@ -282,6 +282,8 @@ class _Scan:
             complete=not self._interrupted and not any(p.incomplete for p in problems),
             interrupted=self._interrupted,
             fingerprint_key=str(self._with.keys.current),
+            covers=self._covers(shown),
+            history=self._wanted.history,
             counts=ScanCounts(
                 files=self._tally.files,
                 bytes=self._tally.bytes,
@@ -297,6 +299,35 @@ class _Scan:
             practices=tuple(gathering.practices(names)),
             problems=problems,
         )
+
+    def _covers(self, shown: Shown) -> tuple[str, ...]:
+        wanted = self._wanted
+        beyond = {
+            "machine": bool(wanted.machine),
+            "ignored files": wanted.include_ignored,
+            "examples": wanted.with_examples,
+        }
+        cluster = (f"cluster {wanted.cluster.access.context}",) if wanted.cluster else ()
+        return (
+            *sorted({shown.text(absolute) for absolute, _ in wanted.roots}),
+            *(name for name, looked_at in beyond.items() if looked_at),
+            *map(shown.text, cluster),
+        )
+
+    def _told(self) -> Callable[[Sighting], Verdict] | None:
+        """What providers say; Ctrl-C gives up waiting for it, and keeps what was found."""
+        verifier = self._with.verifier
+        if verifier is None:
+            return None
+        verdicts: Mapping[bytes, Verdict] = {}
+        try:
+            if not self._interrupted:
+                verdicts = verifier.verdicts()
+        except KeyboardInterrupt:
+            self._interrupted = True
+        finally:
+            verifier.abandon()
+        return lambda sighting: verdict_of(sighting, verdicts)
 
     def _met(self) -> list[Met]:
         files = [self._met_file(one) for one in self._sightings if self._is_file(one)]
