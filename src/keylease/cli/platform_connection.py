@@ -19,7 +19,7 @@ import typer
 
 from keylease.cli.options import settings_from
 from keylease.errors import ApiProblem, NotSignedIn, ServerUnreachable, SettingsInvalid
-from keylease.primitives.egress.client import guarded_client
+from keylease.primitives.egress.client import DEFAULT_TIMEOUT, guarded_client
 from keylease.primitives.files import read_bounded
 
 Server = Annotated[
@@ -155,8 +155,13 @@ class PlatformConnection:
 
 
 @contextlib.contextmanager
-def connected(server: str, api_key_file: Path | None) -> Iterator[PlatformConnection]:
-    """A connection until the block ends. Raises ``SettingsInvalid`` for what is no address."""
+def connected(
+    server: str, api_key_file: Path | None, *, seconds: float = DEFAULT_TIMEOUT
+) -> Iterator[PlatformConnection]:
+    """A connection until the block ends. Raises ``SettingsInvalid`` for what is no address.
+
+    ``seconds`` is for one request and its answer.
+    """
     url = (server or _default_url()).rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -164,6 +169,7 @@ def connected(server: str, api_key_file: Path | None) -> Iterator[PlatformConnec
     with asyncio.Runner() as runner:
         client = guarded_client(
             allow_private=True,
+            timeout=seconds,
             maximum_bytes=_LARGEST_ANSWER,
             headers=_authorization(api_key_file),
         )

@@ -6,6 +6,7 @@ report that contains what looks like a secret is refused whole.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -37,12 +38,16 @@ from keylease.platform.inventory.tables import (
 _RANK: Final = {level: number for number, level in enumerate(Confidence)}
 _AT_ONCE: Final = 500
 """Values in one IN list: databases bound them."""
+_LONGEST_NAME: Final = 500
+"""Characters of a source's name."""
 
 
 class Intaken(msgspec.Struct, frozen=True, kw_only=True):
     """What a report changed."""
 
     source_id: str
+    seen_at: int = 0
+    """When the platform takes the scan to have begun: the parts of one scan say the same."""
     new_secrets: int = 0
     new_locations: int = 0
     seen_again: int = 0
@@ -60,12 +65,16 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def origin_of(report: ScanReport) -> Origin:
-    """The source a scanner's report covers: a repository wherever it is checked out, or a place.
+    """The source a scanner's report covers: what is complete for itself only.
 
-    Three checkouts of one repository are three sources (each is complete for itself only), told
-    apart by host and root.
+    Three checkouts of one repository are three sources, told apart by host and path. Whether the
+    history was looked at makes no other source; ``Intake`` knows what that leaves out.
     """
-    return Origin(kind="scan", name=f"{report.host}:{','.join(sorted(report.roots))}"[:500])
+    name = f"{report.host}:{','.join(report.covers or sorted(report.roots))}"
+    if len(name) > _LONGEST_NAME:  # cut short, two sources could become one
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        name = f"{name[: _LONGEST_NAME - len(digest) - 1]}#{digest}"
+    return Origin(kind="scan", name=name)
 
 
 class Intake:
@@ -90,9 +99,12 @@ class Intake:
                 await self._location(source_id, location, secret_id, finding.provider)
         for mention in report.mentions:
             await self._mention(source_id, mention)
-        removed = await self._remove_unmet(source_id) if covers_all and current else 0
+        removed = 0
+        if covers_all and current:
+            removed = await self._remove_unmet(source_id, history=report.history)
         taken = Intaken(
             source_id=source_id,
+            seen_at=self._seen_at,
             new_secrets=self._new_secrets,
             new_locations=self._new_locations,
             seen_again=self._again,
@@ -354,14 +366,20 @@ class Intake:
         location = msgspec.structs.replace(mention.location, name=mention.name)
         await self._location(source_id, location, None, mention.provider)
 
-    async def _remove_unmet(self, source_id: str) -> int:
-        """Say of every place of the source that this complete scan did not meet: it is gone."""
+    async def _remove_unmet(self, source_id: str, *, history: bool) -> int:
+        """Say of every place of the source that this complete scan did not meet: it is gone.
+
+        What an earlier part of the same scan met was seen at the same time, and stays. So does
+        what lies in a history only, when the scan looked at none.
+        """
         table, tx = LOCATIONS, self._tx
         there = await tx.rows(
             select(table.c.id, table.c.secret_id, table.c.path).where(
                 table.c.organization_id == self._organization,
                 table.c.source_id == source_id,
                 table.c.removed_at.is_(None),
+                table.c.last_seen < self._seen_at,
+                *(() if history else (table.c.in_history_only.is_(False),)),
             )
         )
         gone = [row for row in there if row["id"] not in self._met]

@@ -57,19 +57,28 @@ class InventoryService:
     # --- what scanners tell --------------------------------------------------------------
 
     async def push(
-        self, caller: Caller, report: ScanReport, *, origin: Origin | None = None
+        self,
+        caller: Caller,
+        report: ScanReport,
+        *,
+        origin: Origin | None = None,
+        more: bool = False,
     ) -> Intaken:
-        """Take a report. Raises ``SecretInRequest`` when it contains a secret."""
+        """Take a report, or with ``more`` a part that others follow: it removes nothing.
+
+        The parts of a scan have the same ``started_at``, that which the first one's answer gives as
+        ``seen_at``. Raises ``SecretInRequest`` when it contains a secret.
+        """
         if report.finished_at < report.started_at:
             raise InputInvalid("The scan ends before it begins.")
         async with self._database.transaction(caller) as tx:
             # A scanner's clock may be wrong: nothing was seen in the future.
             seen_at = min(report.started_at, tx.now)
             intake = Intake(tx, origin or origin_of(report), seen_at=seen_at)
-            return await intake.take(report, covers_all=report.complete)
+            return await intake.take(report, covers_all=report.complete and not more)
 
     async def push_listing(
-        self, caller: Caller, report: ScanReport, *, connector: str, vendor: str
+        self, caller: Caller, report: ScanReport, *, connector: str, vendor: str, more: bool = False
     ) -> Intaken:
         """Take what a connector listed. A vendor that is not known yet becomes known by it."""
         vendor_id = ""
@@ -81,7 +90,7 @@ class InventoryService:
                 found = (await self.create_vendor(caller, wish),)
             vendor_id = found[0].id
         origin = Origin(kind="connector", name=connector, vendor_id=vendor_id)
-        return await self.push(caller, report, origin=origin)
+        return await self.push(caller, report, origin=origin, more=more)
 
     async def retire_source(self, caller: Caller, source_id: str) -> None:
         """Take a source out of the view: its scanner lied, or is gone. History stays."""

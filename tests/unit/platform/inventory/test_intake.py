@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.support.inventory_kit import (
     ADA,
@@ -16,6 +17,7 @@ from keylease.contracts.findings import Mention, PlaceKind
 from keylease.errors import ResourceNotFound, SecretInRequest
 from keylease.platform.db.database import Database
 from keylease.platform.db.paging import PageRequest
+from keylease.platform.inventory.intake import origin_of
 from keylease.platform.inventory.records import Sighting
 from keylease.platform.inventory.repository import Wanted
 from keylease.platform.inventory.service import InventoryService
@@ -222,3 +224,65 @@ async def test_the_search_finds_what_it_should(
     key = finding(fingerprint(1), at=[place("a.py")])
     await inventory.push(ADA, report(key, started_at=clock.now()))
     assert bool(await inventory.all(ADA, wanted)) is found
+
+
+async def test_only_the_last_part_of_a_scan_removes_and_only_what_no_part_met(
+    inventory: InventoryService, clock: ManualClock
+) -> None:
+    start = clock.now()
+    clock.advance(100)
+    keys = [finding(fingerprint(n), at=[place(f"{n}.py")]) for n in range(3)]
+    await inventory.push(ADA, report(*keys, started_at=start))
+    first = await inventory.push(ADA, report(keys[0], started_at=start + 10), more=True)
+    assert (first.removed, first.seen_at) == (0, start + 10)
+    last = await inventory.push(ADA, report(keys[1], started_at=first.seen_at))
+    assert last.removed == 1
+    gone = {one.places[0].location.path for one in await everything(inventory) if one.removed_at}
+    assert gone == {"2.py"}
+
+
+async def test_the_parts_of_a_scanner_whose_clock_is_ahead_belong_together(
+    inventory: InventoryService, clock: ManualClock
+) -> None:
+    keys = [finding(fingerprint(n), at=[place(f"{n}.py")]) for n in range(2)]
+    ahead = report(keys[0], started_at=clock.now() + 10**9)
+    first = await inventory.push(ADA, ahead, more=True)
+    clock.advance(5)
+    last = await inventory.push(ADA, report(keys[1], started_at=first.seen_at))
+    assert (first.seen_at, last.removed) == (clock.now() - 5_000_000, 0)
+
+
+async def test_a_scan_without_history_removes_nothing_that_lies_in_history_only(
+    inventory: InventoryService, clock: ManualClock
+) -> None:
+    start = clock.now()
+    clock.advance(100)
+    past = finding(fingerprint(1), at=[place("old.py", in_history_only=True)])
+    now = finding(fingerprint(2), at=[place("new.py")])
+    with_history = msgspec.structs.replace(report(past, now, started_at=start), history=True)
+    await inventory.push(ADA, with_history)
+    assert (await inventory.push(ADA, report(started_at=start + 10))).removed == 1
+    emptied = msgspec.structs.replace(report(started_at=start + 20), history=True)
+    assert (await inventory.push(ADA, emptied)).removed == 1
+
+
+async def test_directories_that_are_called_the_same_are_different_sources(
+    inventory: InventoryService, clock: ManualClock
+) -> None:
+    for number, folder in enumerate(("/a", "/b")):
+        key = finding(fingerprint(number), at=[place(f"{folder}/.env")])
+        sent = report(key, started_at=clock.now() + number, root=".")
+        await inventory.push(ADA, msgspec.structs.replace(sent, covers=(folder,)))
+    assert all(one.removed_at is None for one in await everything(inventory))
+    assert len(await inventory.sources(ADA)) == 2
+
+
+def test_sources_with_long_names_stay_apart() -> None:
+    names = {
+        origin_of(
+            msgspec.structs.replace(report(started_at=0), covers=("/x" * 400, str(number)))
+        ).name
+        for number in range(2)
+    }
+    assert len(names) == 2
+    assert all(len(name) <= 500 for name in names)

@@ -88,14 +88,23 @@ async def push_scan(
     vendor: Annotated[
         str, Query(pattern=_NAME_OR_NONE, description="The vendor whose system was listed.")
     ] = "",
+    more: Annotated[  # noqa: FBT002 - a query parameter
+        bool,
+        Query(
+            description="Parts of the same scan follow; the last one removes. They say as "
+            "`started_at` what the first one's answer gives as `seen_at`."
+        ),
+    ] = False,
 ) -> Response:
     """Take a report. What a complete one does not name any more is marked removed."""
     report = await body_of(request, ScanReport)
     inventory = services_of(request).inventory
     if connector:
-        taken = await inventory.push_listing(caller, report, connector=connector, vendor=vendor)
+        taken = await inventory.push_listing(
+            caller, report, connector=connector, vendor=vendor, more=more
+        )
     else:
-        taken = await inventory.push(caller, report)
+        taken = await inventory.push(caller, report, more=more)
     return answer(taken, status=201)
 
 
