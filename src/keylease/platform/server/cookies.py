@@ -30,6 +30,7 @@ _SESSION_SECONDS: Final = 7 * 24 * 3600
 _PLAIN_PATH: Final = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 _LONGEST_PATH: Final = 500
 HOME: Final = "/account"
+SET_UP: Final = "/sign-in/set-up"
 
 
 def circumstances_of(request: Request) -> Circumstances:

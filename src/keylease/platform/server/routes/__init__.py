@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keylease.platform.server.pages import routes as pages
 from keylease.platform.server.routes import (
     access,
     api_keys,
@@ -80,6 +81,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         vendors.router,
         incidents.router,
         trust.router,
+        pages.router,
     )
 
 

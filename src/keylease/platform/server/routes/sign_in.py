@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -26,6 +26,7 @@ from keylease.platform.identity.sign_in.schemas import (
 from keylease.platform.identity.sign_in.service import Secret
 from keylease.platform.identity.wire import OptionalIdentifier
 from keylease.platform.server.cookies import (
+    SET_UP,
     circumstances_of,
     from_own_page,
     known_browser,
@@ -43,7 +44,6 @@ router = APIRouter(
     dependencies=[from_own_page()],
     responses=problem_responses(400, 401, 403, 404, 413, 422, 429, 503),
 )
-SET_UP: Final = "/sign-in/set-up"
 Nobody = Annotated[None, open_to_all()]
 
 

@@ -1,0 +1,1 @@
+"""The few pages that a person needs before anything else: signing in, devices, sessions."""
