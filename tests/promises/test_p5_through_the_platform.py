@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, text, update
 from tests.support.audit_kit import ADA, ORG, Rig, gateway_entry, logged, record
 from tests.support.canaries import Family, plant, search_files
 from tests.support.log_kit import signer
@@ -29,6 +29,7 @@ from keylease.errors import (
     WitnessRefused,
 )
 from keylease.platform.audit.interfaces import Audit, make_audit
+from keylease.platform.audit.tables import AUDIT_CHECKPOINTS, AUDIT_LOGS
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
@@ -213,8 +214,15 @@ async def test_a_gateway_witnesses_and_finds_a_rollback(
     assert report.outside_size == seen
     assert report.cosigned
 
-    shutil.rmtree(rig.directory)
+    shutil.rmtree(rig.directory)  # files and database are put back to an earlier state together
     shutil.copytree(tmp_path / "earlier", rig.directory)
+    earlier = rig.files.checkpoint(ORG)
+    assert earlier is not None
+    async with rig.database.transaction() as tx:
+        await tx.execute(update(AUDIT_LOGS).values(size=earlier[0].size, root=earlier[0].root))
+        await tx.execute(
+            delete(AUDIT_CHECKPOINTS).where(AUDIT_CHECKPOINTS.c.size > earlier[0].size)
+        )
     offer = await audit.witnessing.offer(ORG, witnessed=seen)
     assert offer is not None
     with pytest.raises(WitnessRefused) as refused:

@@ -385,7 +385,7 @@ async def prune_checkpoints(tx: Transaction) -> None:
     hourly = (
         select(func.max(table.c.size))
         .where(table.c.cosignatures > 0)
-        .group_by(table.c.log_id, table.c.at / _HOUR)
+        .group_by(table.c.log_id, table.c.at // _HOUR)
     )
     await tx.execute(
         delete(table).where(

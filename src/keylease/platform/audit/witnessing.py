@@ -18,12 +18,16 @@ from keylease.contracts.audit import AuditAction
 from keylease.errors import NoteInvalid, ResourceNotFound
 from keylease.platform.audit import repository
 from keylease.platform.audit.log_files import LogFiles
-from keylease.platform.audit.repository import KnownWitness
+from keylease.platform.audit.repository import KnownLog, KnownWitness
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Transaction
 from keylease.primitives.files import replace
-from keylease.primitives.transparency.checkpoints import unverified_head, with_cosignatures
+from keylease.primitives.transparency.checkpoints import (
+    own_part,
+    unverified_head,
+    with_cosignatures,
+)
 from keylease.primitives.transparency.directory import WITNESSED
 from keylease.primitives.transparency.notes import KeyKind, NoteKey, parse_note
 from keylease.primitives.transparency.proofs import consistency_proof
@@ -72,24 +76,24 @@ class Witnessing:
         """
         async with self._database.reading() as tx:
             known = await repository.log_of(tx, organization_id)
-        if known is None:
+            if known is None or known.head.size == 0:
+                return None
+            stored = await repository.checkpoint(tx, known.log_id, known.head.size)
+        if stored is None:
             return None
-        return await asyncio.to_thread(self._offer, known.log_id, witnessed)
+        return await asyncio.to_thread(self._offer, known, stored.note, witnessed)
 
-    def _offer(self, log_id: str, witnessed: int) -> Offer | None:
-        found = self._files.checkpoint(log_id)
-        if found is None or found[0].size == 0:
-            return None
-        head, note = found
+    def _offer(self, known: KnownLog, note: bytes, witnessed: int) -> Offer:
+        head = known.head
         proof: list[bytes] = []
         if witnessed <= head.size:
-            hashes = TileHashes(self._files.reader(log_id), head.size)
+            hashes = TileHashes(self._files.reader(known.log_id), head.size)
             proof = consistency_proof(hashes, old=witnessed, size=head.size)
-        key, rotations = self._files.keys(log_id)
+        key, rotations = self._files.keys(known.log_id)
         return Offer(
             origin=head.origin,
             size=head.size,
-            checkpoint=note,
+            checkpoint=own_part(note),
             old_size=witnessed,
             proof=tuple(proof),
             log_key=str(key),

@@ -95,6 +95,12 @@ def unverified_head(note: bytes) -> TreeHead:
     return TreeHead.parse(parse_note(note).unverified_text)
 
 
+def own_part(note: bytes) -> bytes:
+    """The note with the log's first signature only: what every witness is asked to cosign."""
+    parsed = parse_note(note)
+    return UnverifiedNote(parsed.unverified_text, parsed.signatures[:1]).encode()
+
+
 def with_cosignatures(note: bytes, lines: str, witness_keys: Iterable[NoteKey]) -> bytes:
     """The note with signature lines of known witnesses added; raises ``NoteInvalid``.
 

@@ -14,7 +14,7 @@ from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.audit import AuditAction
 from keylease.errors import AuditLogUnavailable, StorageError, StorageFull
-from keylease.platform.audit import log_files, signing_keys
+from keylease.platform.audit import log_files, repository, signing_keys
 from keylease.platform.audit.log_files import OpenLog
 from keylease.platform.audit.tables import AUDIT_INDEX, AUDIT_LOGS
 from keylease.platform.db.callers import platform_itself
@@ -263,3 +263,25 @@ async def test_cancelling_in_the_middle_of_a_write_leaves_one_history(rig: Rig) 
     head = rig.files.checkpoint(ORG)
     assert head is not None
     assert unverified_head(head[1]).size == 3
+
+
+async def test_old_checkpoints_are_thinned_out(rig: Rig, clock: ManualClock) -> None:
+    async with rig.database.transaction() as tx:
+        await repository.store_checkpoint(tx, ORG, 1, b"old")
+    for size in range(2, 8):
+        async with rig.database.transaction() as tx:
+            await repository.store_checkpoint(tx, ORG, size, b"cosigned")
+            await repository.set_note(tx, ORG, size, note=b"cosigned", cosignatures=1)
+        clock.advance(20 * 60)
+
+    async def kept() -> list[int]:
+        async with rig.database.transaction() as tx:
+            await repository.prune_checkpoints(tx)
+            found = await repository.checkpoints(tx, ORG, limit=50, before=None, cosigned=False)
+        return [stored.size for stored in found]
+
+    assert await kept() == [7, 6, 5, 4, 3, 2]  # of the last day all that are cosigned
+    clock.advance(25 * 3600)
+    left = await kept()
+    assert left[0] == 7
+    assert 2 <= len(left) <= 3  # one for each hour
