@@ -25,6 +25,22 @@ ConfigDir = Annotated[
     ),
 ]
 
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="The platform's address; that of the settings by default.",
+        show_default=False,
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file", metavar="FILE", help="A file that holds an API key.", show_default=False
+    ),
+]
+
 
 def settings_from(*, data_dir: Path | None, config_dir: Path | None) -> Settings:
     """The settings with these two flags. Raises ``SettingsInvalid``."""

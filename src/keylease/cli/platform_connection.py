@@ -10,33 +10,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 import msgspec
-import typer
 
-from keylease.cli.options import settings_from
+from keylease.cli.options import ApiKeyFile, Server, settings_from
 from keylease.errors import ApiProblem, NotSignedIn, ServerUnreachable, SettingsInvalid
 from keylease.primitives.egress.client import DEFAULT_TIMEOUT, guarded_client
 from keylease.primitives.files import read_bounded
 
-Server = Annotated[
-    str,
-    typer.Option(
-        "--server",
-        metavar="URL",
-        help="The platform's address; that of the settings by default.",
-        show_default=False,
-    ),
-]
-ApiKeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--api-key-file", metavar="FILE", help="A file that holds an API key.", show_default=False
-    ),
-]
+__all__ = ["Answer", "ApiKeyFile", "PlatformConnection", "Server", "connected"]
 _LARGEST_ANSWER: Final = 32 * 1024 * 1024
 _LARGEST_STREAM: Final = 2**40
 _STREAM_SECONDS: Final = 24 * 3600.0

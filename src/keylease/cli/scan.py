@@ -1,4 +1,7 @@
-"""`keylease scan`: find keys on this machine. No account, no network; nothing leaves it."""
+"""`keylease scan`: find keys on this machine. No account, no network; nothing leaves it.
+
+With ``--push`` the report leaves it, which holds no key.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import typer
 
 import keylease
 from keylease.cli import output
-from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.cli.options import ApiKeyFile, ConfigDir, DataDir, Server, settings_from
 from keylease.contracts.findings import Confidence, ScanReport
 from keylease.discovery.baseline import new_baseline, read_baseline, write_baseline
 from keylease.discovery.formats.csv_format import to_csv
@@ -157,6 +160,11 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
             metavar="N", min=0, max=64, help="Processes that share the work; 0: as many as CPUs."
         ),
     ] = 0,
+    push: Annotated[
+        bool, typer.Option("--push", help="Send the report, without any key, to the inventory.")
+    ] = False,
+    server: Server = "",
+    api_key_file: ApiKeyFile = None,
     data_dir: DataDir = None,
     config_dir: ConfigDir = None,
 ) -> int:
@@ -167,6 +175,10 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
     """
     if staged and (history or machine or cluster):
         raise ScanInvalid("--staged looks at the next commit only.", advice="Leave the others out.")
+    if push:
+        from keylease.cli.scan_push import check_push  # noqa: PLC0415 - an HTTP client is slow
+
+        check_push(staged=staged, server=server, api_key_file=api_key_file)
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
     environment = process_environment()
     home = Path(environment.get("HOME") or "/")
@@ -205,6 +217,12 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
             output.warn("The baseline was not written: the scan was interrupted.")
         else:
             write_baseline(write_baseline_to, known.of(report.findings))
+    if push:
+        from keylease.cli.scan_push import push_scan  # noqa: PLC0415 - as above
+
+        push_scan(
+            report, shared=fingerprint_key is not None, server=server, api_key_file=api_key_file
+        )
     return status_of(report, fail_on)
 
 
