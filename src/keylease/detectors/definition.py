@@ -62,6 +62,8 @@ class Definition(NamedTuple):
     """Whether the secret's text is one; keeps ordinary words out."""
     at: Callable[[str, int], bool] | None = None
     """Whether the place in the text is one, told the literal's start."""
+    at_late: bool = False
+    """``at`` costs more than ``pattern`` and is asked after it."""
     extend: Callable[[str, int], int] | None = None
     """Told where the match ends; gives where the secret ends."""
     reads_on: bool = True

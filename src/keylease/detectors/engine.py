@@ -95,10 +95,13 @@ def span_at(definition: Definition, text: str, position: int) -> tuple[int, int,
     begin = position - definition.offset
     if begin < 0 or (definition.boundary and not at_boundary(text, begin)):
         return None
-    if definition.at is not None and not definition.at(text, position):
+    at = definition.at
+    if at is not None and not definition.at_late and not at(text, position):
         return None
     match = definition.pattern.match(text, begin)
     if match is None:
+        return None
+    if at is not None and definition.at_late and not at(text, position):
         return None
     group = "secret" if "secret" in definition.pattern.groupindex else 0
     start, end = match.span(group)

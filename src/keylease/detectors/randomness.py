@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 _SEPARATOR: Final = re.compile(r"[^A-Za-z0-9]")
+_DIGITS: Final = frozenset("0123456789")
 _LONG_RUN: Final = 16
 _LEAST_PERIODS: Final = 3
 _REPEATS_LENGTH: Final = 256
@@ -26,8 +27,8 @@ def is_random(text: str) -> bool:
     Three tests: all of lower case, upper case and digits; one case with digits in one long run
     (``kebab-case-v2`` has only short ones); letters that change case more often than camelCase.
     """
-    lower, upper = any(map(str.islower, text)), any(map(str.isupper, text))
-    digits = any(map(str.isdigit, text))
+    lower, upper = text != text.upper(), text != text.lower()
+    digits = not _DIGITS.isdisjoint(text)
     if digits and lower and upper:
         return entropy(text) >= 3  # noqa: PLR2004 - bits
     if digits:
@@ -38,8 +39,9 @@ def is_random(text: str) -> bool:
             and any(map(str.isalpha, longest))
             and entropy(longest) >= 2.5  # noqa: PLR2004 - bits; aaaa1111 stays below
         )
-    changes = sum(a.islower() != b.islower() for a, b in pairwise(text))
-    return lower and upper and changes >= 0.38 * len(text)
+    if not (lower and upper):
+        return False
+    return sum(a.islower() != b.islower() for a, b in pairwise(text)) >= 0.38 * len(text)
 
 
 def steps(text: str) -> float:

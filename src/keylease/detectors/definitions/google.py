@@ -88,6 +88,7 @@ DEFINITIONS: Final = (
         pattern=_PRIVATE_KEY,
         trigger=r"private_key[\\\"':\s]{2,24}-----BEGIN ",
         at=_in_service_account,
+        at_late=True,
         extend=_to_the_end,
         least_entropy=2.0,
         id_near=_KEY_ID,

@@ -64,8 +64,8 @@ def proposals(
             yield from _bare(rule, low, candidate.end, around)
             read_until[candidate.rule] = max(low, candidate.end - _LONGEST_NAME)
             continue
-        low = max(candidate.start, read_until.get(candidate.rule, 0))
-        for position in _positions(candidate.rule, rule, low, candidate.end, text):
+        low = read_until.get(candidate.rule, 0)
+        for position in _positions(rule, candidate, low, text):
             if position < read_until.get(candidate.rule, 0):
                 continue
             read_until[candidate.rule] = position + 1
@@ -81,12 +81,13 @@ def proposals(
         yield from _whole(text, around)
 
 
-def _positions(number: int, rule: Definition, low: int, high: int, text: str) -> Iterator[int]:
-    """Where the rule's literals stand in what its trigger covered."""
+def _positions(rule: Definition, candidate: Candidate, low: int, text: str) -> Iterator[int]:
+    """Where the rule's literals stand in what its trigger covered, from ``low`` on."""
     if rule.trigger_reach == 0 and len(rule.literals) == 1:
-        yield low + rule.offset
+        yield candidate.start + rule.offset
         return
-    for match in _literals(number).finditer(text, low, high):
+    start = max(low, candidate.start)
+    for match in _literals(candidate.rule).finditer(text, start, candidate.end):
         yield match.start()
 
 

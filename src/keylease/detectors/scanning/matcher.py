@@ -106,30 +106,37 @@ class VectorscanMatcher:
         self._scratch = hyperscan.Scratch(database)
         self._reaches = [rule.trigger_reach for rule in RULES]
         self._gates = list(GATES)
-        self._found: list[tuple[int, int, int]] = []
+        self._starts: dict[tuple[int, int], int] = {}
+        self._stretches: dict[int, list[list[int]]] = {}
         self._open = Gate.NONE
         # Kept, because the extension does not hold a reference of its own while it scans.
         self._on_match = self._take
 
     def candidates(self, data: bytes) -> tuple[list[Candidate], Gate]:
         """As ``Matcher`` says."""
-        self._open = Gate.NONE
+        self._starts, self._stretches, self._open = {}, {}, Gate.NONE
         self._database.scan(data, match_event_handler=self._on_match, scratch=self._scratch)
-        merged: dict[tuple[int, int], int] = {}
-        found, self._found = self._found, []
-        for rule, start, end in found:
-            merged[rule, start] = max(end, merged.get((rule, start), 0))
-        candidates = [Candidate(rule, start, end) for (rule, start), end in merged.items()]
-        candidates.sort(key=_by_start)
-        return candidates, self._open
+        found = [Candidate(rule, start, end) for (rule, start), end in self._starts.items()]
+        for rule, stretches in self._stretches.items():
+            found += (Candidate(rule, start, end) for start, end in stretches)
+        found.sort(key=_by_start)
+        return found, self._open
 
     def _take(self, rule: int, start: int, end: int, flags: int, context: object) -> None:
+        """One match; they come in order of their ends."""
         del flags, context
-        if rule < len(RULES):
-            reach = self._reaches[rule]
-            self._found.append((rule, max(0, end - reach) if reach else start, end))
-        else:
+        if rule >= len(RULES):
             self._open |= self._gates[rule - len(RULES)]
+            return
+        reach = self._reaches[rule]
+        if reach == 0:
+            self._starts[rule, start] = end
+            return
+        stretches = self._stretches.setdefault(rule, [])
+        if stretches and end - reach <= stretches[-1][1]:
+            stretches[-1][1] = end
+        else:
+            stretches.append([max(0, end - reach), end])
 
 
 class LiteralMatcher:

@@ -11,15 +11,19 @@ from keylease.detectors.scanning.matches import Nature
 from keylease.detectors.scanning.published import PUBLISHED
 
 _WORDS: Final = re.compile(
-    r"your|xxxx|\*\*\*|\.\.\.|example|placeholder|change.?me|replace|redacted|dummy|sample"
-    r"|insert|foobar|fake|mock|invalid|notreal|not.?a.?real|secret.?key|api.?key.?here|my.?key"
-    r"|goes.?here|todo|tbd_|abcdefg|1234567|qwerty|deadbeef|0000000"
+    r"\*\*\*|\.\.\.|example|placeholder|change.?me|replace|redacted|dummy|sample|insert|foobar"
+    r"|invalid|notreal|not.?a.?real|secret.?key|api.?key.?here|my.?key|goes.?here|abcdefg|1234567"
+    r"|qwerty|deadbeef|0000000"
 )
+_SHORT_WORDS: Final = re.compile(r"your|xxxx|fake|mock|todo")
+_ENTROPY_OF_CHANCE: Final = 4.3
+"""Bits for each character; random text above it holds a word of four letters by chance, one key in
+a thousand."""
 _EXAMPLE: Final = re.compile(r"EXAMPLE(?:KEY)?\Z")
 _VARIABLE: Final = re.compile(r"[$%{<\[]|\}\}|process\.env|environ|getenv")
 _STEPS: Final = 0.5
 _LONG: Final = 200
-"""Characters; in something longer a word of four letters is chance."""
+"""Characters; in something longer a word is chance."""
 
 
 class Verdict(NamedTuple):
@@ -47,6 +51,8 @@ def nature_of(value: str, *, prefix: str, least_entropy: float) -> Verdict:
         return Verdict(Nature.EXAMPLE, "It is an example of the provider's documentation.")
     rest = value.removeprefix(prefix).strip("=-_.")
     word = _WORDS.search(rest.lower()) if len(rest) <= _LONG else None
+    if word is None and len(rest) <= _LONG and entropy(rest or "-") < _ENTROPY_OF_CHANCE:
+        word = _SHORT_WORDS.search(rest.lower())
     if word is not None:
         return Verdict(Nature.PLACEHOLDER, f"It contains {word[0]!r}.")
     reason = _filler(rest, least_entropy)

@@ -22,6 +22,7 @@ BEFORE: Final = 2048
 AFTER: Final = 64 * 1024
 """Bytes around a block in which a secret that begins in it is seen whole, with its surroundings."""
 _ORDER: Final = (Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW)
+_UNESCAPED: Final = {Gate.JSON: views.unescaped_json, Gate.URL: views.unescaped_url}
 _ESCAPES: Final = frozenset({"json", "url"})
 
 
@@ -62,7 +63,7 @@ class Scanner:
 
     def examine(self, data: bytes, *, name: str = "") -> Scan:
         """As ``scan``, and with what was not decoded because a bound was reached."""
-        look = _Look(self._matcher, name)
+        look = _Look(self._matcher, name, len(data))
         look.at(_Layer(data))
         return Scan(matches=tuple(_best(look.found)), omissions=tuple(look.omissions))
 
@@ -70,10 +71,10 @@ class Scanner:
 class _Look:
     """One examination: what was found so far, and what is left of the budget."""
 
-    def __init__(self, matcher: Matcher, title: str) -> None:
+    def __init__(self, matcher: Matcher, title: str, size: int) -> None:
         self._matcher = matcher
         self._title = title
-        self._budget = Budget()
+        self._budget = Budget(size)
         self.found: list[Match] = []
         self.omissions: list[Omission] = []
 
@@ -108,18 +109,17 @@ class _Look:
     def _within(
         self, layer: _Layer, base: int, block: bytes, core: tuple[int, int], gates: Gate
     ) -> Iterator[View]:
-        encodings = layer.encodings()
-        if len(encodings) >= views.DEEPEST:
+        if len(layer.views) >= views.DEEPEST:
             if gates is not Gate.NONE:
                 self._budget.omit("too_deep", "", base, base + len(block))
                 self._note(layer)
             return
-        view = views.unescaped_json(block, base) if Gate.JSON in gates else None
-        if view is not None and encodings[-2:] != ("json", "json"):
-            yield view
-        view = views.unescaped_url(block, base) if Gate.URL in gates else None
-        if view is not None and "url" not in encodings:
-            yield view
+        for gate, unescaped in _UNESCAPED.items():
+            if gate in gates and self._budget.unescape(base, block):
+                view = unescaped(block, base)
+                if view is not None:
+                    yield view
+        self._note(layer)
         if Gate.BASE64 in gates:
             low, high = base + core[0], base + core[1]
             yield from views.decoded_base64(layer.data, low, high, self._budget)

@@ -22,11 +22,17 @@ from keylease.detectors.scanning.runs import BASE64_RUN, RUNS, SHORTEST_RUN
 
 MOST_DECOMPRESSED: Final = 64 * 1024 * 1024
 """Bytes, over all streams of one look."""
+MOST_UNESCAPED: Final = 8
+"""How many times the data, over all ways of taking escapes off it."""
 LARGEST_VIEW: Final = 16 * 1024 * 1024
 DEEPEST: Final = 6
 """Encodings inside each other. A Helm release in a manifest has five."""
 GZIP: Final = b"\x1f\x8b\x08"
 _PROBE: Final = 32
+_WIDE_PROBE: Final = 64
+_LEAST_WIDE: Final = 16
+"""Bytes; fewer are too few to tell."""
+_LEAST_OF_WIDE: Final = 0.85
 _PRINTABLE: Final = bytes(range(32, 127)) + b"\t\r\n\f\x1b"
 _LEAST_PRINTABLE: Final = 0.97
 _GZIP_BASE64: Final = b"H4sI"
@@ -34,7 +40,6 @@ _FIRST_DIGITS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"
 _LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SHORTEST_LINE: Final = 48
 """Characters; base64 that is broken into lines has lines of 64 or 76, seldom of others."""
-_AFTER_LINES: Final = b"\r\n\"'\\<"
 _GAP: Final = re.compile(rb"(?:\r?\n|\\n)[ \t]{0,64}")
 _JSON_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
 _URL_ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
@@ -44,10 +49,12 @@ _BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 class Budget:
-    """How much may still be decompressed, and what was left out."""
+    """How much may still be decoded, and what was left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        """``size`` is that of the original data."""
         self._left = MOST_DECOMPRESSED
+        self._unescaped = MOST_UNESCAPED * (size + MOST_DECOMPRESSED // 64)
         self.omissions: list[Omission] = []
 
     def most(self) -> int:
@@ -57,6 +64,17 @@ class Budget:
     def take(self, size: int) -> None:
         """Account for a stream."""
         self._left -= size
+
+    def unescape(self, base: int, block: bytes) -> bool:
+        """Account for the escapes of a block; False when there was too much of it before.
+
+        One block may be unescaped in several ways, and each result again: without a bound, six
+        levels of two ways would be 64 times the data.
+        """
+        self._unescaped -= len(block)
+        if self._unescaped < 0:
+            self.omit("too_deep", "", base, base + len(block))
+        return self._unescaped >= 0
 
     def omit(self, reason: str, encoding: str, start: int, end: int) -> None:
         """Note a part that was not decoded. Places are those of the data the view was made of."""
@@ -236,11 +254,21 @@ def _ends(data: bytes, start: int) -> list[int]:
         if line is None or len(line[0]) > length:
             break
         if len(line[0]) < length:
-            if data[line.end() : line.end() + 1] in _AFTER_LINES:
+            if _is_last(line[0]):
                 ends.append(line.end())
             break
         ends.append(line.end())
     return [ends[-1], ends[0]] if len(ends) > 1 else ends
+
+
+def _is_last(line: bytes) -> bool:
+    """Whether a shorter line continues the text, and is not the next word of the file."""
+    body = line.rstrip(b"=")
+    try:
+        decoded = a2b_base64(body + b"=" * (-len(body) % 4))
+    except Base64Error:
+        return False
+    return not decoded.translate(None, _PRINTABLE)
 
 
 def _base64(data: bytes, start: int, end: int, budget: Budget) -> View | None:
@@ -268,6 +296,9 @@ def _base64(data: bytes, start: int, end: int, budget: Budget) -> View | None:
 def decompressed(data: bytes, budget: Budget) -> View | None:
     """The content when the data is one gzip stream (RFC 1952), as far as the budget goes."""
     if not data.startswith(GZIP):
+        return None
+    if budget.most() <= 0:  # which zlib would take for "no limit"
+        budget.omit("too_large", "gzip", 0, len(data))
         return None
     try:
         content = zlib.decompressobj(wbits=31)
@@ -300,10 +331,12 @@ def _wide(data: bytes) -> str | None:
     marked = _BYTE_ORDER_MARKS.get(data[:2])
     if marked is not None:
         return marked
-    probe = data[:_PROBE]
-    if len(probe) < 16:  # noqa: PLR2004 - bytes; too few to tell
+    probe = data[:_WIDE_PROBE]
+    if len(probe) < _LEAST_WIDE:
         return None
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        if not probe[offset::2].strip(b"\0") and _readable(probe[1 - offset :: 2]):
+        high, low = probe[offset::2], probe[1 - offset :: 2]
+        text = len(low) - len(low.translate(None, _PRINTABLE))
+        if high.count(0) >= _LEAST_OF_WIDE * len(high) and text >= _LEAST_OF_WIDE * len(low):
             return encoding
     return None
