@@ -91,6 +91,8 @@ class Declaration(NamedTuple):
     """A variable without the prefix that is honoured when the prefixed one is not set."""
     also_value: str = ""
     """What a non-empty value of that variable means; empty means what it says."""
+    secret: bool = False
+    """Never shown, and never a flag: every user of the machine can read those."""
 
 
 # --- parsers and defaults ------------------------------------------------------------------
@@ -228,6 +230,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`127.0.0.1:4140`",
         ),
     ]
+    server_url: Annotated[
+        str,
+        Declaration(
+            "The platform that commands talk to.",
+            _text,
+            _constant(""),
+            "where one is signed in, else the server on this machine",
+        ),
+    ]
+    api_key: Annotated[
+        str,
+        Declaration(
+            "An API key that commands show to the platform, instead of the sign-in of "
+            "`keylease login`. `--api-key-file` takes it from a file.",
+            _text,
+            _constant(""),
+            "none",
+            in_file=False,
+            secret=True,
+        ),
+    ]
     public_url: Annotated[
         str,
         Declaration(
@@ -282,6 +305,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def platform_dir(self) -> Path:
         """The platform's part of the data directory."""
         return self.data_dir / "platform"
+
+    def __repr__(self) -> str:
+        return f"Settings(config_dir={str(self.config_dir)!r}, ...)"  # one of them is a secret
 
     @property
     def strongroom_shares_environment(self) -> bool:
@@ -446,7 +472,8 @@ def _known(known: Mapping[str, object]) -> str:
 def reference_page() -> str:
     """docs/reference/settings.md."""
     rows = [
-        f"| `{name}` | `{flag_of(name)}` | `{variable_of(name)}` | {item.default_doc} | "
+        f"| `{name}` | {'none' if item.secret else f'`{flag_of(name)}`'} | `{variable_of(name)}` | "
+        f"{item.default_doc} | "
         f"{item.doc}{'' if item.in_file else ' Not in the settings file.'} |"
         for name, item in declarations().items()
     ]

@@ -9,7 +9,7 @@ import typer
 
 from keylease.cli import output
 from keylease.cli.options import ConfigDir, DataDir
-from keylease.settings import load
+from keylease.settings import declarations, load
 
 app = typer.Typer(
     add_completion=False,
@@ -23,8 +23,10 @@ def config() -> None:
     """Show the settings and where they come from."""
 
 
-def _shown(value: str) -> str:
-    """A database's address may hold a password."""
+def _shown(value: str, *, secret: bool) -> str:
+    """Without what is secret; a database's address may hold a password."""
+    if secret:
+        return "********" if value else ""
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", value)
 
 
@@ -40,7 +42,11 @@ def show(
 ) -> None:
     """Show every setting: flag, then variable, then settings.toml, then default."""
     loaded = load({"data_dir": data_dir, "config_dir": config_dir})
-    values = {name: _shown(str(getattr(loaded.settings, name))) for name in loaded.origins}
+    declared = declarations()
+    values = {
+        name: _shown(str(getattr(loaded.settings, name)), secret=declared[name].secret)
+        for name in loaded.origins
+    }
     if as_json:
         output.emit_json(
             {

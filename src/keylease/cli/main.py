@@ -31,6 +31,9 @@ class CommandEntry(NamedTuple):
 COMMANDS: Final = {
     "up": CommandEntry("keylease.cli.up", "Start the product on this machine and keep it running."),
     "demo": CommandEntry("keylease.cli.demo", "Show a first call with a simulated provider."),
+    "login": CommandEntry("keylease.cli.login", "Sign in to the platform."),
+    "logout": CommandEntry("keylease.cli.logout", "Sign out of the platform."),
+    "whoami": CommandEntry("keylease.cli.whoami", "Say as whom commands act."),
     "run": CommandEntry("keylease.cli.run", "Run a program whose provider SDKs get fresh leases."),
     "lease": CommandEntry("keylease.cli.lease", "Create and revoke leases."),
     "secret": CommandEntry("keylease.cli.secret", "Keep secrets in the sealed store."),
@@ -44,6 +47,13 @@ COMMANDS: Final = {
     ),
     "calls": CommandEntry("keylease.cli.calls", "List and follow the calls that were made."),
     "scan": CommandEntry("keylease.cli.scan", "Find keys in files, git history, configuration."),
+    "inventory": CommandEntry(
+        "keylease.cli.inventory", "Say where every key is, whose it is and who uses it."
+    ),
+    "vendor": CommandEntry("keylease.cli.vendor", "Say which outside tools were given keys."),
+    "incident": CommandEntry("keylease.cli.incident", "Say what breaks if a vendor is breached."),
+    "trust": CommandEntry("keylease.cli.trust", "Say who stores what secret, and how isolated."),
+    "status": CommandEntry("keylease.cli.status", "Say whether it is up, and secrets are safe."),
     "fingerprint-key": CommandEntry(
         "keylease.cli.fingerprint_key", "Make and rotate the key that fingerprints are made with."
     ),

@@ -1,7 +1,7 @@
 """One conversation with the platform's API, for the commands that need the platform.
 
-The API key comes from a file, never from the command line, where every user of the machine could
-read it.
+Who one is comes from `keylease login`, from KEYLEASE_API_KEY or from a file, never from the command
+line, where every user of the machine could read it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import msgspec
 
 from keylease.cli.options import ApiKeyFile, Server, settings_from
 from keylease.errors import ApiProblem, NotSignedIn, ServerUnreachable, SettingsInvalid
+from keylease.primitives.clock import SystemClock
 from keylease.primitives.egress.client import DEFAULT_TIMEOUT, guarded_client
 from keylease.primitives.files import read_bounded
+from keylease.sdk.platform import StoredSignIn, StoredSignIns, authorization, exchanged
+from keylease.settings import Settings
 
 __all__ = ["Answer", "ApiKeyFile", "PlatformConnection", "Server", "connected"]
 _LARGEST_ANSWER: Final = 32 * 1024 * 1024
@@ -27,6 +30,9 @@ _LARGEST_STREAM: Final = 2**40
 _STREAM_SECONDS: Final = 24 * 3600.0
 _MAXIMUM_KEY_FILE: Final = 4096
 _UNAUTHORIZED: Final = 401
+_UNAVAILABLE: Final = 503
+_PAUSES: Final = (0.5, 2.0)
+"""Seconds before a read that was answered with 503 is sent again."""
 _FIRST_FAILURE: Final = 400
 
 
@@ -63,7 +69,8 @@ class PlatformConnection:
             content = msgspec.json.encode(body)
             headers["Content-Type"] = "application/json"
         target = self._target(path, query)
-        answer = self._send(self._client.request(method, target, content=content, headers=headers))
+        request = self._client.build_request(method, target, content=content, headers=headers)
+        answer = self._send(self._sent(request, patient=method == "GET"))
         if answer.status_code >= _FIRST_FAILURE:
             raise self._problem(answer.status_code, answer.content)
         decoded = self._decoded(answer.content)
@@ -102,6 +109,15 @@ class PlatformConnection:
                 raise self._problem(answer.status_code, await answer.aread())
             async for piece in answer.aiter_bytes():
                 yield piece
+
+    async def _sent(self, request: httpx.Request, *, patient: bool) -> httpx.Response:
+        """Send it; what only reads is sent again when the platform cannot answer for a moment."""
+        for pause in _PAUSES if patient else ():
+            answer = await self._client.send(request)
+            if answer.status_code != _UNAVAILABLE:
+                return answer
+            await asyncio.sleep(pause)
+        return await self._client.send(request)
 
     def _target(self, path: str, query: Mapping[str, object] | None) -> str:
         given = {name: value for name, value in (query or {}).items() if value not in ("", None)}
@@ -147,16 +163,19 @@ def connected(
 
     ``seconds`` is for one request and its answer.
     """
-    url = (server or _default_url()).rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SettingsInvalid("That is not the address of a server.", advice="Such as https://...")
+    settings = settings_from(data_dir=None, config_dir=None)
+    sign_ins = StoredSignIns(settings.config_dir)
+    stored = sign_ins.read()
+    url = platform_url(server, settings, stored=stored)
     with asyncio.Runner() as runner:
+        api_key = _api_key(api_key_file) or settings.api_key
+        if stored is not None and stored.server == url and not api_key:
+            stored = runner.run(exchanged(stored, sign_ins, clock=SystemClock()))
         client = guarded_client(
             allow_private=True,
             timeout=seconds,
             maximum_bytes=_LARGEST_ANSWER,
-            headers=_authorization(api_key_file),
+            headers=authorization(url, api_key=api_key, stored=stored),
         )
         try:
             yield PlatformConnection(url, client, runner)
@@ -164,20 +183,33 @@ def connected(
             runner.run(client.aclose())
 
 
-def _default_url() -> str:
-    settings = settings_from(data_dir=None, config_dir=None)
+def platform_url(server: str, settings: Settings, *, stored: StoredSignIn | None) -> str:
+    """The platform that a command talks to.
+
+    The flag's; else the setting's; else where one is signed in; else this machine's.
+    Raises ``SettingsInvalid`` for what is no address.
+    """
     port = settings.server_listen.rpartition(":")[2]
-    return settings.public_url or f"http://localhost:{port}"
+    url = (
+        server
+        or settings.server_url
+        or (stored.server if stored else "")
+        or settings.public_url
+        or f"http://localhost:{port}"
+    ).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path:
+        raise SettingsInvalid("That is not the address of a server.", advice="Such as https://...")
+    return url
 
 
-def _authorization(api_key_file: Path | None) -> dict[str, str]:
+def _api_key(api_key_file: Path | None) -> str:
     if api_key_file is None:
-        return {}
+        return ""
     try:
-        key = read_bounded(api_key_file, maximum=_MAXIMUM_KEY_FILE).decode("ascii").strip()
+        return read_bounded(api_key_file, maximum=_MAXIMUM_KEY_FILE).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{api_key_file} cannot be read as an API key.") from error
-    return {"Authorization": f"Bearer {key}"}
 
 
 def _problem(status: int, document: Any) -> ApiProblem | NotSignedIn:  # noqa: ANN401 - JSON
@@ -191,7 +223,9 @@ def _problem(status: int, document: Any) -> ApiProblem | NotSignedIn:  # noqa: A
     ]
     advice = str(document.get("advice", ""))
     if status == _UNAUTHORIZED:
-        return NotSignedIn(detail, advice="Sign in, or give an API key with --api-key-file.")
+        return NotSignedIn(
+            detail, advice="Sign in with `keylease login`, or give an API key in KEYLEASE_API_KEY."
+        )
     return ApiProblem(
         "\n".join([detail, *parts]),
         status=status,

@@ -39,7 +39,7 @@ from keylease.platform.identity.sessions.interfaces import (
     SignInMethod,
     StartedSession,
 )
-from keylease.platform.identity.sessions.service import Sessions
+from keylease.platform.identity.sessions.service import Sessions, check_in_browser
 from keylease.platform.identity.sign_in import attempts
 from keylease.platform.identity.sign_in.service import acting
 from keylease.primitives.clock import MICROSECONDS
@@ -109,6 +109,7 @@ class DeviceFlow:
                 "Finish setting up how you sign in before you approve a device.",
             )
         session = await self._sessions.current(caller)
+        check_in_browser(session)
         await self._waiting(caller, user_code)
         async with self._database.transaction(caller) as tx:
             device = await self._find(tx, user_code)

@@ -44,3 +44,19 @@ class ExchangedSession(Out):
     session_text: str = Field(
         default="", description="For a command line only: what it sends as bearer from now on."
     )
+
+
+class CallerOut(Out):
+    """As whom a request acts."""
+
+    principal: str
+    organization_id: str
+    name: str
+    email: str
+    session_id: str
+    api_key_id: str
+    permissions: list[str] | None = Field(
+        description="What an API key or an unfinished sign-in is narrowed to; null is not narrowed."
+    )
+    project_id: str
+    expires_at: Moment

@@ -2,8 +2,9 @@
 
 Protects: a text is 256 random bits, kept as its SHA-256. A sign-in always makes a new one, and ends
     what the browser had before (fixation). A text is exchanged for a new one when rights change and
-    in the course of time; when the earlier one is used after the new one, somebody has copied it,
-    and the session ends. What was ended opens nothing from that moment on: nothing is cached.
+    in the course of time; when a browser's earlier one is used after the new one, somebody has
+    copied it, and the session ends. What was ended opens nothing from that moment on: nothing is
+    cached.
 Does not protect: a text that was stolen, while it is good and nobody notices.
 Limits: idle and absolute ends are in ``interfaces.LIFETIMES``.
 """
@@ -219,6 +220,7 @@ class Sessions:
         if not caller.session_id:
             raise PermissionDenied("Only a person who is signed in may do this, not an API key.")
         session = await self.current(caller)
+        check_in_browser(session)
         async with self._database.reading(caller) as tx:
             if tx.now - session.signed_in_at > RECENT_SECONDS * MICROSECONDS:
                 raise SignInAgain(
@@ -251,6 +253,9 @@ class Sessions:
         self._check_times(found, now)
         if found.previous_until is None or now < found.previous_until:
             return
+        if found.kind is SessionKind.COMMAND_LINE:
+            # A long-running command may hold the text from before another one exchanged it.
+            raise _required("The session has a newer text.")
         async with self._database.transaction(caller_of(found)) as tx:
             if await repository.remove(tx, found.organization_id, found.id):
                 await tx.record(
@@ -276,6 +281,18 @@ class Sessions:
                 reason="replaced",
                 details={"user": before.user_id},
             )
+
+
+def check_in_browser(session: Session) -> None:
+    """Raise ``PermissionDenied`` for a command line's session.
+
+    It began when somebody approved it, which shows nothing of who they are: if it could change how
+    one signs in, an approval got by a trick, or out of a session of yesterday, would be for good.
+    """
+    if session.kind is not SessionKind.BROWSER:
+        raise PermissionDenied(
+            "A command line may not do this.", advice="Do it in a browser, signed in."
+        )
 
 
 def csrf_text(session_text: str) -> str:

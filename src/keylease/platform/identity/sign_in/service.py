@@ -109,13 +109,17 @@ class SignIn:
             raise refused()
         renewed = await self._hasher.hash(password.text) if self._hasher.is_outdated(stored) else ""
         # 3. In; if the password was changed meanwhile, this was a guess at the old one.
-        async with self._database.transaction(acting(user)) as tx:
-            if await repository.password_hash(tx, user) != stored:
-                raise refused()
-            if renewed:
-                await repository.set_password(tx, user, renewed)
-            await attempts.give_back(tx, *buckets)
-            return await self.go_on(tx, user, circumstances, SignInMethod.PASSWORD)
+        try:
+            async with self._database.transaction(acting(user)) as tx:
+                if await repository.password_hash(tx, user) != stored:
+                    raise refused()
+                if renewed:
+                    await repository.set_password(tx, user, renewed)
+                await attempts.give_back(tx, *buckets)
+                return await self.go_on(tx, user, circumstances, SignInMethod.PASSWORD)
+        except SignInRefused:
+            await write_refusal(self._database, user=user, reason="password_alone")
+            raise
 
     async def _begin(
         self, email: str, organization_id: str, known_browser: str, address: str
@@ -157,6 +161,12 @@ class SignIn:
             return Outcome(step=step)
         settings = await repository.settings(tx, user.organization_id)
         limited = settings.second_factor_required and not second_factor_seen
+        if limited and await repository.passkeys(tx, user):
+            # There are two factors already. Whoever has one of them must not set up another.
+            raise SignInRefused(
+                "Your organization asks for two factors, and a passkey is both.",
+                advice="Sign in with your passkey; or ask an owner for a sign-in link.",
+            )
         return await self._in(tx, user, circumstances, method, limited=limited)
 
     async def with_code(

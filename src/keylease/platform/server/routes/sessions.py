@@ -9,11 +9,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from keylease.contracts.principals import PrincipalKind
 from keylease.platform.access.permissions import Permission
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.paging import Page, PageRequest
 from keylease.platform.identity.sessions.interfaces import Session, SessionKind, StartedSession
 from keylease.platform.identity.sessions.schemas import (
+    CallerOut,
     CurrentSession,
     ExchangedSession,
     SessionOut,
@@ -49,6 +51,31 @@ async def read_own_session(request: Request, response: Response, caller: Person)
         name=user.name,
         email=user.email,
         csrf_token=csrf_text(text) if text else "",
+    )
+
+
+@router.get("/caller")
+async def read_caller(request: Request, caller: Annotated[Caller, signed_in()]) -> CallerOut:
+    """As whom the request acts, whatever it shows for it."""
+    identity = identity_of(request)
+    name = email = ""
+    if caller.principal is not None and caller.principal.kind is PrincipalKind.USER:
+        user = await identity.methods.user(caller)
+        name, email = user.name, user.email
+    if caller.api_key_id:
+        expires_at = (await identity.api_keys.read(caller, caller.api_key_id)).expires_at
+    else:
+        expires_at = (await identity.sessions.current(caller)).expires_at
+    return CallerOut(
+        principal=caller.name,
+        organization_id=caller.organization_id,
+        name=name,
+        email=email,
+        session_id=caller.session_id,
+        api_key_id=caller.api_key_id,
+        permissions=None if caller.permissions is None else sorted(caller.permissions),
+        project_id=caller.project_id,
+        expires_at=expires_at,
     )
 
 
