@@ -1,0 +1,105 @@
+"""Attempts to sign in with less than is asked for, and to do more with a session than it may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.support.manual_clock import ManualClock
+from tests.support.platform_kit import PUBLIC_URL, client_of, server_of, services_for
+
+from keylease.platform.db.callers import Caller, platform_itself
+from keylease.platform.db.database import Database
+from keylease.platform.identity.interfaces import KnownUser
+from keylease.platform.identity.one_time import digest_of
+from keylease.platform.identity.sign_in import repository
+from keylease.platform.identity.sign_in.interfaces import StoredPasskey
+from keylease.platform.server.services import Services
+from keylease.primitives.identifiers import uuid7
+
+EMAIL = "ada@example.org"
+PASSWORD = "seven green kettles on a roof"
+
+
+@pytest.fixture
+async def services(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[Services]:
+    async with services_for(database, clock, tmp_path) as joined:
+        yield joined
+
+
+@pytest.fixture
+async def browser(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """The owner's, who has just set up a password."""
+    link = await services.identity.first_start.sign_in_link()
+    async with client_of(server_of(services), origin=PUBLIC_URL) as client:
+        answer = await client.post("/v1/sign-in/link", json={"link": link.partition("#")[2]})
+        client.headers["x-csrf-token"] = answer.json()["csrf_token"]
+        await changed(
+            client.post("/v1/sign-in-methods/introduction", json={"name": "Ada", "email": EMAIL})
+        )
+        answer = await changed(
+            client.put("/v1/sign-in-methods/password", json={"password": PASSWORD})
+        )
+        client.headers["x-csrf-token"] = answer.json()["csrf_token"]
+        yield client
+
+
+async def changed(asked: object) -> httpx.Response:
+    answer: httpx.Response = await asked  # type: ignore[misc]  # an awaitable of the client
+    assert answer.is_success, answer.text
+    return answer
+
+
+async def owner_of(services: Services) -> KnownUser:
+    async with services.database.reading() as tx:
+        (user,) = await services.directory.users_by_email(tx, EMAIL)
+    return user
+
+
+async def give_passkey(services: Services, user: KnownUser, clock: ManualClock) -> None:
+    caller = platform_itself(user.organization_id)
+    async with services.database.transaction(caller) as tx:
+        await repository.add_passkey(
+            tx,
+            StoredPasskey(
+                id=uuid7(clock),
+                organization_id=user.organization_id,
+                user_id=user.id,
+                credential_id=b"credential",
+                credential_digest=digest_of("credential", purpose="passkey"),
+                public_key=b"key",
+                sign_count=0,
+                aaguid="",
+                transports="",
+                backed_up=False,
+                name="laptop",
+                created_at=tx.now,
+                used_at=None,
+                version=1,
+            ),
+        )
+
+
+async def ask_for_two_factors(services: Services, caller: Caller) -> None:
+    settings = await services.identity.settings.read(caller)
+    wanted = type(settings)(second_factor_required=True)
+    await services.identity.settings.change(caller, wanted, expected=settings.version)
+
+
+async def test_a_password_alone_adds_no_second_factor_beside_a_passkey(
+    services: Services, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    user = await owner_of(services)
+    await give_passkey(services, user, clock)
+    await ask_for_two_factors(services, platform_itself(user.organization_id))
+    async with client_of(server_of(services), origin=PUBLIC_URL) as thief:
+        answer = await thief.post(
+            "/v1/sign-in/password", json={"email": EMAIL, "password": PASSWORD}
+        )
+        assert answer.status_code == 401, answer.text
+        assert not thief.cookies
+    assert (await browser.get("/v1/session")).is_success
