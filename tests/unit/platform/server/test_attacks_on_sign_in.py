@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from keylease.primitives.identifiers import uuid7
 
 EMAIL = "ada@example.org"
 PASSWORD = "seven green kettles on a roof"
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 @pytest.fixture
@@ -103,3 +106,58 @@ async def test_a_password_alone_adds_no_second_factor_beside_a_passkey(
         assert answer.status_code == 401, answer.text
         assert not thief.cookies
     assert (await browser.get("/v1/session")).is_success
+
+
+async def command_line(services: Services, browser: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A command line that somebody has approved in the browser."""
+    device = client_of(server_of(services))  # closed by whoever asks for it
+    started = await changed(form(device, "/oauth/device_authorization", device_name="laptop"))
+    await changed(
+        browser.post(
+            "/v1/devices/decision",
+            json={"user_code": started.json()["user_code"], "approve": True},
+        )
+    )
+    token = await changed(
+        form(
+            device,
+            "/oauth/token",
+            grant_type=DEVICE_GRANT,
+            device_code=started.json()["device_code"],
+        )
+    )
+    device.headers["authorization"] = f"Bearer {token.json()['access_token']}"
+    return device
+
+
+async def form(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
+    return await client.post(
+        path,
+        content=urlencode({"client_id": "keylease-cli", **fields}),
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+
+
+async def test_an_approved_device_does_not_change_how_its_owner_signs_in(
+    services: Services, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    # The owner's session is too old to change anything about signing in ...
+    clock.advance(20 * 60)
+    mine = {"password": "nine yellow boats under ice"}
+    late = await browser.put("/v1/sign-in-methods/password", json=mine)
+    assert late.json()["code"] == "sign_in_again"
+    # ... and a device that it approves is no way around that, nor a beginning of more devices.
+    async with contextlib.aclosing(await command_line(services, browser)) as device:
+        assert (await device.get("/v1/session")).is_success
+        for asked in (
+            device.put("/v1/sign-in-methods/password", json=mine),
+            device.post("/v1/sign-in-methods/passkeys/challenge"),
+            device.post("/v1/sign-in-methods/one-time-codes"),
+        ):
+            assert (await asked).status_code == 403
+        started = await changed(form(device, "/oauth/device_authorization", device_name="two"))
+        decision = {"user_code": started.json()["user_code"], "approve": True}
+        assert (await device.post("/v1/devices/decision", json=decision)).status_code == 403
+    async with client_of(server_of(services), origin=PUBLIC_URL) as owner:
+        signed_in = {"email": EMAIL, "password": PASSWORD}
+        await changed(owner.post("/v1/sign-in/password", json=signed_in))
