@@ -23,6 +23,7 @@ from keylease.platform.inventory.abilities import (
     minutes_to_mint,
     minutes_to_replace,
 )
+from keylease.platform.inventory.evidence import believed_there
 from keylease.platform.inventory.interfaces import (
     CredentialUse,
     PolicyCredentials,
@@ -72,6 +73,8 @@ class Affected(msgspec.Struct, frozen=True, kw_only=True):
     secret: Sighting
     there: tuple[Place, ...]
     """Where the subject held it; empty for a credential or principal itself."""
+    evidence: str = ""
+    """Empty when the secret itself was met there; else why it is believed to be there."""
     elsewhere: tuple[Place, ...]
     consumers: tuple[CredentialUse, ...]
     can: tuple[str, ...]
@@ -152,15 +155,32 @@ class IncidentPreviews:
             for one in seen
             if (there := _there(one, subject, vendor)) is not None
         )
+        names = tuple(name for name in names if _in_time(name, subject))
+        unmatched = names
+        if names:
+            everything = await self._inventory.all(caller, Wanted())
+            certain = {one.secret.id for one in affected}
+            links = believed_there(
+                names,
+                [one for one in everything if one.id not in certain and one.live is not False],
+            )
+            affected += tuple(
+                msgspec.structs.replace(
+                    _affected(link.secret, ()), there=link.there, evidence=link.evidence
+                )
+                for link in links
+            )
+            linked = {name.id for link in links for name in link.there}
+            unmatched = tuple(name for name in names if name.id not in linked)
         now = await self._written_down(caller, subject, len(affected))
         return Preview(
             subject=subject,
             made_at=now,
             vendor=vendor,
             affected=affected,
-            names_without_value=tuple(name for name in names if _in_time(name, subject)),
+            names_without_value=names,
             owners=_owners(affected),
-            unknown=tuple(await self._unknown(caller, subject, vendor, affected, names, now)),
+            unknown=tuple(await self._unknown(caller, subject, vendor, affected, unmatched, now)),
             minutes=sum(one.rotation.minutes for one in affected),
         )
 
@@ -209,8 +229,15 @@ class IncidentPreviews:
             )
         if names:
             gaps.append(
-                f"{len(names)} names at {subject.name} have no known value: any secret of "
-                f"{', '.join(sorted({name.location.name for name in names})[:5])} may be there."
+                f"{len(names)} names at {subject.name} fit no secret that is known: "
+                f"{', '.join(sorted({name.location.name for name in names})[:5])}. What they hold "
+                "is in none of the places that were scanned, or in one that was not."
+            )
+        believed = sum(bool(one.evidence) for one in affected)
+        if believed:
+            gaps.append(
+                f"{believed} of the secrets are believed to be there by their names or previews; "
+                "nobody has seen the values."
             )
         unchecked = sum(one.secret.live is None for one in affected)
         if unchecked:

@@ -16,6 +16,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     source_id: str
     source: str
     vendor_id: str = ""
+    provider: str = ""
+    """Whose key lies there, as far as the place says."""
     location: Location
     pushed_by: str
     first_seen: int

@@ -232,6 +232,7 @@ def place_of(row: Row) -> Place:
         source_id=str(row["source_id"]),
         source=str(row["source"]),
         vendor_id=str(row["vendor_id"] or ""),
+        provider=str(row["provider"]),
         location=_location(row["location"]),
         pushed_by=str(row["pushed_by"]),
         first_seen=int(row["first_seen"]),
