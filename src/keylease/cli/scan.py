@@ -1,6 +1,7 @@
 """`keylease scan`: find keys on this machine. No account, no network; nothing leaves it.
 
-With ``--push`` the report leaves it, which holds no key.
+With ``--push`` the report leaves it, which holds no key; with ``--verify`` a strongroom process
+asks the providers of found keys about them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import typer
 import keylease
 from keylease.cli import output
 from keylease.cli.options import ApiKeyFile, ConfigDir, DataDir, Server, settings_from
-from keylease.contracts.findings import Confidence, ScanReport
+from keylease.contracts.findings import Confidence, Liveness, ScanReport
 from keylease.discovery.baseline import new_baseline, read_baseline, write_baseline
 from keylease.discovery.formats.csv_format import to_csv
 from keylease.discovery.formats.sarif import to_sarif
@@ -61,8 +62,9 @@ class ReportFormat(StrEnum):
 
 
 class FailOn(StrEnum):
-    """From which confidence on a new finding makes the exit status 3."""
+    """Which new findings make the exit status 3: live ones, or those of a confidence or higher."""
 
+    LIVE = "live"
     HIGH = "high"
     MEDIUM = "medium"
     ANY = "any"
@@ -136,7 +138,8 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
     fail_on: Annotated[
         FailOn | None,
         typer.Option(
-            help="Exit with status 3 for new findings of this confidence or a higher one.",
+            help="Exit with status 3 for new findings of this confidence or a higher one; `live`: "
+            "for those that --verify finds to work.",
             show_default=False,
         ),
     ] = None,
@@ -145,6 +148,13 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
     ] = False,
     include_examples: Annotated[
         bool, typer.Option("--include-examples", help="Also placeholders and examples.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Ask the providers of found keys whether they work."),
+    ] = False,
+    verify_in_ci: Annotated[
+        bool, typer.Option("--verify-in-ci", help="Allow --verify where CI is set.")
     ] = False,
     fingerprint_key: Annotated[
         Path | None,
@@ -175,12 +185,18 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
     """
     if staged and (history or machine or cluster):
         raise ScanInvalid("--staged looks at the next commit only.", advice="Leave the others out.")
+    if fail_on is FailOn.LIVE and not verify:
+        raise ScanInvalid("Which keys are live is not known without --verify.", advice="Add it.")
     if push:
         from keylease.cli.scan_push import check_push  # noqa: PLC0415 - an HTTP client is slow
 
         check_push(staged=staged, server=server, api_key_file=api_key_file)
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
     environment = process_environment()
+    if verify:
+        from keylease.cli.scan_verification import StrongroomVerifier, check_verify  # noqa: PLC0415 - seldom
+
+        check_verify(in_ci=verify_in_ci, environment=environment)
     home = Path(environment.get("HOME") or "/")
     known = read_baseline(baseline) if baseline else (new_baseline() if write_baseline_to else None)
     roots = paths or ([] if machine or cluster else [Path()])
@@ -201,11 +217,13 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
         git=git,
         home=home,
         host=platform.node(),
-        states=None if full else settings.data_dir / _STATES,
+        # What a scan of a history leaves for the next has no keys, which --verify needs.
+        states=None if full or verify else settings.data_dir / _STATES,
         detectors=_detectors_revision() if history else "",
         processes=processes or min(os.cpu_count() or 1, _MOST_PROCESSES),
         global_ignore_files=_global_ignore_files(git, home, environment),
         baseline=known,
+        verifier=StrongroomVerifier(settings) if verify else None,
     )
     meter = _Meter()
     report = scan(wanted, surroundings, progress=meter.show)
@@ -230,7 +248,10 @@ def status_of(report: ScanReport, fail_on: FailOn | None) -> int:
     """The exit status that says what happened."""
     if report.interrupted:
         return INTERRUPTED_STATUS
-    if fail_on is not None:
+    if fail_on is FailOn.LIVE:
+        if any(f.liveness is Liveness.LIVE and not f.known for f in report.findings):
+            return FOUND_STATUS
+    elif fail_on is not None:
         least = _RANK[_LEAST[fail_on]]
         if any(_RANK[f.confidence] <= least and not f.known for f in report.findings):
             return FOUND_STATUS

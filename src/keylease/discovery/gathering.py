@@ -15,6 +15,7 @@ import msgspec
 
 from keylease.contracts.findings import (
     Appearance,
+    Belonging,
     Confidence,
     Finding,
     Location,
@@ -22,6 +23,7 @@ from keylease.contracts.findings import (
     OwnerCandidate,
     Practice,
 )
+from keylease.contracts.verification import Verdict
 from keylease.discovery.showing import Shown
 from keylease.discovery.sightings import NameSighting, Place, Sighting
 
@@ -65,7 +67,11 @@ class Gathering:
         self._numbers: Counter[str] = Counter()
 
     def findings(
-        self, met: Iterable[Met], *, known: Callable[[Finding, Sighting], bool]
+        self,
+        met: Iterable[Met],
+        *,
+        known: Callable[[Finding, Sighting], bool],
+        told: Callable[[Sighting], Verdict] | None = None,
     ) -> list[Finding]:
         """One finding for each secret, the surest first."""
         by_digest: dict[bytes, list[Met]] = defaultdict(list)
@@ -92,11 +98,30 @@ class Gathering:
                 fingerprints=best.fingerprints,
                 locations=locations,
             )
+            if told is not None:
+                finding = self._verified(finding, told(best))
             found.append(
                 msgspec.structs.replace(finding, known=True) if known(finding, best) else finding
             )
         return sorted(
             found, key=lambda one: (_RANK[one.confidence], one.provider, one.locations[0].path)
+        )
+
+    def _verified(self, finding: Finding, verdict: Verdict) -> Finding:
+        text, said = self._shown.text, verdict.belongs_to
+        return msgspec.structs.replace(
+            finding,
+            liveness=verdict.liveness,
+            liveness_reason=verdict.reason,
+            liveness_at=verdict.at,
+            belongs_to=None
+            if said is None
+            else Belonging(
+                account=text(said.account),
+                organization=text(said.organization),
+                project=text(said.project),
+                scopes=tuple(map(text, said.scopes)),
+            ),
         )
 
     def mentions(self, met: Iterable[MetName]) -> list[Mention]:

@@ -1,7 +1,8 @@
 """Looks at one piece: finds secrets in it, and says what their places mean.
 
 Protects: this is the one place in discovery where a found secret is opened, to make its
-    fingerprints; nothing that leaves here holds it.
+    fingerprints, and handed over when it is to be asked about; nothing else that leaves here
+    holds it.
 Does not protect: names and paths come as they are; ``gathering`` masks them before they are shown.
 """
 
@@ -23,6 +24,7 @@ from keylease.discovery.pieces import Piece
 from keylease.discovery.problems import Problems
 from keylease.discovery.sightings import NameSighting, Place, Sighting, Tally, Yield
 from keylease.discovery.sources import Source, source_of
+from keylease.discovery.verifying import HandOver
 from keylease.primitives.fingerprints import FingerprintKey, FingerprintKeys
 
 _DIGEST_BYTES: Final = 16
@@ -51,6 +53,7 @@ class Inspector:
         problems: Problems,
         baseline: FingerprintKey | None = None,
         with_examples: bool = False,
+        hand_over: HandOver | None = None,
     ) -> None:
         """``scan_key`` is random and the same for all processes of one scan."""
         self._scanner = scanner
@@ -59,6 +62,7 @@ class Inspector:
         self._problems = problems
         self._baseline = baseline
         self._with_examples = with_examples
+        self._hand_over = hand_over
         self._sightings: list[Sighting] = []
         self._names: list[NameSighting] = []
         self.tally = Tally()
@@ -143,10 +147,13 @@ class Inspector:
     def _sighting(self, match: Match, place: Place) -> Sighting:
         secret = match.secret.reveal(why="fingerprint of a finding")
         fingerprints = self._keys.of(secret)
+        digest = self._digest(secret)
+        if self._hand_over is not None:
+            self._hand_over.give(match, digest)
         if match.name and (place.kind in _PLAIN_KINDS or not place.name):
             place = msgspec.structs.replace(place, name=match.name[:_MAXIMUM_TEXT])
         return Sighting(
-            digest=self._digest(secret),
+            digest=digest,
             provider=match.provider,
             kind=match.kind,
             confidence=Confidence(match.confidence.value),

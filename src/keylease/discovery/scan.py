@@ -20,6 +20,7 @@ from keylease.contracts.findings import (
     ScanCounts,
     ScanReport,
 )
+from keylease.contracts.verification import Verdict
 from keylease.detectors.scanning import Scanner
 from keylease.discovery.baseline import KnownFindings
 from keylease.discovery.gathering import Gathering, Met, MetName
@@ -32,6 +33,7 @@ from keylease.discovery.process_environments import environments
 from keylease.discovery.repositories import Repositories
 from keylease.discovery.showing import Shown
 from keylease.discovery.sightings import NameSighting, Sighting, Tally
+from keylease.discovery.verifying import Verifier, verdict_of
 from keylease.discovery.walker import Walker
 from keylease.discovery.work import Bench, Equipment, FileJob, Job
 from keylease.discovery.workers import work_through
@@ -77,6 +79,8 @@ class Surroundings(NamedTuple):
     global_ignore_files: tuple[Path, ...] = ()
     baseline: KnownFindings | None = None
     proc: Path = Path("/proc")
+    verifier: Verifier | None = None
+    """Asks providers about what is found; None: nobody is asked."""
 
 
 class Progress(NamedTuple):
@@ -95,10 +99,14 @@ def scan(
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> ScanReport:
     """Look at everything that is wanted. Raises ``ScanInvalid`` for a root that is not there."""
-    for absolute, given in wanted.roots:
-        if not os.path.lexists(absolute):
-            raise ScanInvalid(f"There is no {given}.", advice="Check the path.")
-    return _Scan(wanted, surroundings, progress).run()
+    try:
+        for absolute, given in wanted.roots:
+            if not os.path.lexists(absolute):
+                raise ScanInvalid(f"There is no {given}.", advice="Check the path.")
+        return _Scan(wanted, surroundings, progress).run()
+    finally:
+        if surroundings.verifier is not None:
+            surroundings.verifier.abandon()
 
 
 class _Scan:
@@ -127,6 +135,7 @@ class _Scan:
             git=surroundings.git,
             baseline=baseline.key if baseline else None,
             with_examples=wanted.with_examples,
+            hand_over=surroundings.verifier.hand_over if surroundings.verifier else None,
         )
         self._sightings: list[Sighting] = []
         self._names: list[NameSighting] = []
@@ -173,6 +182,7 @@ class _Scan:
     def _look_at_staged(self) -> None:
         """New secrets of what is staged: what the file held in the newest commit is not new."""
         bench = Bench(self._equipment)
+        before = Bench(self._equipment._replace(hand_over=None))  # nobody is asked about those
         try:
             for root, _ in self._wanted.roots:
                 repository = self._repositories.note_around(Path(root))
@@ -184,7 +194,7 @@ class _Scan:
                 old = {
                     (sighting.digest, sighting.place.path)
                     for job in self._repositories.staged_jobs(repository, before=True)
-                    for sighting in bench.do(job).sightings
+                    for sighting in before.do(job).sightings
                 }
                 for job in self._repositories.staged_jobs(repository, before=False):
                     result = bench.do(job)
@@ -196,6 +206,7 @@ class _Scan:
                     self._take(new, result.names, result.problems, result.tally)
         finally:
             bench.close()
+            before.close()
 
     def _look_beyond_files(self) -> None:
         """Process environments and clusters: from this process, which holds what they gave."""
@@ -260,7 +271,9 @@ class _Scan:
         gathering = Gathering(shown, host=self._with.host, owners=self._repositories.owners)
         baseline = self._with.baseline
         findings = gathering.findings(
-            met, known=baseline.knows if baseline else lambda _finding, _sighting: False
+            met,
+            known=baseline.knows if baseline else lambda _finding, _sighting: False,
+            told=self._told(),
         )
         names = [self._met_name(one) for one in self._names]
         problems = tuple(
@@ -325,8 +338,6 @@ class _Scan:
                 verdicts = verifier.verdicts()
         except KeyboardInterrupt:
             self._interrupted = True
-        finally:
-            verifier.abandon()
         return lambda sighting: verdict_of(sighting, verdicts)
 
     def _met(self) -> list[Met]:

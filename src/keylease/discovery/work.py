@@ -17,6 +17,7 @@ from keylease.discovery.inspecting import Inspector
 from keylease.discovery.problems import Problems
 from keylease.discovery.reading import Reader
 from keylease.discovery.sightings import Yield
+from keylease.discovery.verifying import HandOver
 from keylease.primitives.fingerprints import FingerprintKey, FingerprintKeys
 
 
@@ -48,6 +49,8 @@ class Equipment(NamedTuple):
     git: Git | None
     baseline: FingerprintKey | None = None
     with_examples: bool = False
+    hand_over: HandOver | None = None
+    """Where found keys go when their providers are asked about them."""
 
 
 class Bench:
@@ -63,6 +66,7 @@ class Bench:
             problems=self._problems,
             baseline=equipment.baseline,
             with_examples=equipment.with_examples,
+            hand_over=equipment.hand_over,
         )
         self._objects: ObjectReader | None = None
 

@@ -6,14 +6,16 @@ import csv
 import io
 from typing import Final
 
-from keylease.contracts.findings import Location, ScanReport
+from keylease.contracts.findings import Finding, Location, ScanReport
+from keylease.discovery.formats.belonging import belonging
 from keylease.primitives.clock import isoformat
 
 COLUMNS: Final = (
     "record", "provider", "kind", "confidence", "masked", "key_id", "fingerprint", "known",
     "place", "path", "line", "column", "name", "environment", "detail", "repository",
     "repository_path", "in_history_only", "first_commit", "first_at", "first_author",
-    "removed_commit", "removed_at", "owner_candidates",
+    "removed_commit", "removed_at", "owner_candidates", "liveness", "liveness_reason",
+    "liveness_at", "belongs_to",
 )  # fmt: skip
 """``record`` is ``finding``, ``mention`` or ``practice``; a finding has a line for each place."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -37,18 +39,26 @@ def to_csv(report: ScanReport) -> str:
                     str(finding.fingerprints[0]) if finding.fingerprints else "",
                     finding.known,
                     *_place(location),
+                    *_liveness(finding),
                 )
             )
+    nothing = ("", "", "", "")
     for mention in report.mentions:
         row = ("mention", mention.provider, mention.reason, "", "", "", "", "false")
-        writer.writerow(_cells(*row, *_place(mention.location)))
+        writer.writerow(_cells(*row, *_place(mention.location), *nothing))
     for practice in report.practices:
-        writer.writerow(
-            _cells(
-                "practice", "", practice.name, "", "", "", "", "false", *_place(practice.location)
-            )
-        )
+        row = ("practice", "", practice.name, "", "", "", "", "false")
+        writer.writerow(_cells(*row, *_place(practice.location), *nothing))
     return text.getvalue()
+
+
+def _liveness(finding: Finding) -> tuple[object, ...]:
+    return (
+        finding.liveness.value if finding.liveness else "",
+        finding.liveness_reason,
+        isoformat(finding.liveness_at) if finding.liveness_at else "",
+        belonging(finding.belongs_to),
+    )
 
 
 def _place(location: Location) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import keylease
 from keylease.contracts.findings import Confidence, Finding, Location, ScanReport
+from keylease.discovery.formats.belonging import belonging
 from keylease.primitives.clock import isoformat
 
 SCHEMA: Final = (
@@ -94,6 +95,14 @@ def _result(finding: Finding, location: Location) -> dict[str, Any]:
         "partialFingerprints": {"keyleaseLocation/v1": location.id},
         "properties": {"confidence": finding.confidence.value, "provider": finding.provider},
     }
+    if finding.liveness:
+        result["message"]["text"] += f" {finding.liveness.value}: {finding.liveness_reason}"
+        result["properties"] |= {
+            "liveness": finding.liveness.value,
+            "livenessReason": finding.liveness_reason,
+            **({"livenessAt": isoformat(finding.liveness_at)} if finding.liveness_at else {}),
+            **({"belongsTo": belonging(finding.belongs_to)} if finding.belongs_to else {}),
+        }
     if finding.fingerprints:
         result["fingerprints"] = {"keylease/v1": str(finding.fingerprints[0])}
     if finding.known:

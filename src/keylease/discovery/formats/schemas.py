@@ -52,6 +52,8 @@ def _column(name: str) -> dict[str, Any]:
         return {"enum": ["finding", "mention", "practice"]}
     if name in {"known", "in_history_only"}:
         return {"enum": ["true", "false"]}
+    if name == "liveness":
+        return {"enum": ["", "live", "dead", "unknown"]}
     if name in {"line", "column"}:
         return {"type": "string", "pattern": "^[0-9]*$"}
     return {"type": "string"}

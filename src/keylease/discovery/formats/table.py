@@ -11,10 +11,12 @@ from keylease.contracts.findings import (
     Appearance,
     Confidence,
     Finding,
+    Liveness,
     Location,
     Mention,
     ScanReport,
 )
+from keylease.discovery.formats.belonging import belonging
 
 _MOST_PLACES: Final = 12
 """Places shown of one secret, and of one name; JSON and CSV have all."""
@@ -22,6 +24,7 @@ _MOST_POSSIBLE: Final = 20
 """Findings of low confidence that are shown: they are to draw attention, not to bury the rest."""
 _MICROSECONDS: Final = 1_000_000
 _KINDS: Final = {"file": "", "file_name": "in the file's name"}
+_CLEAR: Final = frozenset({Liveness.LIVE, Liveness.DEAD})
 _HEADINGS: Final = {
     Confidence.HIGH: "Secrets",
     Confidence.MEDIUM: "Probable secrets",
@@ -65,7 +68,8 @@ def _finding(finding: Finding) -> Iterator[str]:
     places = f"{count} places" if count > 1 else "1 place"
     nature = f"  [{finding.nature}]" if finding.nature != "candidate" else ""
     identifier = f"  id {finding.key_id}" if finding.key_id else ""
-    yield f"  {title}  {finding.masked}{identifier}  {places}{nature}"
+    alive = f"  {finding.liveness.value.upper()}" if finding.liveness in _CLEAR else ""
+    yield f"  {title}  {finding.masked}{identifier}  {places}{nature}{alive}"
     for location in finding.locations[:_MOST_PLACES]:
         yield f"    {_where(location)}{_about(location)}"
     if count > _MOST_PLACES:
@@ -75,6 +79,10 @@ def _finding(finding: Finding) -> Iterator[str]:
         for location in finding.locations
         for owner in location.owner_candidates
     )
+    if finding.liveness in _CLEAR:
+        yield f"    {finding.liveness_reason} {belonging(finding.belongs_to)}".rstrip()
+    elif finding.liveness and finding.confidence is not Confidence.LOW:
+        yield f"    not verified: {finding.liveness_reason}"
     if owners:
         yield f"    ask: {', '.join(list(owners)[:3])}"
 

@@ -74,7 +74,8 @@ class Asker:
         self._longest = longest
         self._lanes: dict[str, _Lane] = {}
         self._verdicts: dict[bytes, Verdict] = {}
-        self._asked: set[bytes] = set()
+        self._taken: set[tuple[bytes, str, str]] = set()
+        self._claimed: set[bytes] = set()
 
     async def verdicts(self, questions: AsyncIterator[Question]) -> tuple[Verdict, ...]:
         """Ask while questions come, and for a bounded time after the last one."""
@@ -91,21 +92,23 @@ class Asker:
         return tuple(self._verdicts.values())
 
     def _take(self, question: Question, group: asyncio.TaskGroup) -> None:
-        if question.digest in self._asked:
+        one = (question.digest, question.kind, question.key_id)
+        if one in self._taken:
             return
         check = check_of(question.kind)
         if check is None:
             self._tell(question.digest, unknown("There is no harmless question for this kind."))
             return
-        if len(self._asked) >= MOST_QUESTIONS:
+        if len(self._taken) >= MOST_QUESTIONS:
             self._tell(question.digest, unknown("There are too many keys to ask about."))
             return
-        self._asked.add(question.digest)
+        self._taken.add(one)
         lane = self._lanes.get(check.origins[0])
         if lane is None:
             lane = _Lane(
                 self._places.get(check.provider),
                 tell=self._tell,
+                claim=self._claim,
                 clock=self._clock,
                 sleep=self._sleep,
                 seconds_between=self._between,
@@ -114,7 +117,15 @@ class Asker:
             group.create_task(lane.work())
         lane.queue.put_nowait((check, question))
 
+    def _claim(self, digest: bytes) -> bool:
+        """Whether nobody was asked about this secret yet: it may have been met as two kinds."""
+        fresh = digest not in self._claimed
+        self._claimed.add(digest)
+        return fresh
+
     def _tell(self, digest: bytes, found: Found, at: int = 0) -> None:
+        if not at and digest in self._verdicts:
+            return
         self._verdicts[digest] = Verdict(
             digest=digest,
             liveness=found.liveness,
@@ -132,6 +143,7 @@ class _Lane:
         place: VerificationSettings | None,
         *,
         tell: Callable[[bytes, Found, int], None],
+        claim: Callable[[bytes], bool],
         clock: Clock,
         sleep: Sleep,
         seconds_between: float,
@@ -140,6 +152,7 @@ class _Lane:
         self.queue: asyncio.Queue[tuple[Check, Question] | None] = asyncio.Queue()
         self._place = place
         self._tell = tell
+        self._claim = claim
         self._clock = clock
         self._sleep = sleep
         self._between = seconds_between
@@ -166,11 +179,19 @@ class _Lane:
             check, question = item
             secret = Secret(question.secret)
             try:
-                at = self._clock.now()
-                found, asked = await self._ask(check, secret, question.key_id)
-                self._tell(question.digest, cleaned(found, secret), at if asked else 0)
+                await self._about(check, question, secret)
             finally:
                 secret.wipe()
+
+    async def _about(self, check: Check, question: Question, secret: Secret) -> None:
+        at = self._clock.now()
+        first = check.request(secret, question.key_id, origin=check.origins[0], now=at)
+        if isinstance(first, NotAsked):
+            # The same secret may be met elsewhere with what is missing here.
+            self._tell(question.digest, unknown(first.reason), 0)
+        elif self._claim(question.digest):
+            found, asked = await self._ask(check, secret, question.key_id)
+            self._tell(question.digest, cleaned(found, secret), at if asked else 0)
 
     async def _ask(self, check: Check, secret: Secret, key_id: str) -> tuple[Found, bool]:
         """What the provider says, and whether it was asked at all."""
