@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 import pytest
 from tests.support.inventory_kit import finding, fingerprint, place, report
 
 from keylease.cli.platform_connection import Answer, PlatformConnection
-from keylease.cli.pushing import parts_of, push
+from keylease.cli.pushing import Pushed, parts_of, push
 from keylease.contracts.findings import Mention, PlaceKind, ReadProblem, ScanReport
 from keylease.errors import ApiProblem, ServerUnreachable
 
@@ -35,7 +35,7 @@ class Platform:
         return Answer(201, {**NONE, "seen_at": body.started_at - 7, "new_secrets": 1}, "")
 
 
-def pushed(platform: Platform, scan: ScanReport) -> Any:
+def pushed(platform: Platform, scan: ScanReport) -> Pushed:
     return push(cast("PlatformConnection", platform), scan, sleep=platform.waited.append)
 
 
