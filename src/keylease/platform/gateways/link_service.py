@@ -71,6 +71,10 @@ class LinkService:
 
     # --- what gateways ask; each takes the request as it came --------------------------------
 
+    async def expect(self, gateway_id: str) -> None:
+        """Raise ``GatewayNotProven`` or ``GatewayRevoked`` for whose large body is not read."""
+        await self._proof.known(gateway_id)
+
     async def enroll(self, request: SignedRequest) -> wire.EnrolmentAnswer:
         """Register a gateway."""
         asked = _read_json(request.body, wire.EnrolmentRequest)

@@ -53,6 +53,15 @@ class GatewayProof:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def known(self, gateway_id: str) -> None:
+        """Raise unless there is such a gateway that may ask; that it asks is not proven by this."""
+        async with self._database.reading() as tx:
+            found = await repository.by_id(tx, gateway_id)
+        if found is None:
+            _refuse()
+        if found.state is GatewayState.REVOKED:
+            raise GatewayRevoked("This gateway was revoked.")
+
     async def gateway(self, request: SignedRequest) -> Gateway:
         """The gateway that has signed the request.
 

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 import keylease
+from keylease.contracts.platform_link import AUDIT_ENTRIES, CALL_RECORDS
 from keylease.platform.server.edge import Edge
 from keylease.platform.server.problems import Problem, add_problem_handlers
 from keylease.platform.server.routes import all_routers, all_shapes
@@ -18,7 +19,11 @@ from keylease.platform.server.routes.link import MAXIMUM_BODY as MAXIMUM_PUSH
 from keylease.platform.server.services import Services
 from keylease.platform.server.shapes import schemas_of
 
-LARGER_BODIES: Final = {"/v1/inventory/scans": MAXIMUM_REPORT, "/v1/link/": MAXIMUM_PUSH}
+LARGER_BODIES: Final = {
+    "/v1/inventory/scans": MAXIMUM_REPORT,
+    CALL_RECORDS: MAXIMUM_PUSH,
+    AUDIT_ENTRIES: MAXIMUM_PUSH,
+}
 """Path prefix -> bytes, where more than the usual may be sent."""
 
 

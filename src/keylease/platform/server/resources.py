@@ -1,12 +1,15 @@
 """Routers of resources, whose bodies must not contain a key.
 
 Protects: somebody pastes a provider key into a form or a script. The request is refused with 422
-    before anything of it is stored or logged, and the answer does not repeat it.
+    before anything of it is stored or logged, and the answer does not repeat it. Searching costs a
+    fraction of a second for each MiB, so a large body is neither read nor searched for somebody who
+    has not shown who they are, and the search of one does not hold up other requests.
 Does not protect: a secret without a form that ``detectors`` know.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine, Iterator
@@ -18,8 +21,11 @@ from fastapi.routing import APIRoute
 
 from keylease import detectors
 from keylease.errors import InputInvalid, SecretInRequest
+from keylease.platform.server.guard import evidence_of
 from keylease.platform.server.problems import problem_responses
 
+_LARGE: Final = 256 * 1024
+"""Bytes; every form and almost every script sends less."""
 _ESCAPED_NUL: Final = re.compile(r"\\u0000")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -32,18 +38,34 @@ class KeylessRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
+            if _may_be_large(request):
+                await request.app.state.services.authenticator.authenticate(evidence_of(request))
             body = (await request.body()).decode("utf-8", "replace")
-            refuse_unstorable(body)
-            refuse_unstorable(unquote_plus(request.url.query) + request.url.path)
-            if any(map(detectors.looks_like_secret, _readings(body, request.url.query))):
-                raise SecretInRequest(
-                    "The request contains something that looks like a key. Nothing was stored.",
-                    advice="Put the key into your secret store and send its reference, such as "
-                    "vault://mount/path#field. A key that was sent somewhere should be replaced.",
-                )
+            if len(body) > _LARGE:
+                await asyncio.to_thread(_check, body, request)
+            else:
+                _check(body, request)
             return await handler(request)
 
         return checked
+
+
+def _may_be_large(request: Request) -> bool:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal():
+        return int(length) > _LARGE
+    return "transfer-encoding" in request.headers
+
+
+def _check(body: str, request: Request) -> None:
+    refuse_unstorable(body)
+    refuse_unstorable(unquote_plus(request.url.query) + request.url.path)
+    if any(map(detectors.looks_like_secret, _readings(body, request.url.query))):
+        raise SecretInRequest(
+            "The request contains something that looks like a key. Nothing was stored.",
+            advice="Put the key into your secret store and send its reference, such as "
+            "vault://mount/path#field. A key that was sent somewhere should be replaced.",
+        )
 
 
 def refuse_unstorable(text: str) -> None:

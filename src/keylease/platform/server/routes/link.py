@@ -50,12 +50,14 @@ async def poll(request: Request, _: Nobody) -> Response:
 @router.post(wire.CALL_RECORDS, openapi_extra=_body(_MSGPACK))
 async def push_call_records(request: Request, _: Nobody) -> Response:
     """Take a batch of call records."""
+    await _link(request).expect(_gateway_id(request))
     return _answer(await _link(request).push_call_records(await _signed(request)))
 
 
 @router.post(wire.AUDIT_ENTRIES, openapi_extra=_body(_MSGPACK))
 async def push_audit_entries(request: Request, _: Nobody) -> Response:
     """Take a batch of audit entries."""
+    await _link(request).expect(_gateway_id(request))
     return _answer(await _link(request).push_audit_entries(await _signed(request)))
 
 
@@ -71,11 +73,15 @@ async def _signed(request: Request) -> SignedRequest:
         method=request.method,
         target=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         body=await request.body(),
-        gateway_id=headers.get(wire.GATEWAY_HEADER, "")[:64],
+        gateway_id=_gateway_id(request),
         time=headers.get(wire.TIME_HEADER, ""),
         nonce=headers.get(wire.NONCE_HEADER, ""),
         signature=headers.get(wire.SIGNATURE_HEADER, ""),
     )
+
+
+def _gateway_id(request: Request) -> str:
+    return request.headers.get(wire.GATEWAY_HEADER, "")[:64]
 
 
 def _answer(answer: msgspec.Struct) -> Response:
