@@ -13,9 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from keylease import errors, settings
 from keylease.discovery.formats.schemas import schemas as scan_schemas
+from keylease.platform.server.app import create_app
+
+if TYPE_CHECKING:
+    from keylease.platform.server.services import Services
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made from code by `make docs`; do not edit. -->\n"
@@ -89,10 +94,16 @@ def schema_page(name: str) -> str:
     return json.dumps(scan_schemas()[name], indent=2) + "\n"
 
 
+def openapi_page() -> str:
+    """The platform's OpenAPI document, as the server serves it. No service is asked for it."""
+    return json.dumps(create_app(cast("Services", None)).openapi(), indent=1) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
+    "openapi.json": openapi_page,
     **{name: partial(schema_page, name) for name in scan_schemas()},
 }
 
