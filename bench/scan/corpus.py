@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from files import FILES, HELD_OUT
+from files import FILES, HELD_OUT, companion
 from kinds import KINDS
 
 
@@ -30,6 +30,8 @@ class Planted:
     file_kind: str
     value: str
     held_out: bool = False
+    companion: str = ""
+    """A public identifier that stands beside it."""
 
 
 def write(directory: Path, *, seed: int, rounds: int) -> list[Planted]:
@@ -42,15 +44,25 @@ def write(directory: Path, *, seed: int, rounds: int) -> list[Planted]:
             for file_kind, (name, make) in (FILES | HELD_OUT).items():
                 chance = random.Random(f"{seed} {turn} {kind.name} {file_kind}")  # noqa: S311 - fake
                 value = kind.make(chance)
+                beside = companion(kind, chance)
                 # No directory is named after a provider: only the text may tell whose a key is.
                 place = (
                     directory / f"{turn}" / f"{KINDS.index(kind):02}-{file_kind.replace(' ', '-')}"
                 )
                 place.mkdir(parents=True)
-                (place / name).write_bytes(make(kind, value, chance))
+                (place / name).write_bytes(make(kind, value, beside))
                 path = (place / name).relative_to(directory).as_posix()
-                held_out = file_kind in HELD_OUT
-                planted.append(Planted(path, kind.name, kind.provider, file_kind, value, held_out))
+                planted.append(
+                    Planted(
+                        path=path,
+                        kind=kind.name,
+                        provider=kind.provider,
+                        file_kind=file_kind,
+                        value=value,
+                        held_out=file_kind in HELD_OUT,
+                        companion=beside[1] if beside else "",
+                    )
+                )
     truth = [dataclasses.asdict(item) for item in planted]
     directory.with_suffix(".truth.json").write_text(json.dumps(truth))
     return planted

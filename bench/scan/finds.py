@@ -31,7 +31,7 @@ class Score:
 
 def plain(text: str) -> str:
     """A secret without line breaks and escapes, so that the ways of writing one compare equal."""
-    return re.sub(r"\\+[nr\"/]|[\\\s\"']", "", text)
+    return re.sub(r"\\+[nr\"/]|`[nr\"]|&#10;|&quot;|[\\\s\"']", "", text)
 
 
 def holds(find: Find, item: Planted) -> bool:
@@ -47,14 +47,23 @@ def holds(find: Find, item: Planted) -> bool:
     return value in secret or encoded in secret or secret in value or secret in encoded
 
 
-def judge(planted: list[Planted], finds: list[Find]) -> dict[Planted, tuple[bool, bool]]:
-    """For each planted key whether it was found, and whether under its provider's name."""
+def judge(
+    planted: list[Planted], finds: list[Find], *, pairs: bool = False
+) -> dict[Planted, tuple[bool, bool]]:
+    """For each planted key whether it was found, and whether under its provider's name.
+
+    ``pairs``: who reports the public half of a pair has found it; some report no other.
+    """
     by_path: dict[str, list[Find]] = {}
     for find in finds:
         by_path.setdefault(find.path, []).append(find)
     result = {}
     for item in planted:
-        holding = [find for find in by_path.get(item.path, []) if holds(find, item)]
+        holding = [
+            find
+            for find in by_path.get(item.path, [])
+            if holds(find, item) or (pairs and item.companion and item.companion in find.secret)
+        ]
         named = [find for find in holding if find.provider == item.provider]
         result[item] = (bool(holding), bool(named))
     return result

@@ -10,7 +10,10 @@ from typing import Final
 from keylease.detectors.definition import Checked
 
 BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_NO_BASE64: Final = re.compile(r"\\[nrt]|[^A-Za-z0-9+/=]")
+_BREAK: Final = r"\\{1,4}[nrt]|`[nr]|&#(?:1[03]|x[aAdD]);"
+"""A line break as it is written in strings, in PowerShell and in XML."""
+_NO_BASE64: Final = re.compile(rf"{_BREAK}|[^A-Za-z0-9+/=]")
+_BETWEEN: Final = re.compile(rf"{_BREAK}|[\"',\s]")
 _SHORTEST: Final = 40
 """Characters of base64; an Ed25519 key has 64, and 44 as bare bytes."""
 BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -32,7 +35,7 @@ def canonical_pem(text: str) -> str:
     body, end, _ = rest.partition("-----END")
     if not dashes or ":" in body:
         return text  # with headers in it, or cut off at once: as it stands
-    lines = re.sub(r"\\{1,4}[nr]|[\"',\s]", "", body)
+    lines = _BETWEEN.sub("", body)
     wrapped = "\n".join(lines[place : place + 64] for place in range(0, len(lines), 64))
     return f"-----BEGIN {label}-----\n{wrapped}\n" + (f"-----END {label}-----\n" if end else "")
 
