@@ -51,7 +51,9 @@ class Anthropic(msgspec.Struct, frozen=True):
             and answer.words("error", "type") == "permission_error"
         ):
             return live(belongs_to, reason="It is accepted; it may not list models.")
-        return by_status(answer, belongs_to, as_expected=answer.member(self.mark) is not None)
+        return by_status(
+            answer, belongs_to, as_expected=isinstance(answer.member(self.mark), list | str)
+        )
 
 
 CHECKS: Final = (

@@ -47,7 +47,9 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     def read(self, answer: Answer) -> Found:
         """By its status."""
         if self.marks:
-            as_expected = any(answer.member(mark) is not None for mark in self.marks)
+            as_expected = any(
+                isinstance(answer.member(mark), list | dict | str) for mark in self.marks
+            )
         else:
             as_expected = isinstance(answer.json, list)
         account = answer.words(*self.account) if self.account else ""
