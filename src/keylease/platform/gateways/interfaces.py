@@ -148,12 +148,22 @@ class CallRecords(Protocol):
     """Where call records of gateways go."""
 
     async def accept(
-        self, caller: Caller, gateway_id: str, push: wire.CallRecordPush
+        self,
+        caller: Caller,
+        gateway_id: str,
+        push: wire.CallRecordPush,
+        *,
+        served: frozenset[str] | None = None,
     ) -> wire.PushAnswer:
-        """Commit a batch; what cannot be committed now raises, and the gateway keeps it."""
+        """Commit a batch; what cannot be committed now raises, and the gateway keeps it.
+
+        ``served`` are the credentials whose versions the gateway can know.
+        """
         ...
 
-    async def note_fetches(self, caller: Caller, entries: Sequence[bytes]) -> None:
+    async def note_fetches(
+        self, caller: Caller, entries: Sequence[bytes], *, served: frozenset[str] | None = None
+    ) -> None:
         """Learn from audit entries which versions of credentials were fetched, and when."""
         ...
 

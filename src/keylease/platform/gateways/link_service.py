@@ -3,7 +3,8 @@
 Promise: what a push is answered with is durable. A poll is answered as soon as there is something
     that the gateway does not have, or when it has waited for as long as it wished.
 Protects: a gateway gets the bundle of its own group and puts records under its own organization,
-    whatever it claims.
+    whatever it claims. What it says of versions of secrets counts for credentials of its group: or
+    else one gateway could have another's credential refused as too old.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 from keylease.contracts import platform_link as wire
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.bundles import SignedBundle
-from keylease.errors import GatewayRevoked, RequestMalformed
+from keylease.errors import GatewayRevoked, PolicyKeyUnavailable, RequestMalformed
 from keylease.platform.db.database import Database
 from keylease.platform.gateways import repository
 from keylease.platform.gateways.gateway import Gateway, GatewayState
@@ -68,6 +69,8 @@ class LinkService:
         self._same_machine = same_machine
         self._proof = GatewayProof(database)
         self._ahead: set[tuple[str, int]] = set()
+        self._credentials: dict[tuple[str, str], tuple[str, frozenset[str]]] = {}
+        """Organization and group -> digest of its last bundle, and the credentials in it."""
 
     # --- what gateways ask; each takes the request as it came --------------------------------
 
@@ -111,7 +114,8 @@ class LinkService:
         gateway = await self._proof.gateway(request)
         push = _read_msgpack(request.body, wire.CallRecordPush)
         check_link_version(push.link)
-        return await self._records.accept(gateway.caller, gateway.id, push)
+        served = await self._served(gateway)
+        return await self._records.accept(gateway.caller, gateway.id, push, served=served)
 
     async def push_audit_entries(self, request: SignedRequest) -> wire.PushAnswer:
         """Take audit entries; they are durable when this returns."""
@@ -119,7 +123,8 @@ class LinkService:
         push = _read_msgpack(request.body, wire.AuditPush)
         check_link_version(push.link)
         taken = await self._audit.accept(gateway.caller, gateway.id, push.entries)
-        await self._records.note_fetches(gateway.caller, push.entries)
+        served = await self._served(gateway)
+        await self._records.note_fetches(gateway.caller, push.entries, served=served)
         return wire.PushAnswer(
             taken=taken.taken,
             duplicates=taken.duplicates,
@@ -151,6 +156,20 @@ class LinkService:
         return wire.PushAnswer(taken=1)
 
     # --- how -------------------------------------------------------------------------------
+
+    async def _served(self, gateway: Gateway) -> frozenset[str]:
+        """The credentials of its group. Of no other can it know which versions there are."""
+        name = (gateway.organization_id, gateway.group)
+        known = self._credentials.get(name)
+        try:
+            signed = await self._bundles.bundle(*name)
+        except PolicyKeyUnavailable:  # records are taken all the same
+            signed = None
+        if signed is not None and (known is None or known[0] != signed.digest):
+            carried = msgspec.json.decode(signed.payload, type=_Carried).credentials
+            known = (signed.digest, frozenset(one.id for one in carried))
+            self._credentials[name] = known
+        return known[1] if known is not None else frozenset()
 
     async def _newer_bundle(
         self, gateway: Gateway, report: wire.PollRequest
@@ -196,6 +215,14 @@ class LinkService:
             found = await repository.by_id(tx, gateway_id)
         if found is None or found.state is GatewayState.REVOKED:
             raise GatewayRevoked("This gateway was revoked.")
+
+
+class _Named(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Carried(msgspec.Struct, frozen=True):
+    credentials: tuple[_Named, ...] = ()
 
 
 class _Versioned(msgspec.Struct, frozen=True):

@@ -65,8 +65,14 @@ async def known_ids(tx: Transaction, organization_id: str, ids: Sequence[str]) -
     return known
 
 
-async def add(tx: Transaction, gateway_id: str, records: Sequence[CallRecord]) -> None:
-    """Store records, and count them."""
+async def add(
+    tx: Transaction,
+    gateway_id: str,
+    records: Sequence[CallRecord],
+    *,
+    served: frozenset[str] | None = None,
+) -> None:
+    """Store records, and count them; versions only of credentials that are ``served``."""
     if not records:
         return
     organization_id = tx.caller.organization_id
@@ -96,7 +102,9 @@ async def add(tx: Transaction, gateway_id: str, records: Sequence[CallRecord]) -
         (
             (record.credential_id[:36], record.credential_version[:200], record.started_at, 1)
             for record in records
-            if record.credential_id and record.credential_version
+            if record.credential_id
+            and record.credential_version
+            and (served is None or record.credential_id in served)
         ),
     )
 
@@ -361,7 +369,7 @@ async def uses(
         .group_by(*columns)
         .order_by(*columns)
     )
-    return [msgspec.convert(dict(row), CredentialUse) for row in await tx.rows(query)]
+    return [CredentialUse(**row) for row in await tx.rows(query)]
 
 
 def _recent(record: CallRecord) -> RecentCall:

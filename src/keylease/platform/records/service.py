@@ -5,8 +5,8 @@ Promises: what was acknowledged is committed. What is sent again is recognised b
     does a spool that began again. Nothing that arrives is dropped: what is not understood is kept
     apart.
 Protects: a secret that a gateway should have masked is masked here before it is stored.
-Does not protect: a gateway can write what it likes about itself; its records stand under its own
-    organization.
+Does not protect: a gateway can write what it likes about itself, and about the credentials of its
+    group; its records stand under its own organization.
 Limits: records are kept for ``KEEP_RECORDS``, totals by day for ``KEEP_TOTALS``.
 """
 
@@ -60,10 +60,16 @@ class RecordService:
     # --- taking ----------------------------------------------------------------------------
 
     async def accept(
-        self, caller: Caller, gateway_id: str, push: wire.CallRecordPush
+        self,
+        caller: Caller,
+        gateway_id: str,
+        push: wire.CallRecordPush,
+        *,
+        served: frozenset[str] | None = None,
     ) -> wire.PushAnswer:
         """Commit a batch. ``caller`` is the gateway, as the link has proven it.
 
+        ``served`` are the credentials whose versions it can know; ``None`` is all.
         Raises ``DatabaseUnavailable``: the gateway keeps its records then.
         """
         read = [_read(raw, caller.organization_id) for raw in push.records]
@@ -77,7 +83,7 @@ class RecordService:
             records = {record.id: record for record in read if record is not None}
             known = await repository.known_ids(tx, caller.organization_id, list(records))
             fresh = [record for record in records.values() if record.id not in known]
-            await repository.add(tx, gateway_id, fresh)
+            await repository.add(tx, gateway_id, fresh, served=served)
             aside = [raw for raw, record in zip(push.records, read, strict=True) if record is None]
             for raw in aside:
                 if not detectors.looks_like_secret(raw.decode("utf-8", "replace")):
@@ -118,7 +124,9 @@ class RecordService:
         )
         return True
 
-    async def note_fetches(self, caller: Caller, entries: Sequence[bytes]) -> None:
+    async def note_fetches(
+        self, caller: Caller, entries: Sequence[bytes], *, served: frozenset[str] | None = None
+    ) -> None:
         """Learn from a gateway's audit entries which versions of credentials it has fetched."""
         seen: list[tuple[str, str, int, int]] = []
         for raw in entries:
@@ -127,7 +135,14 @@ class RecordService:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # the audit log keeps it apart
             version = entry.details.get("version", "")
-            if entry.action is AuditAction.CREDENTIAL_FETCHED and entry.object and version:
+            if (
+                entry.action is AuditAction.CREDENTIAL_FETCHED
+                and entry.object
+                and version
+                and "\0" not in entry.object + version
+                and 0 <= entry.at < _LARGEST
+                and (served is None or entry.object in served)
+            ):
                 seen.append((entry.object[:36], version[:200], entry.at, 0))
         if seen:
             async with self._database.transaction(caller) as tx:

@@ -1,0 +1,128 @@
+"""What a gateway that was taken over tries against the rest of its organization."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support.link_kit import GatewayHand
+from tests.support.manual_clock import ManualClock
+from tests.support.platform_kit import services_for
+from tests.support.policy_kit import credential, grant, route
+
+from keylease.contracts import platform_link as wire
+from keylease.contracts.audit import AuditAction, AuditEntry
+from keylease.contracts.call_records import CallRecord
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database
+from keylease.platform.identity.sign_in.service import acting
+from keylease.platform.policy.resources import Resource
+from keylease.platform.server.services import Services
+from keylease.primitives.identifiers import uuid7
+
+
+@pytest.fixture
+async def services(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[Services]:
+    async with services_for(database, clock, tmp_path) as joined:
+        yield joined
+
+
+@pytest.fixture
+async def owner(services: Services) -> Caller:
+    await services.identity.first_start.sign_in_link()
+    async with services.database.reading() as tx:
+        user = await services.directory.owner_to_set_up(tx)
+    assert user is not None
+    return acting(user)
+
+
+async def a_policy(services: Services, caller: Caller) -> tuple[Resource, Resource]:
+    """A credential of the group ``local``, and one that only ``production`` has."""
+    resources = services.policy.resources
+    mine = await resources.create(caller, credential("mine", gateway_groups=("local",)))
+    theirs = await resources.create(caller, credential("theirs", gateway_groups=("production",)))
+    await resources.create(caller, route(mine.id))
+    await resources.create(caller, grant())
+    draft = (await services.policy.publisher.standing(caller)).draft
+    await services.policy.publisher.publish(caller, expected=draft)
+    return mine, theirs
+
+
+def fetch(clock: ManualClock, credential_id: str, sequence: int, at: int) -> bytes:
+    entry = AuditEntry(
+        id=uuid7(clock),
+        sequence=sequence,
+        at=at,
+        organization_id="",
+        action=AuditAction.CREDENTIAL_FETCHED,
+        object=credential_id,
+        details={"version": "next"},
+    )
+    return msgspec.json.encode(entry)
+
+
+def call(clock: ManualClock, credential_id: str) -> bytes:
+    record = CallRecord(
+        id=uuid7(clock),
+        trace_id="0" * 32,
+        span_id="0" * 16,
+        organization_id="",
+        principal="user:ada",
+        lease_id="lease",
+        purpose="development",
+        environment="local",
+        credential_id=credential_id,
+        credential_version="next",
+        operation="chat",
+        method="POST",
+        path="/v1/chat/completions",
+        requested_model="gpt-5",
+        upstream_model="gpt-5",
+        started_at=1,
+        duration=1,
+        status=200,
+        policy_version=1,
+    )
+    return msgspec.msgpack.encode(record)
+
+
+async def enrolled(services: Services, caller: Caller, clock: ManualClock) -> GatewayHand:
+    """A gateway of the group ``local``."""
+    hand = GatewayHand(clock)
+    minted = await services.link.gateways.create_code(caller, group="local")
+    wish = hand.wish(minted.text)
+    answer = await services.link.service.enroll(hand.json(wire.ENROLMENTS, wish))
+    hand.gateway_id = answer.gateway_id
+    return hand
+
+
+async def test_no_gateway_ages_a_secret_that_another_group_has(
+    services: Services, owner: Caller, clock: ManualClock
+) -> None:
+    mine, theirs = await a_policy(services, owner)
+    hand = await enrolled(services, owner, clock)
+    link = services.link.service
+    # It says that it fetched both secrets in their next version, in 1970 and as late as can be.
+    entries = tuple(
+        fetch(clock, one, number, at)
+        for number, (one, at) in enumerate(
+            [(mine.id, 1), (theirs.id, 1), (mine.id, 2**62), (theirs.id, 2**62)], start=1
+        )
+    )
+    await link.push_audit_entries(hand.msgpack(wire.AUDIT_ENTRIES, wire.AuditPush(entries=entries)))
+    push = wire.CallRecordPush(
+        spool_id="spool",
+        start=wire.SpoolPosition(),
+        end=wire.SpoolPosition(segment=1, offset=1),
+        records=(call(clock, mine.id), call(clock, theirs.id)),
+    )
+    answer = await link.push_call_records(hand.msgpack(wire.CALL_RECORDS, push))
+    assert answer.taken == 2
+    async with services.database.reading() as tx:
+        seen = await services.link.records.versions_seen(tx, owner.organization_id, None)
+    assert set(seen) == {mine.id}
+    assert [(one.first_seen, one.last_seen) for one in seen[mine.id]] == [(1, 1)]
