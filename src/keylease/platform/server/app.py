@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -12,7 +12,11 @@ from starlette.types import ASGIApp
 import keylease
 from keylease.contracts.platform_link import AUDIT_ENTRIES, CALL_RECORDS
 from keylease.platform.server.edge import Edge
-from keylease.platform.server.problems import Problem, add_problem_handlers
+from keylease.platform.server.problems import (
+    Problem,
+    add_problem_handlers,
+    problem_responses,
+)
 from keylease.platform.server.routes import all_routers, all_shapes
 from keylease.platform.server.routes.inventory import MAXIMUM_REPORT
 from keylease.platform.server.routes.link import MAXIMUM_BODY as MAXIMUM_PUSH
@@ -65,5 +69,15 @@ def openapi_document(app: FastAPI) -> dict[str, object]:
         schemas.update(schema.pop("$defs", {}))
         schemas["Problem"] = schema
         schemas.update(schemas_of(all_shapes()))
+        _describe_versions(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _describe_versions(document: dict[str, Any]) -> None:
+    """Whatever reads ``If-Match`` may answer 412 and 428."""
+    described = {str(status): text for status, text in problem_responses(412, 428).items()}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            if any(one["name"] == "if-match" for one in operation.get("parameters", ())):
+                operation["responses"] = described | operation["responses"]

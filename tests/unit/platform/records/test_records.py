@@ -245,3 +245,12 @@ async def test_records_are_forgotten_and_totals_stay(rig: Rig) -> None:
     rig.clock.advance(500 * 86_400)
     await rig.service.forget()
     assert await rig.totals() == {}
+
+
+async def test_it_is_said_who_used_a_credential(rig: Rig) -> None:
+    first, second = rig.record(), rig.record(status=500)
+    await rig.take(rig.push(first, second))
+    [use] = await rig.service.uses(person(), [first.credential_id])
+    assert (use.principal, use.calls) == ("user:ada", 2)
+    assert (use.first_used, use.last_used) == (first.started_at, second.started_at)
+    assert await rig.service.uses(person(OTHER), [first.credential_id]) == []
