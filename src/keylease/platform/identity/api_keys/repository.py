@@ -22,6 +22,8 @@ class StoredApiKey(ApiKey, frozen=True, kw_only=True):
 
     digest: str
     previous_digest: str | None
+    shown_to: tuple[str, ...]
+    """Principals who were shown a text of it, so that they could act as its owner."""
 
     def without_digests(self) -> ApiKey:
         """As it may be shown."""
@@ -93,6 +95,16 @@ async def usable(
     return [_read(row) for row in rows]
 
 
+async def shown_to(tx: Transaction, organization_id: str, principal: str) -> frozenset[str]:
+    """Who was ever shown a text of a key of this principal, also of one that opens nothing now."""
+    rows = await tx.rows(
+        select(API_KEYS.c.shown_to).where(
+            API_KEYS.c.organization_id == organization_id, API_KEYS.c.principal == principal
+        )
+    )
+    return frozenset(name for row in rows for name in msgspec.json.decode(row["shown_to"]))
+
+
 async def change(tx: Transaction, key: StoredApiKey) -> None:
     """Write a key back; the caller has it locked."""
     await tx.execute(update(API_KEYS).where(API_KEYS.c.id == key.id).values(**_columns(key)))
@@ -116,6 +128,7 @@ async def note_use(tx: Transaction, key_id: str) -> None:
 def _columns(key: StoredApiKey) -> dict[str, Any]:
     values = msgspec.structs.asdict(key)
     values["permissions"] = msgspec.json.encode(key.permissions)
+    values["shown_to"] = msgspec.json.encode(key.shown_to)
     values["kind"] = key.kind.value
     return values
 
@@ -123,4 +136,5 @@ def _columns(key: StoredApiKey) -> dict[str, Any]:
 def _read(row: Row) -> StoredApiKey:
     values = dict(row)
     values["permissions"] = msgspec.json.decode(values["permissions"])
+    values["shown_to"] = msgspec.json.decode(values["shown_to"])
     return shaped(values, StoredApiKey)

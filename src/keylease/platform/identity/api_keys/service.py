@@ -153,6 +153,7 @@ class ApiKeys:
                 permissions=permissions,
                 project_id=wanted.project_id,
                 created_by=caller.name,
+                shown_to=(caller.name,),
                 created_at=tx.now,
                 rotated_at=None,
                 expires_at=expires_at,
@@ -282,6 +283,7 @@ class ApiKeys:
                 key,
                 hint=parsed.hint,
                 digest=parsed.digest,
+                shown_to=tuple(sorted({*key.shown_to, caller.name})),
                 previous_digest=key.digest if grace_seconds else None,
                 previous_expires_at=min(tx.now + grace_seconds * MICROSECONDS, key.expires_at)
                 if grace_seconds
@@ -353,6 +355,18 @@ class ApiKeys:
         """The keys of a principal that open something now."""
         found = await repository.usable(tx, organization_id, principal=str(principal))
         return [key.without_digests() for key in found]
+
+    async def hands_behind(
+        self, tx: Transaction, organization_id: str, principal: str
+    ) -> frozenset[str]:
+        """Who could have acted as a principal with an API key, also by way of another one."""
+        found: set[str] = set()
+        pending = [principal]
+        while pending:
+            shown = await repository.shown_to(tx, organization_id, pending.pop())
+            pending += shown - found
+            found |= shown
+        return frozenset(found)
 
     async def revoke_all(
         self, tx: Transaction, organization_id: str, principal: Principal, *, reason: str

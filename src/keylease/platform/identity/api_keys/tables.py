@@ -31,6 +31,7 @@ API_KEYS: Final = Table(
     document("permissions"),
     label("project_id", length=36),
     label("created_by", length=100),
+    document("shown_to"),
     moment("created_at"),
     moment("rotated_at", nullable=True),
     moment("expires_at"),

@@ -39,7 +39,7 @@ from keylease.platform.identity.sign_in import attempts, steps
 from keylease.platform.identity.sign_in import repository as sign_in_repository
 from keylease.platform.identity.sign_in.interfaces import Outcome
 from keylease.platform.identity.sign_in.methods import methods_of
-from keylease.platform.identity.sign_in.refusals import write_refusal
+from keylease.platform.identity.sign_in.refusals import Refusals
 from keylease.platform.identity.sign_in.service import SignIn, acting
 from keylease.primitives.clock import Clock
 
@@ -90,6 +90,7 @@ class OutsideSignIn:
     ) -> None:
         self._database = database
         self._directory = directory
+        self._refusals = Refusals(database, directory=directory)
         self._sign_in = sign_in
         self._sessions = sessions
         self._clients = clients
@@ -157,7 +158,7 @@ class OutsideSignIn:
         try:
             return await self._arrive(issuer, visit, identity, circumstances)
         except SignInRefused:
-            await write_refusal(self._database, user=None, reason="outside")
+            await self._refusals.write(user=None, reason="outside")
             raise
 
     async def _ask(self, issuer: StoredIssuer, visit: _Visit, code: str) -> OutsideIdentity:

@@ -37,7 +37,7 @@ from keylease.platform.identity.sign_in import (
 )
 from keylease.platform.identity.sign_in.interfaces import Outcome, StoredPasskey
 from keylease.platform.identity.sign_in.passwords import PasswordHasher
-from keylease.platform.identity.sign_in.refusals import write_refusal
+from keylease.platform.identity.sign_in.refusals import Refusals
 
 _WITH_CODE = {
     SignInMethod.PASSWORD: (SignInMethod.PASSWORD_AND_CODE, SignInMethod.PASSWORD_AND_RECOVERY),
@@ -77,6 +77,7 @@ class SignIn:
     ) -> None:
         self._database = database
         self._directory = directory
+        self._refusals = Refusals(database, directory=directory)
         self._sessions = sessions
         self._hasher = hasher
         self._sealer = sealer
@@ -105,7 +106,7 @@ class SignIn:
         # 2. The guess. It takes the same time when there is no account.
         matches = await self._hasher.matches(password.text, stored)
         if not (user and stored and matches and settings and settings.passwords_allowed):
-            await write_refusal(self._database, user=user, reason="password")
+            await self._refusals.write(user=user, reason="password")
             raise refused()
         renewed = await self._hasher.hash(password.text) if self._hasher.is_outdated(stored) else ""
         # 3. In; if the password was changed meanwhile, this was a guess at the old one.
@@ -118,7 +119,7 @@ class SignIn:
                 await attempts.give_back(tx, *buckets)
                 return await self.go_on(tx, user, circumstances, SignInMethod.PASSWORD)
         except SignInRefused:
-            await write_refusal(self._database, user=user, reason="password_alone")
+            await self._refusals.write(user=user, reason="password_alone")
             raise
 
     async def _begin(
@@ -187,8 +188,8 @@ class SignIn:
                 first = await steps.use(tx, steps.StepKind.SECOND_FACTOR, step)
                 method = _WITH_CODE[first.read(_FirstFactor).method][recovery]
                 return await self._in(tx, user, circumstances, method, limited=False)
-        await write_refusal(
-            self._database, user=user, reason="recovery_code" if recovery else "one_time_code"
+        await self._refusals.write(
+            user=user, reason="recovery_code" if recovery else "one_time_code"
         )
         raise refused("The code was not accepted.")
 
@@ -248,14 +249,14 @@ class SignIn:
             passkey = await repository.passkey_by_digest(tx, digest)
             user = await self._active_user(tx, passkey.user_id) if passkey else None
         if passkey is None or user is None:
-            await write_refusal(self._database, user=None, reason="passkey_unknown")
+            await self._refusals.write(user=None, reason="passkey_unknown")
             raise passkeys.refused()
         try:
             return await self._passkey_in(
                 user, passkey, asked.read(_Challenge).challenge, response, circumstances
             )
         except SignInRefused:
-            await write_refusal(self._database, user=user, reason="passkey")
+            await self._refusals.write(user=user, reason="passkey")
             raise
 
     async def _passkey_in(
@@ -288,7 +289,7 @@ class SignIn:
             user_id = await repository.use_link(tx, digest_of(link.text, purpose="link"))
             user = await self._active_user(tx, user_id) if user_id else None
         if user is None:
-            await write_refusal(self._database, user=None, reason="link")
+            await self._refusals.write(user=None, reason="link")
             raise SignInRefused(
                 "This link was used already, or is too old.",
                 advice="Ask for another one. The owner's first link is printed again when the "

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("permissions", sa.LargeBinary(), nullable=False),
         sa.Column("project_id", sa.String(length=36), nullable=False),
         sa.Column("created_by", sa.String(length=100), nullable=False),
+        sa.Column("shown_to", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("rotated_at", sa.BigInteger(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
