@@ -54,6 +54,7 @@ class Surroundings:
         self.second_approver = False
         self.principals = {ADA.name, BOB.name, EVE.name}
         self.keys: list[ApiKeyUse] = []
+        self.hands: dict[str, frozenset[str]] = {}
         self.versions: dict[str, list[SeenVersion]] = {}
         self.calls: list[RecentCall] = []
         self.gateways: dict[str, int] = {}
@@ -71,6 +72,12 @@ class Surroundings:
     ) -> Sequence[ApiKeyUse]:
         del tx, organization_id
         return self.keys
+
+    async def hands_behind(
+        self, tx: Transaction, organization_id: str, principal: str
+    ) -> frozenset[str]:
+        del tx, organization_id
+        return self.hands.get(principal, frozenset())
 
     async def versions_seen(
         self, tx: Transaction, organization_id: str, credential_ids: Sequence[str] | None

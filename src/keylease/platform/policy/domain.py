@@ -63,7 +63,9 @@ def make_policy(
     """The parts; nothing is opened."""
     inputs = BundleInputs()
     keys = PolicyKeys(database, directory=key_directory, inputs=inputs)
-    publisher = PolicyPublisher(database, organizations=organizations, inputs=inputs)
+    publisher = PolicyPublisher(
+        database, organizations=organizations, api_keys=api_keys, inputs=inputs
+    )
     revocations = Revocations(database, publisher=publisher, inputs=inputs)
     return Policy(
         inputs=inputs,

@@ -35,6 +35,12 @@ class ApiKeyUses(Protocol):
         """Those that are valid now and hold ``lease:exchange``."""
         ...
 
+    async def hands_behind(
+        self, tx: Transaction, organization_id: str, principal: str
+    ) -> frozenset[str]:
+        """Who was ever shown a key with which to act as ``kind:id``."""
+        ...
+
 
 class SeenVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a credential's secret, as gateways have used it."""

@@ -2,7 +2,8 @@
 
 Protects: what is published is the very draft that was looked at (its number is part of the
     request) and has no mistake; where the organization asks for it, whatever allows more than
-    before waits for a user who has neither proposed it nor made any of its changes.
+    before waits for a user who has neither proposed it nor made any of its changes, and was shown
+    no API key of a service account that did.
 Does not protect: two users who agree. And one person who is two users to the organization.
 Limits: a proposal waits three days. One draft: a change of it overtakes what was proposed.
 """
@@ -24,7 +25,7 @@ from keylease.platform.db.transaction import Transaction
 from keylease.platform.policy import publications, repository, revocation_rows
 from keylease.platform.policy.bundle_inputs import BundleInputs
 from keylease.platform.policy.changes import PolicyCheck, PolicyDiff, check, diff
-from keylease.platform.policy.interfaces import Organizations
+from keylease.platform.policy.interfaces import ApiKeyUses, Organizations
 from keylease.platform.policy.publications import (
     PolicyVersion,
     Proposal,
@@ -58,10 +59,16 @@ class PolicyPublisher:
     """Publishes, rolls back, and lets a second principal decide."""
 
     def __init__(
-        self, database: Database, *, organizations: Organizations, inputs: BundleInputs
+        self,
+        database: Database,
+        *,
+        organizations: Organizations,
+        api_keys: ApiKeyUses,
+        inputs: BundleInputs,
     ) -> None:
         self._database = database
         self._organizations = organizations
+        self._api_keys = api_keys
         self._inputs = inputs
 
     # --- looking -------------------------------------------------------------------------------
@@ -190,7 +197,8 @@ class PolicyPublisher:
         async with self._database.transaction(caller) as tx:
             state = await repository.lock_state(tx, caller.organization_id)
             proposal = await _pending(tx, proposal_id)
-            _check_second(caller, proposal)
+            hands = await self._hands_behind(tx, proposal)
+            _check_second(caller, proposal, hands)
             if proposal.kind is ProposalKind.PUBLICATION and proposal.draft != state.draft:
                 raise ResourceConflict("The draft was changed after it was proposed.")
             await publications.decide(tx, proposal.id, ProposalState.APPROVED)
@@ -258,6 +266,14 @@ class PolicyPublisher:
         )
 
     # --- steps ---------------------------------------------------------------------------------
+
+    async def _hands_behind(self, tx: Transaction, proposal: Proposal) -> frozenset[str]:
+        """Who could have been its authors: whoever has the key of a service account acts as it."""
+        hands = frozenset(proposal.authors)
+        for author in proposal.authors:
+            if author.startswith(f"{PrincipalKind.SERVICE_ACCOUNT}:"):
+                hands |= await self._api_keys.hands_behind(tx, tx.caller.organization_id, author)
+        return hands
 
     async def _publish_or_propose(
         self, tx: Transaction, *, note: str, rolled_back_to: int = 0
@@ -429,7 +445,7 @@ async def _pending(tx: Transaction, proposal_id: str) -> Proposal:
     return proposal
 
 
-def _check_second(caller: Caller, proposal: Proposal) -> None:
+def _check_second(caller: Caller, proposal: Proposal, hands: frozenset[str]) -> None:
     # A service account or an API key could belong to whoever proposed it.
     principal = caller.principal
     if principal is None or principal.kind is not PrincipalKind.USER or caller.api_key_id:
@@ -438,6 +454,12 @@ def _check_second(caller: Caller, proposal: Proposal) -> None:
         raise PermissionDenied(
             "Who has proposed a change, or made a part of it, does not approve it.",
             advice="Ask somebody else who holds policy:approve.",
+        )
+    if caller.name in hands:
+        raise PermissionDenied(
+            "You were shown an API key of the service account that has proposed this, or made a "
+            "part of it.",
+            advice="Ask somebody who has never seen one; or let somebody else make its keys.",
         )
 
 

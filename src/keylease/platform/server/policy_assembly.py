@@ -81,6 +81,14 @@ class KeysForGateways:
             )
         return uses
 
+    async def hands_behind(
+        self, tx: Transaction, organization_id: str, principal: str
+    ) -> frozenset[str]:
+        """Who was ever shown a key with which to act as ``kind:id``."""
+        if self._api_keys is None:
+            return frozenset()
+        return await self._api_keys.hands_behind(tx, organization_id, principal)
+
 
 class KeyChanges:
     """What happens to leases when an API key changes."""
