@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from keylease import errors, settings
+from keylease.detectors.definitions import ALL, SHAPES
 from keylease.discovery.formats.schemas import schemas as scan_schemas
 from keylease.platform.server.app import create_app
 
@@ -89,6 +90,38 @@ def subcommands(text: str) -> list[str]:
     return re.findall(r"^[│ ] ?([a-z][a-z-]*)  ", section, flags=re.MULTILINE)
 
 
+def detectors_page() -> str:
+    """Every kind of secret with how it is told."""
+    rows = [
+        f"| `{kind.kind}` | {kind.title} | {kind.provider} | "
+        f"{', '.join(f'`{literal.strip()}`' for literal in kind.literals)} | "
+        f"{'yes' if kind.check else ''} |"
+        for kind in ALL
+    ]
+    shapes = [
+        f"| `{shape.kind}` | {shape.title} | {shape.provider} | `{cell(shape.form.pattern)}` | "
+        f"{', '.join(f'`{cell(name)}`' for name in shape.names)} |"
+        for shape in SHAPES
+    ]
+    return (
+        f"{NOTE}# Kinds of secrets\n\nWhat `keylease scan` finds, and what call records and traces"
+        " are masked for. How it\nworks: [detectors](../design/detectors.md).\n\n"
+        "## Told by their form or their place\n\n"
+        "| kind | what it is | provider | looked for at | inner check |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n\n## Told by names near them\n\nThe value has the form, and one of the names stands in"
+        " the variable's name or near it. `_` is any\nseparator.\n\n"
+        "| kind | what it is | provider | form | names |\n|---|---|---|---|---|\n"
+        + "\n".join(shapes)
+        + "\n"
+    )
+
+
+def cell(expression: str) -> str:
+    """A regular expression inside a table."""
+    return expression.replace("|", "\\|")
+
+
 def schema_page(name: str) -> str:
     """The JSON schema of something that a scan writes."""
     return json.dumps(scan_schemas()[name], indent=2) + "\n"
@@ -103,6 +136,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
+    "detectors.md": detectors_page,
     "openapi.json": openapi_page,
     **{name: partial(schema_page, name) for name in scan_schemas()},
 }

