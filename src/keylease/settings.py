@@ -264,7 +264,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str,
         Declaration(
-            "The platform's database: `sqlite:///path` or `postgresql://user@host/name`.",
+            "The platform's database: `sqlite:///path` or `postgresql://user@host/name`, with "
+            "`?passfile=/path` where a password is needed, and no password in it.",
             _text,
             _constant(""),
             "a SQLite file in the data directory",

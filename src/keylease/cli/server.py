@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,7 +16,8 @@ import typer
 
 from keylease.cli.environment import strongroom_environment
 from keylease.cli.options import ConfigDir, DataDir, settings_from
-from keylease.errors import ProcessFailed
+from keylease.errors import ConfigurationError, ProcessFailed
+from keylease.platform.db.database import database_url, sqlite_url
 from keylease.settings import Settings
 
 
@@ -46,7 +48,18 @@ def server_command(settings: Settings, *, port: int | None = None) -> list[str]:
 
 
 def server_document(settings: Settings, *, port: int | None = None, **more: object) -> str:
-    """The configuration of the platform's process; ``more`` are members of it."""
+    """The configuration of the platform's process; ``more`` are members of it.
+
+    It stands in the list of processes, which everybody on the machine can read. Raises
+    ``ConfigurationError`` for an address of the database with a password in it.
+    """
+    if database_url(settings.database_url or sqlite_url(Path())).password is not None:
+        raise ConfigurationError(
+            "The database's address contains a password, which would be seen in the list of"
+            " processes.",
+            advice="Put it into a file of PostgreSQL's .pgpass form, mode 0600, that the server's"
+            " user can read, and name that: postgresql://user@host/name?passfile=/path/to/file.",
+        )
     host, _, configured = settings.server_listen.rpartition(":")
     configuration = {
         "data_directory": str(settings.platform_dir),
