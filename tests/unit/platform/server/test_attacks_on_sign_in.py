@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from sqlalchemy import insert
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import PUBLIC_URL, client_of, server_of, services_for
 
@@ -16,6 +17,7 @@ from keylease.platform.db.callers import Caller, platform_itself
 from keylease.platform.db.database import Database
 from keylease.platform.identity.interfaces import KnownUser
 from keylease.platform.identity.one_time import digest_of
+from keylease.platform.identity.outside.tables import IDENTITIES
 from keylease.platform.identity.sign_in import repository
 from keylease.platform.identity.sign_in.interfaces import StoredPasskey
 from keylease.platform.server.services import Services
@@ -161,3 +163,21 @@ async def test_an_approved_device_does_not_change_how_its_owner_signs_in(
     async with client_of(server_of(services), origin=PUBLIC_URL) as owner:
         signed_in = {"email": EMAIL, "password": PASSWORD}
         await changed(owner.post("/v1/sign-in/password", json=signed_in))
+
+
+async def test_no_link_is_printed_for_an_owner_who_signs_in_outside(
+    services: Services, clock: ManualClock
+) -> None:
+    assert await services.identity.first_start.sign_in_link()
+    async with services.database.transaction() as tx:
+        owner = await services.directory.owner_to_set_up(tx)
+        await tx.execute(
+            insert(IDENTITIES).values(
+                organization_id=owner.organization_id,
+                issuer_id=uuid7(clock),
+                subject_digest=digest_of("ada", purpose="subject"),
+                user_id=owner.id,
+                linked_at=tx.now,
+            )
+        )
+    assert not await services.identity.first_start.sign_in_link()

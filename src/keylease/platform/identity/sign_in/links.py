@@ -18,6 +18,7 @@ from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.identity.interfaces import Access, Directory, KnownUser
 from keylease.platform.identity.one_time import digest_of, random_text
+from keylease.platform.identity.outside import repository as outside
 from keylease.platform.identity.sign_in import repository
 from keylease.platform.identity.sign_in.methods import methods_of
 
@@ -82,7 +83,7 @@ class FirstStart:
         self._links = links
 
     async def sign_in_link(self) -> str:
-        """The owner's link; empty once an owner has set up a way to sign in.
+        """The owner's link; empty once an owner has set up a way to sign in, also outside.
 
         Makes the first organization and its owner when there are none. Each start makes another
         link, and only the last one opens anything.
@@ -90,5 +91,8 @@ class FirstStart:
         async with self._database.transaction(platform_itself()) as tx:
             owner = await self._directory.owner_to_set_up(tx)
             if owner is None or (await methods_of(tx, owner)).complete:
+                return ""
+            if await outside.issuers_of_user(tx, owner):
+                # Or else whoever reads what a server prints could be the owner at each start.
                 return ""
             return await self._links.make(tx, owner, reason="first_start")
