@@ -316,7 +316,11 @@ def _confine_secret_command(gateway_file: Path, data_directory: Path) -> None:
     key_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if gateway_file.exists():
         configuration = load_gateway(gateway_file)
-        files = (*configured_files(configuration), *_store_files(configuration))
+        files = (
+            *configured_files(configuration),
+            *_store_files(configuration),
+            *(one.ca_file for one in configuration.connectors if one.ca_file),
+        )
         if configuration.stores.sealed_key_file:
             key_directory = Path(configuration.stores.sealed_key_file).parent
     confine(
@@ -350,7 +354,8 @@ def _give_to_owner(strongroom: Path, config_directory: Path) -> None:
 
 def _store_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
     """What the libraries of cloud stores read on their own."""
-    if not uses_scheme(configuration, "aws-sm"):
+    connected = any(one.system == "aws-sm" for one in configuration.connectors)
+    if not connected and not uses_scheme(configuration, "aws-sm"):
         return ()
     environment = os.environ  # noqa: TID251 - where the AWS credential chain looks for files
     named = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")

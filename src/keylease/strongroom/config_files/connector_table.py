@@ -25,6 +25,13 @@ SYSTEMS: Final = {
     "litellm": True,
     "openrouter": False,
 }
+_ACCOUNTS: Final = {
+    "github": '"my-organization"',
+    "gitlab": '"my-group"',
+    "vault": '"secret"',
+    "aws-sm": '"eu-central-1"',
+}
+"""Systems that are asked about one account, with an example of it."""
 _WITHOUT_REFERENCE: Final = "aws-sm"
 """Signs in by AWS's default credential chain."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -59,11 +66,14 @@ def _connector(table: Table, path: Path) -> ConnectorSettings:
             Reference.parse(reference)
         except ReferenceInvalid as error:
             table.report("reference", error.message, error.advice)
+    account = table.text(
+        "account", required=system in _ACCOUNTS, expected=_ACCOUNTS.get(system, '"..."')
+    )
     settings = ConnectorSettings(
         name=name,
         system=system,
         reference=reference,
-        account=table.text("account"),
+        account=account,
         url=url,
         allow_private_address=private,
         ca_file=kinds.file(table, "ca_file", path),

@@ -7,25 +7,44 @@ Signs in by AWS's default credential chain, like ``aws-sm://`` references do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from keylease.contracts.findings import PlaceKind
-from keylease.errors import ConnectorDenied, ConnectorUnreachable, StoreUnsupported
+from keylease.errors import (
+    ConnectorAnswerInvalid,
+    ConnectorDenied,
+    ConnectorThrottled,
+    ConnectorUnreachable,
+    StoreUnsupported,
+)
 from keylease.primitives.clock import MICROSECONDS
 from keylease.strongroom.connectors.interfaces import Ability, Listed, ListedValue
-from keylease.strongroom.connectors.session import Session
+from keylease.strongroom.connectors.session import MAXIMUM_PAGES, Session
 from keylease.strongroom.secrets import Secret
+from keylease.strongroom.stores.aws_sm import SECRET_VARIABLES
 
 _DENIED: Final = {
     "AccessDeniedException",
     "UnrecognizedClientException",
     "InvalidClientTokenId",
     "ExpiredTokenException",
+    "AccessDenied",
+    "DecryptionFailure",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
 }
+_THROTTLED: Final = {"ThrottlingException", "Throttling", "TooManyRequestsException"}
+_GONE: Final = {"ResourceNotFoundException", "InvalidRequestException"}
+"""Of a value: it has none yet, or it was deleted between the list and the question."""
+_PAGE: Final = 100
+_ADVICE: Final = (
+    "It needs secretsmanager:ListSecrets; for values GetSecretValue, and kms:Decrypt on their keys."
+)
 
 
 class AwsSecretsManager:
@@ -37,9 +56,20 @@ class AwsSecretsManager:
     vendor: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.INVENTORY})
 
-    def __init__(self, endpoint: str = "") -> None:
-        """``endpoint`` replaces AWS's own: for private endpoints and tests."""
+    def __init__(
+        self,
+        endpoint: str = "",
+        *,
+        identity: Mapping[str, Secret] | None = None,
+        timeout: float = 30,
+    ) -> None:
+        """``endpoint`` replaces AWS's own: for private endpoints and tests.
+
+        ``identity`` may hold the secret variables of AWS's chain, which are in no environment.
+        """
         self._endpoint = endpoint
+        self._identity = identity or {}
+        self._timeout = timeout
 
     def authentication(self, secret: Secret) -> dict[str, str]:
         """None: AWS's chain signs each request."""
@@ -49,12 +79,15 @@ class AwsSecretsManager:
     async def inventory(
         self, session: Session, account: str, *, values: bool
     ) -> AsyncIterator[Listed | ListedValue]:
-        """Every secret of the region; with ``values`` the fields of each."""
+        """Every secret of the region; with ``values`` the fields of each.
+
+        A value that may not be read is left out, and said at the end by ``ConnectorDenied``.
+        """
         del session
         client = await asyncio.to_thread(self._client, account)
-        token = ""
-        while True:
-            page = await _call(client.list_secrets, MaxResults=100, **_from(token))
+        token, denied = "", 0
+        for _ in range(MAXIMUM_PAGES):
+            page = await _call(client.list_secrets, MaxResults=_PAGE, **_from(token))
             for item in page.get("SecretList", ()):
                 listed = Listed(
                     name=str(item.get("Name", ""))[:300],
@@ -63,31 +96,58 @@ class AwsSecretsManager:
                     created_at=_moment(item.get("CreatedDate")),
                     changed_at=_moment(item.get("LastChangedDate")),
                 )
-                if not values:
-                    yield listed
-                    continue
-                answer = await _call(client.get_secret_value, SecretId=item["ARN"])
-                for found in _values(listed, answer):
-                    yield found
+                found: list[Listed | ListedValue] = [listed]
+                if values:
+                    try:
+                        answer = await _call(client.get_secret_value, SecretId=item["ARN"])
+                        found = _values(listed, answer)
+                    except ConnectorDenied:
+                        denied += 1
+                for one in found:
+                    yield one
             token = page.get("NextToken", "")
             if not token:
-                return
+                break
+        else:
+            raise ConnectorAnswerInvalid(f"{self.title} gives pages without an end.")
+        if denied:
+            raise ConnectorDenied(
+                f"{self.title} did not give {denied} of the values.", advice=_ADVICE
+            )
 
-    def _client(self, region: str) -> Any:  # noqa: ANN401 - boto3 ships no types
+    def _client(self, region: str) -> Any:  # noqa: ANN401 - botocore ships no types
         try:
-            import boto3  # noqa: PLC0415 - an extra
             from botocore.config import Config  # noqa: PLC0415 - an extra
+            from botocore.session import Session as Core  # noqa: PLC0415 - an extra
         except ImportError:
             raise StoreUnsupported(
                 "AWS needs the extra `aws`.", advice="Install keylease[aws]."
             ) from None
-        bounds = Config(connect_timeout=5, read_timeout=30, retries={"max_attempts": 4})
-        return boto3.client(
+        for name in ("boto3", "botocore", "urllib3"):
+            # At the level DEBUG these write whole answers, secrets included, to the log.
+            logging.getLogger(name).setLevel(logging.WARNING)
+        # No variable or profile points it at another endpoint or through a proxy.
+        config = Config(
+            connect_timeout=self._timeout,
+            read_timeout=self._timeout,
+            retries={"total_max_attempts": 4, "mode": "standard"},
+            proxies={},
+            ignore_configured_endpoint_urls=True,
+        )
+        core = Core()
+        core.set_default_client_config(config)
+        if {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= self._identity.keys():
+            core.set_credentials(*map(self._opened, SECRET_VARIABLES))
+        return core.create_client(
             "secretsmanager",
             region_name=region,
-            config=bounds,
-            **({"endpoint_url": self._endpoint} if self._endpoint else {}),
+            endpoint_url=self._endpoint or None,
+            verify=True,
         )
+
+    def _opened(self, name: str) -> str | None:
+        secret = self._identity.get(name)
+        return secret.reveal(why="sign requests to AWS").decode("latin-1") if secret else None
 
 
 def _from(token: str) -> dict[str, str]:
@@ -101,10 +161,13 @@ async def _call(operation: Any, **arguments: object) -> dict[str, Any]:  # noqa:
         found: dict[str, Any] = await asyncio.to_thread(operation, **arguments)
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in _GONE:
+            return {}
         if code in _DENIED:
-            raise ConnectorDenied(
-                f"AWS Secrets Manager answered {code}.",
-                advice="It needs secretsmanager:ListSecrets, and GetSecretValue for values.",
+            raise ConnectorDenied(f"AWS Secrets Manager answered {code}.", advice=_ADVICE) from None
+        if code in _THROTTLED:
+            raise ConnectorThrottled(
+                f"AWS Secrets Manager answered {code}.", advice="Try again later."
             ) from None
         raise ConnectorUnreachable(f"AWS Secrets Manager answered {code}.") from None
     except BotoCoreError as error:
@@ -116,8 +179,10 @@ async def _call(operation: Any, **arguments: object) -> dict[str, Any]:  # noqa:
 
 def _values(listed: Listed, answer: dict[str, Any]) -> list[Listed | ListedValue]:
     """The value, or each text of it when it is a JSON object."""
-    text = answer.get("SecretString")
-    if not isinstance(text, str):
+    text, binary = answer.get("SecretString"), answer.get("SecretBinary")
+    if isinstance(binary, bytes) and binary:
+        return [ListedValue(listed, Secret(binary))]
+    if not isinstance(text, str) or not text:
         return [listed]
     try:
         fields = msgspec.json.decode(text)

@@ -20,13 +20,14 @@ from keylease.primitives.clock import Clock, SystemClock
 from keylease.primitives.fingerprints import FingerprintKeys, read_keys
 from keylease.strongroom.config_files.gateway_file import load_gateway
 from keylease.strongroom.configuration import ConnectorSettings, GatewayConfiguration
+from keylease.strongroom.connectors.aws_sm import AwsSecretsManager
 from keylease.strongroom.connectors.interfaces import Connector
 from keylease.strongroom.connectors.listing import report_of
 from keylease.strongroom.connectors.registry import connector_of
 from keylease.strongroom.connectors.session import Session
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores import env
-from keylease.strongroom.stores.registry import build_stores, environment_names
+from keylease.strongroom.stores.registry import StoreRegistry, build_stores, environment_names
 
 
 def main(arguments: Sequence[str], *, clock: Clock | None = None) -> int:
@@ -75,10 +76,24 @@ async def list_kept(
     clock: Clock,
 ) -> ScanReport:
     """The report of one connector. Raises ``ConnectorError`` or ``StoreError``."""
+    reference = Reference.parse(settings.reference) if settings.reference else None
+    names = set(environment_names(configuration.stores))
+    if reference is not None and reference.scheme == "env":
+        names.add(reference.path)
+    environment = env.receive(env.handover(names))
     connector = connector_of(settings.system)
-    headers = await _authentication(
-        connector, settings, configuration=configuration, data_directory=data_directory, clock=clock
-    )
+    if isinstance(connector, AwsSecretsManager):
+        connector = AwsSecretsManager(configuration.stores.aws_endpoint, identity=environment)
+    headers = connector.authentication(Secret(b""))
+    if reference is not None:
+        stores = build_stores(
+            configuration.stores,
+            data_directory=data_directory,
+            environment=environment,
+            clock=clock,
+            config_directory=Path(configuration.path).parent,
+        )
+        headers = await _authentication(connector, reference, stores)
     session = Session(
         system=connector.title,
         origin=settings.url or connector.origin or "https://unused.invalid",
@@ -94,26 +109,8 @@ async def list_kept(
 
 
 async def _authentication(
-    connector: Connector,
-    settings: ConnectorSettings,
-    *,
-    configuration: GatewayConfiguration,
-    data_directory: Path,
-    clock: Clock,
+    connector: Connector, reference: Reference, stores: StoreRegistry
 ) -> dict[str, str]:
-    if not settings.reference:
-        return connector.authentication(Secret(b""))
-    reference = Reference.parse(settings.reference)
-    names = set(environment_names(configuration.stores))
-    if reference.scheme == "env":
-        names.add(reference.path)
-    stores = build_stores(
-        configuration.stores,
-        data_directory=data_directory,
-        environment=env.receive(env.handover(names)),
-        clock=clock,
-        config_directory=Path(configuration.path).parent,
-    )
     try:
         fetched = await stores.fetch(reference)
         try:
