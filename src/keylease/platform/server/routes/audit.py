@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -25,9 +25,11 @@ from keylease.platform.audit.service import LATEST_SIZE, PlacedEntry
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.paging import PageRequest
 from keylease.platform.server.guard import allowed
+from keylease.platform.server.lasting import still_allowed
 from keylease.platform.server.requests import PageOf, page_request
 from keylease.platform.server.resources import resource_router
 from keylease.platform.server.services import services_of
+from keylease.primitives.clock import Clock
 
 router: APIRouter = resource_router(prefix="/v1/audit", tag="audit")
 _NDJSON = "application/x-ndjson"
@@ -35,6 +37,8 @@ _NOTE = "text/plain; charset=utf-8"
 _BYTES = "application/octet-stream"
 _STREAM = "text/event-stream"
 _LATEST_TIME = 2**62
+_ASK_AGAIN_SECONDS = 5.0
+"""For so long a stream goes on after its reader may not read any more, or until it next waits."""
 Reader = Annotated[Caller, allowed(Permission.AUDIT_READ)]
 Exporter = Annotated[Caller, allowed(Permission.AUDIT_EXPORT)]
 Manager = Annotated[Caller, allowed(Permission.ORGANIZATION_MANAGE)]
@@ -195,16 +199,31 @@ async def stream_entries(
 ) -> StreamingResponse:
     """Follow the log as server-sent events: `id` is the index, `data` the entry.
 
-    Begins behind `Last-Event-ID` or `after`; without them with the next entry that is logged.
+    Begins behind `Last-Event-ID` or `after`; without them with the next entry that is logged. Ends
+    soon after its reader may not read the log any more.
     """
     position = int(last_event_id) if last_event_id.isdecimal() else after
     entries = await _audit(request).log.follow(caller, after=position)
-    return StreamingResponse(_events(entries), media_type=_STREAM)
+    services = services_of(request)
+
+    async def may_go_on() -> bool:
+        return await still_allowed(services, caller, Permission.AUDIT_READ)
+
+    return StreamingResponse(_events(entries, may_go_on, services.clock), media_type=_STREAM)
 
 
-async def _events(entries: AsyncIterator[PlacedEntry | None]) -> AsyncIterator[bytes]:
+async def _events(
+    entries: AsyncIterator[PlacedEntry | None],
+    may_go_on: Callable[[], Awaitable[bool]],
+    clock: Clock,
+) -> AsyncIterator[bytes]:
     yield b": the audit log\n\n"
+    asked_at = clock.monotonic()
     async for placed in entries:
+        if clock.monotonic() - asked_at >= _ASK_AGAIN_SECONDS:
+            if not await may_go_on():
+                return
+            asked_at = clock.monotonic()
         if placed is None:
             yield b": nothing new\n\n"
         else:
