@@ -25,7 +25,7 @@ from keylease.contracts.findings import (
 )
 from keylease.errors import SecretInRequest
 from keylease.platform.db.transaction import Row, Transaction
-from keylease.platform.inventory.changes import Change, write_change
+from keylease.platform.inventory.changes import Change, ChangeKind, write_change
 from keylease.platform.inventory.tables import (
     CHANGES,
     EXCEPTIONS,
@@ -88,6 +88,8 @@ class Intake:
         self._organization = tx.caller.organization_id
         self._new_secrets = self._new_locations = self._again = self._merged = 0
         self._met: set[str] = set()
+        self._overtaken_at: int | None = None
+        """When a complete scan of the source was made after this one, that arrived before it."""
 
     async def take(self, report: ScanReport, *, covers_all: bool) -> Intaken:
         """Write what the report says. ``covers_all``: what it does not name is gone."""
@@ -97,6 +99,7 @@ class Intake:
             secret_id = await self._secret(finding, source_id)
             for location in finding.locations:
                 await self._location(source_id, location, secret_id, finding.provider)
+            await self._settle(secret_id)
         for mention in report.mentions:
             await self._mention(source_id, mention)
         removed = 0
@@ -150,6 +153,8 @@ class Intake:
             )
             return source_id, True
         current = self._seen_at >= known["last_scan_at"]
+        if known["last_complete_at"] is not None and known["last_complete_at"] > self._seen_at:
+            self._overtaken_at = known["last_complete_at"]
         await tx.execute(
             update(table)
             .where(table.c.id == known["id"])
@@ -190,15 +195,12 @@ class Intake:
             .where(SECRETS.c.id == oldest["id"])
             .values(
                 first_seen=min(self._seen_at, oldest["first_seen"]),
-                last_seen=max(self._seen_at, oldest["last_seen"]),
-                removed_at=None,
+                last_seen=max(self._seen_at, *(row["last_seen"] for row in known)),
                 key_id=oldest["key_id"] or finding.key_id,
                 version=oldest["version"] + 1,
                 **described,
             )
         )
-        if oldest["removed_at"] is not None:
-            await self._note("seen_again", str(oldest["id"]))
         return str(oldest["id"])
 
     async def _known(self, finding: Finding, source_id: str) -> list[Row]:
@@ -254,7 +256,9 @@ class Intake:
             )
         )
         await self._add_fingerprints(secret_id, finding.fingerprints)
-        await self._note("found", secret_id, provider=finding.provider, masked=finding.masked)
+        await self._note(
+            ChangeKind.FOUND, secret_id, provider=finding.provider, masked=finding.masked
+        )
         self._new_secrets += 1
         return secret_id
 
@@ -282,6 +286,7 @@ class Intake:
         tx = self._tx
         for table in (FINGERPRINTS, LOCATIONS, CHANGES, EXCEPTIONS):
             await tx.execute(update(table).where(table.c.secret_id == other).values(secret_id=into))
+        await self._join_places(into)
         taken = await tx.row(select(SECRETS).where(SECRETS.c.id == other))
         kept = await tx.row(select(SECRETS).where(SECRETS.c.id == into))
         if taken is not None and kept is not None:
@@ -295,8 +300,32 @@ class Intake:
                 )
             )
         await tx.execute(delete(SECRETS).where(SECRETS.c.id == other))
-        await self._note("merged", into, other=other)
+        await self._note(ChangeKind.MERGED, into, other=other)
         self._merged += 1
+
+    async def _join_places(self, secret_id: str) -> None:
+        """What two secrets had at one place is one location of the secret that they are."""
+        table, tx = LOCATIONS, self._tx
+        rows = await tx.rows(
+            select(table)
+            .where(table.c.secret_id == secret_id)
+            .order_by(table.c.first_seen, table.c.id)
+        )
+        kept: dict[tuple[str, str], Row] = {}
+        for row in rows:
+            first = kept.setdefault((row["source_id"], row["place"]), row)
+            if first is row:
+                continue
+            ends = (first["removed_at"], row["removed_at"])
+            await tx.execute(delete(table).where(table.c.id == row["id"]))
+            joined = {
+                "last_seen": max(first["last_seen"], row["last_seen"]),
+                "removed_at": None if None in ends else max(ends),
+            }
+            await tx.execute(update(table).where(table.c.id == first["id"]).values(**joined))
+            kept[row["source_id"], row["place"]] = {**first, **joined}  # type: ignore[assignment]  # a row that was changed
+            if row["id"] in self._met:
+                self._met.add(first["id"])
 
     # --- locations -----------------------------------------------------------------------
 
@@ -332,13 +361,14 @@ class Intake:
         if known is not None:
             self._again += 1
             newer = self._seen_at >= known["last_seen"]
+            back = newer and (known["removed_at"] or 0) <= self._seen_at
             await tx.execute(
                 update(table)
                 .where(table.c.id == known["id"])
                 .values(
                     first_seen=min(self._seen_at, known["first_seen"]),
                     last_seen=max(self._seen_at, known["last_seen"]),
-                    removed_at=None if newer else known["removed_at"],
+                    removed_at=None if back else known["removed_at"],
                     **(values if newer else {}),
                 )
             )
@@ -355,12 +385,16 @@ class Intake:
                 place=location.id,
                 first_seen=self._seen_at,
                 last_seen=self._seen_at,
+                # A newer scan would have met it, had it still been there.
+                removed_at=None if location.in_history_only else self._overtaken_at,
                 **values,
             )
         )
         self._met.add(location_id)
         self._new_locations += 1
-        await self._note("location_found", secret_id, path=location.path, kind=location.kind)
+        await self._note(
+            ChangeKind.LOCATION_FOUND, secret_id, path=location.path, kind=location.kind
+        )
 
     async def _mention(self, source_id: str, mention: Mention) -> None:
         location = msgspec.structs.replace(mention.location, name=mention.name)
@@ -387,25 +421,29 @@ class Intake:
             await tx.execute(
                 update(table).where(table.c.id == row["id"]).values(removed_at=self._seen_at)
             )
-            await self._note("location_removed", row["secret_id"], path=row["path"])
-        for secret_id in {row["secret_id"] for row in gone} - {None}:
-            await self._remove_if_nowhere(secret_id)
+            await self._note(ChangeKind.LOCATION_REMOVED, row["secret_id"], path=row["path"])
+        for secret_id in sorted({row["secret_id"] for row in gone} - {None}):
+            await self._settle(secret_id)
         return len(gone)
 
-    async def _remove_if_nowhere(self, secret_id: str) -> None:
-        table = LOCATIONS
-        left = await self._tx.row(
-            select(table.c.id)
-            .where(table.c.secret_id == secret_id, table.c.removed_at.is_(None))
-            .limit(1)
+    async def _settle(self, secret_id: str) -> None:
+        """A secret is removed when its last place is, and back when one of them is."""
+        table, tx = LOCATIONS, self._tx
+        places = await tx.rows(select(table.c.removed_at).where(table.c.secret_id == secret_id))
+        gone = [row["removed_at"] for row in places if row["removed_at"] is not None]
+        removed_at = max(gone) if len(gone) == len(places) else None
+        known = await tx.row(select(SECRETS.c.removed_at).where(SECRETS.c.id == secret_id))
+        if known is None or known["removed_at"] == removed_at:
+            return
+        await tx.execute(
+            update(SECRETS).where(SECRETS.c.id == secret_id).values(removed_at=removed_at)
         )
-        if left is None:
-            await self._tx.execute(
-                update(SECRETS).where(SECRETS.c.id == secret_id).values(removed_at=self._seen_at)
-            )
-            await self._note("removed_everywhere", secret_id)
+        if removed_at is None:
+            await self._note(ChangeKind.SEEN_AGAIN, secret_id)
+        elif known["removed_at"] is None:
+            await self._note(ChangeKind.REMOVED_EVERYWHERE, secret_id)
 
-    async def _note(self, what: str, secret_id: str | None, **details: str) -> None:
+    async def _note(self, what: ChangeKind, secret_id: str | None, **details: str) -> None:
         await write_change(self._tx, Change(what=what, secret_id=secret_id, details=details))
 
 

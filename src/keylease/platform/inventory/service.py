@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ from keylease.platform.db.database import Database
 from keylease.platform.db.paging import Page, PageRequest, page_of
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.inventory import repository
-from keylease.platform.inventory.changes import Change, write_change
+from keylease.platform.inventory.changes import Change, ChangeKind, write_change
 from keylease.platform.inventory.intake import Intake, Intaken, Origin, origin_of
 from keylease.platform.inventory.interfaces import (
     CredentialUse,
@@ -48,11 +48,18 @@ class InventoryService:
     """The inventory of an organization, as its callers may see it."""
 
     def __init__(
-        self, database: Database, *, credentials: PolicyCredentials, uses: RecordedUses
+        self,
+        database: Database,
+        *,
+        credentials: PolicyCredentials,
+        uses: RecordedUses,
+        when_changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """``when_changed`` is called after a commit that wrote history."""
         self._database = database
         self._credentials = credentials
         self._uses = uses
+        self._when_changed = when_changed
 
     # --- what scanners tell --------------------------------------------------------------
 
@@ -74,6 +81,7 @@ class InventoryService:
         async with self._database.transaction(caller) as tx:
             # A scanner's clock may be wrong: nothing was seen in the future.
             seen_at = min(report.started_at, tx.now)
+            tx.after_commit(self._when_changed)
             intake = Intake(tx, origin or origin_of(report), seen_at=seen_at)
             return await intake.take(report, covers_all=report.complete and not more)
 
@@ -183,10 +191,12 @@ class InventoryService:
             values: dict[str, object] = {"version": row["version"] + 1}
             if owner is not None:
                 values |= {"owner": owner, "owner_confirmed": bool(owner)}
-                await self._told(tx, "owner_set", secret_id)
+                await self._told(tx, ChangeKind.OWNER_SET, secret_id)
             if credential_id is not None:
                 values["credential_id"] = credential_id or None
-                await self._told(tx, "credential_set", secret_id, credential_id=credential_id)
+                await self._told(
+                    tx, ChangeKind.CREDENTIAL_SET, secret_id, credential_id=credential_id
+                )
             await tx.execute(update(SECRETS).where(SECRETS.c.id == secret_id).values(**values))
             (seen,) = await self._sightings(tx, [await _known(tx, secret_id)])
         return seen
@@ -207,7 +217,9 @@ class InventoryService:
                     version=SECRETS.c.version + 1,
                 )
             )
-            await self._told(tx, "found_live" if live else "found_dead", secret_id)
+            await self._told(
+                tx, ChangeKind.FOUND_LIVE if live else ChangeKind.FOUND_DEAD, secret_id
+            )
 
     async def accept(
         self,
@@ -248,8 +260,9 @@ class InventoryService:
             await tx.record(
                 AuditAction.INVENTORY_EXCEPTION_MADE, secret_id, details={"state": state}
             )
+            tx.after_commit(self._when_changed)
             await write_change(
-                tx, Change(what="accepted", secret_id=secret_id, details={"state": state})
+                tx, Change(what=ChangeKind.ACCEPTED, secret_id=secret_id, details={"state": state})
             )
             made = await repository.exceptions_of(tx, [secret_id])
         return next(one for one in made[secret_id] if one.id == exception_id)
@@ -267,9 +280,13 @@ class InventoryService:
                 .values(withdrawn_at=tx.now, version=EXCEPTIONS.c.version + 1)
             )
             await tx.record(AuditAction.INVENTORY_EXCEPTION_WITHDRAWN, secret_id)
-            await write_change(tx, Change(what="exception_withdrawn", secret_id=secret_id))
+            tx.after_commit(self._when_changed)
+            await write_change(tx, Change(what=ChangeKind.EXCEPTION_WITHDRAWN, secret_id=secret_id))
 
-    async def _told(self, tx: Transaction, what: str, secret_id: str, **details: str) -> None:
+    async def _told(
+        self, tx: Transaction, what: ChangeKind, secret_id: str, **details: str
+    ) -> None:
+        tx.after_commit(self._when_changed)
         await tx.record(AuditAction.INVENTORY_SECRET_CHANGED, secret_id, reason=what)
         await write_change(tx, Change(what=what, secret_id=secret_id, details=details))
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, PrimaryKeyConstraint, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+)
 
 from keylease.platform.db.columns import (
     METADATA,
@@ -143,4 +152,56 @@ CHANGES: Final = Table(
     document("details"),
     Index("ix_inventory_changes_secret", "secret_id", "id"),
     Index("ix_inventory_changes_organization", "organization_id", "id"),
+)
+
+WEBHOOKS: Final = Table(
+    "inventory_webhooks",
+    METADATA,
+    identifier(primary_key=True),
+    organization(),
+    label("url", length=500),
+    label("events", length=500),
+    label("made_by", length=100),
+    moment("made_at"),
+    Column("failures", BigInteger, nullable=False),
+    moment("next_at"),
+    moment("claimed_until"),
+    moment("disabled_at", nullable=True),
+    label("disabled_reason", length=300),
+    version(),
+    Index("ix_inventory_webhooks_organization", "organization_id", "id"),
+)
+
+WEBHOOK_QUEUE: Final = Table(
+    "inventory_webhook_queue",
+    METADATA,
+    organization(),
+    Column(
+        "webhook_id",
+        String(36),
+        ForeignKey("inventory_webhooks.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("change_id", String(36), ForeignKey("inventory_changes.id"), nullable=False),
+    PrimaryKeyConstraint("webhook_id", "change_id"),
+)
+
+WEBHOOK_DELIVERIES: Final = Table(
+    "inventory_webhook_deliveries",
+    METADATA,
+    identifier(primary_key=True),
+    organization(),
+    Column(
+        "webhook_id",
+        String(36),
+        ForeignKey("inventory_webhooks.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    identifier("message_id"),
+    moment("at"),
+    Column("changes", BigInteger, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+    Column("status", BigInteger, nullable=False),
+    label("problem", length=300),
+    Index("ix_inventory_webhook_deliveries_webhook", "webhook_id", "id"),
 )

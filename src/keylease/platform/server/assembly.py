@@ -19,6 +19,9 @@ from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.identity.joined import identity
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
+from keylease.platform.inventory.webhook_keys import WebhookKeys
+from keylease.platform.inventory.webhook_sender import WebhookSender
+from keylease.platform.inventory.webhooks import WebhookService
 from keylease.platform.records.service import RecordService
 from keylease.platform.server.link_assembly import opened_link
 from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
@@ -43,6 +46,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Scheme, host and port by which people and gateways reach the server; no slash at the end."""
     same_machine: bool = False
     """Gateways run where the platform does, so they are no independent witnesses."""
+    private_hosts: frozenset[str] = frozenset()
+    """Hosts that may have private addresses: outside issuers, receivers of webhooks."""
     posture: str = ""
     """What this process has given up, in words; empty is not known."""
     promises_file: Path | None = None
@@ -77,6 +82,7 @@ async def assembled(
                 data_directory=surroundings.data_directory,
                 public_url=surroundings.public_url,
                 all_permissions=frozenset(permission.value for permission in Permission),
+                private_hosts=surroundings.private_hosts,
             )
         )
         directory.register(people.holdings)
@@ -105,11 +111,21 @@ async def assembled(
         )
         uses = RecordedUses(records)
         reports = CredentialReports(policy.credentials)
-        inventory = InventoryService(database, credentials=reports, uses=uses)
+        webhook_keys = WebhookKeys(surroundings.data_directory / "webhooks")
+        sender = WebhookSender(
+            database, clock=clock, keys=webhook_keys, private_hosts=surroundings.private_hosts
+        )
+        await background.enter_async_context(sender.running())
+        inventory = InventoryService(
+            database, credentials=reports, uses=uses, when_changed=sender.wake
+        )
         yield Services(
             clock=clock,
             database=database,
             inventory=inventory,
+            inventory_webhooks=WebhookService(
+                database, keys=webhook_keys, private_hosts=surroundings.private_hosts
+            ),
             incident_previews=IncidentPreviews(database, inventory, credentials=reports, uses=uses),
             authenticator=people.authenticator,
             access=rules.decisions,

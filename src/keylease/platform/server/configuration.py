@@ -25,6 +25,8 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str = ""
     """How people reach the server; empty is ``http://localhost:PORT``. Passkeys belong to its
     host, and its host is the only one that is answered."""
+    private_hosts: tuple[str, ...] = ()
+    """Hosts with private addresses that the platform may reach: outside issuers, webhooks."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
     user_id: int = PLATFORM_UID

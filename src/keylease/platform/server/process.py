@@ -50,6 +50,7 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                 data_directory=directory,
                 public_url=public_url(configuration, listener),
                 same_machine=configuration.same_machine,
+                private_hosts=frozenset(configuration.private_hosts),
                 posture=posture,
                 promises_file=(
                     Path(configuration.promises_file) if configuration.promises_file else None

@@ -13,6 +13,7 @@ from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.identity.joined import Identity
 from keylease.platform.inventory.preview import IncidentPreviews
 from keylease.platform.inventory.service import InventoryService
+from keylease.platform.inventory.webhooks import WebhookService
 from keylease.platform.policy.domain import Policy
 from keylease.platform.server.guard import Access, Authenticator
 from keylease.platform.server.link_assembly import Link
@@ -33,6 +34,7 @@ class Services:
     public_url: str
     """How people reach the server; no slash at the end."""
     inventory: InventoryService
+    inventory_webhooks: WebhookService
     incident_previews: IncidentPreviews
     trust: TrustService
     audit: Audit

@@ -181,10 +181,82 @@ def upgrade() -> None:
     op.create_index(
         "ix_inventory_locations_vendor", "inventory_locations", ["vendor_id"], unique=False
     )
+    op.create_table(
+        "inventory_webhooks",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("organization_id", sa.String(length=36), nullable=False),
+        sa.Column("url", sa.String(length=500), nullable=False),
+        sa.Column("events", sa.String(length=500), nullable=False),
+        sa.Column("made_by", sa.String(length=100), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("claimed_until", sa.BigInteger(), nullable=False),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_reason", sa.String(length=300), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inventory_webhooks")),
+    )
+    op.create_index(
+        "ix_inventory_webhooks_organization",
+        "inventory_webhooks",
+        ["organization_id", "id"],
+        unique=False,
+    )
+    op.create_table(
+        "inventory_webhook_queue",
+        sa.Column("organization_id", sa.String(length=36), nullable=False),
+        sa.Column("webhook_id", sa.String(length=36), nullable=False),
+        sa.Column("change_id", sa.String(length=36), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"],
+            ["inventory_webhooks.id"],
+            name=op.f("fk_inventory_webhook_queue_webhook_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["change_id"],
+            ["inventory_changes.id"],
+            name=op.f("fk_inventory_webhook_queue_change_id"),
+        ),
+        sa.PrimaryKeyConstraint("webhook_id", "change_id", name=op.f("pk_inventory_webhook_queue")),
+    )
+    op.create_table(
+        "inventory_webhook_deliveries",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("organization_id", sa.String(length=36), nullable=False),
+        sa.Column("webhook_id", sa.String(length=36), nullable=False),
+        sa.Column("message_id", sa.String(length=36), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("changes", sa.BigInteger(), nullable=False),
+        sa.Column("delivered", sa.Boolean(), nullable=False),
+        sa.Column("status", sa.BigInteger(), nullable=False),
+        sa.Column("problem", sa.String(length=300), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"],
+            ["inventory_webhooks.id"],
+            name=op.f("fk_inventory_webhook_deliveries_webhook_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inventory_webhook_deliveries")),
+    )
+    op.create_index(
+        "ix_inventory_webhook_deliveries_webhook",
+        "inventory_webhook_deliveries",
+        ["webhook_id", "id"],
+        unique=False,
+    )
 
 
 def downgrade() -> None:
     """Remove them."""
+    op.drop_index(
+        "ix_inventory_webhook_deliveries_webhook", table_name="inventory_webhook_deliveries"
+    )
+    op.drop_table("inventory_webhook_deliveries")
+    op.drop_table("inventory_webhook_queue")
+    op.drop_index("ix_inventory_webhooks_organization", table_name="inventory_webhooks")
+    op.drop_table("inventory_webhooks")
     op.drop_index("ix_inventory_locations_vendor", table_name="inventory_locations")
     op.drop_index("ix_inventory_locations_secret", table_name="inventory_locations")
     op.drop_index("ix_inventory_locations_place", table_name="inventory_locations")
