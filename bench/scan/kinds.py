@@ -253,7 +253,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "azure-32",
-        "azure-openai",
+        "azure",
         "AZURE_OPENAI_API_KEY",
         of(HEX, 32),
         "AzureOpenAI",
@@ -262,7 +262,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "azure-84",
-        "azure-openai",
+        "azure",
         "AZURE_OPENAI_API_KEY",
         joined(of(ALNUM, 52), "JQQJ99B", of(UPPER, 1), "ACYeBjFXJ3w3AAABACOG", of(ALNUM, 4)),
         "AzureOpenAI",

@@ -26,8 +26,8 @@ ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if 
 NOBODY = "?"
 """What a rule is about when it names no provider: no attribution."""
 _PROVIDERS = (
-    ("bedrock", "bedrock"), ("anthropic", "anthropic"), ("azure-openai", "azure-openai"),
-    ("azureopenai", "azure-openai"), ("openai", "openai"), ("aws", "aws"), ("amazon", "aws"),
+    ("bedrock", "bedrock"), ("anthropic", "anthropic"), ("azure-openai", "azure"),
+    ("azureopenai", "azure"), ("openai", "openai"), ("aws", "aws"), ("amazon", "aws"),
     ("gcp", "google"), ("google", "google"), ("gemini", "google"), ("mistral", "mistral"),
     ("cohere", "cohere"), ("groq", "groq"), ("xai", "xai"), ("deepseek", "deepseek"),
     ("perplexity", "perplexity"), ("together", "together"), ("fireworks", "fireworks"),

@@ -18,7 +18,7 @@ SHAPE_EXAMPLES = [(shape, example) for shape in SHAPES for example in shape.exam
 NAMES = {
     "anthropic": "ANTHROPIC_API_KEY", "aws-secret-access-key": "aws_secret_access_key",
     "aws-session-token": "AWS_SESSION_TOKEN", "google-refresh-token": "GOOGLE_REFRESH_TOKEN",
-    "azure-openai": "AZURE_OPENAI_API_KEY", "cohere": "COHERE_API_KEY",
+    "azure": "AZURE_OPENAI_API_KEY", "cohere": "COHERE_API_KEY",
     "together": "TOGETHER_API_KEY", "snowflake": "SNOWFLAKE_TOKEN", "wandb": "WANDB_API_KEY",
     "elevenlabs": "ELEVENLABS_API_KEY", "vault": "VAULT_TOKEN", "ai21": "AI21_API_KEY",
     "openai": "OPENAI_API_KEY", "dashscope": "DASHSCOPE_API_KEY", "litellm": "LITELLM_MASTER_KEY",

@@ -35,6 +35,7 @@ DEFINITIONS: Final = (
         nearby_accept=_is_secret_key,
         key_id=lambda text: text,
         public=True,
+        least_entropy=2.5,  # of 16 characters; one id in 300 has less than 3
         names=(r"aws", r"amazon"),
         examples=("AKIA{2:16}", "ASIA{2:16}"),
         counter_examples=("AKIA{2:15}", "AKIA{2:16}A", "XAKIA{2:16}"),

@@ -16,7 +16,7 @@ DEFINITIONS: Final = (
     Definition(
         kind="azure-openai-key",
         title="Azure OpenAI key of 84 characters",
-        provider="azure-openai",
+        provider="azure",
         literals=("JQQJ99",),
         offset=52,
         pattern=re.compile(
@@ -34,7 +34,7 @@ SHAPES: Final = (
     Shape(
         kind="azure-openai-key-32",
         title="Azure OpenAI key of 32 digits",
-        provider="azure-openai",
+        provider="azure",
         form=re.compile(r"[0-9a-f]{32}"),
         names=(r"azure", r"cognitive_?services", r"aoai"),
         examples=("{h:32}",),

@@ -11,9 +11,9 @@ from keylease.detectors.scanning.matches import Nature
 from keylease.detectors.scanning.published import PUBLISHED
 
 _WORDS: Final = re.compile(
-    r"\*\*\*|\.\.\.|example|placeholder|change.?me|replace|redacted|dummy|sample|insert|foobar"
-    r"|invalid|notreal|not.?a.?real|secret.?key|api.?key.?here|my.?key|goes.?here|abcdefg|1234567"
-    r"|qwerty|deadbeef|0000000"
+    r"\*\*\*|\.\.\.|example|placeholder|change[-_ ]?me|replace|redacted|dummy|sample|insert|foobar"
+    r"|invalid|not[-_ ]?(?:a[-_ ]?)?real|secret[-_ ]?key|key[-_ ]?here|my[-_ ]?key|goes[-_ ]?here"
+    r"|abcdefg|1234567|qwerty|deadbeef|0000000"
 )
 _SHORT_WORDS: Final = re.compile(r"your|xxxx|fake|mock|todo")
 _ENTROPY_OF_CHANCE: Final = 4.3

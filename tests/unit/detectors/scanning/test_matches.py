@@ -168,7 +168,7 @@ def test_a_name_beats_what_stands_near() -> None:
 def test_the_variable_of_openai_is_used_by_compatible_providers() -> None:
     value = fill("{h:32}", 1)
     match = one(f"OPENAI_API_BASE=https://acme.openai.azure.com\nOPENAI_API_KEY={value}\n")
-    assert (match.provider, match.confidence) == ("azure-openai", Confidence.MEDIUM)
+    assert (match.provider, match.confidence) == ("azure", Confidence.MEDIUM)
     deepseek = fill("sk-{h:32}", 1)
     match = one(f"client = OpenAI(base_url='https://api.deepseek.com', api_key='{deepseek}')")
     assert match.provider == "deepseek"
