@@ -1,13 +1,15 @@
 """What every request passes before a route sees it: ids, hosts, sizes, headers of the answer.
 
 Protects: against a foreign ``Host`` (a page on another name that points at this machine), against
-    bodies beyond the limit (counted as they arrive, whatever Content-Length says), and against
-    browsers that would sniff, frame or cache what the API answers.
+    bodies beyond the limit (counted as they arrive, whatever Content-Length says), against bodies
+    that never end (what was begun has to arrive in time), and against browsers that would sniff,
+    frame or cache what the API answers.
 Does not protect: who the caller is, and what they may, is ``guard``'s.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
@@ -22,6 +24,8 @@ from keylease.primitives.identifiers import uuid7
 
 MAXIMUM_BODY: Final = 1024 * 1024
 """Bytes, unless a route says otherwise with ``larger_bodies``."""
+BODY_SECONDS: Final = 60.0
+"""For a whole body; 32 MiB in that time are half a MiB a second."""
 _HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -45,8 +49,10 @@ class Edge:
         hosts: Iterable[str],
         larger_bodies: dict[str, int] | None = None,
         secure: bool = False,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         """``hosts`` are names without port; ``larger_bodies`` maps path prefixes to bytes."""
+        self._body_seconds = body_seconds
         self._app = app
         self._clock = clock
         self._hosts = frozenset(host.lower() for host in hosts)
@@ -62,10 +68,19 @@ class Edge:
         scope.setdefault("state", {})["request_id"] = request_id
         limit = self._limit(scope["path"])
         arrived = 0
+        complete = False
+        give_up = asyncio.get_running_loop().time() + self._body_seconds
 
         async def bounded() -> Message:
-            nonlocal arrived
-            message = await receive()
+            nonlocal arrived, complete
+            if complete:  # what comes now is the end of the connection, and that may take its time
+                return await receive()
+            try:
+                async with asyncio.timeout_at(give_up):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from None
+            complete = not message.get("more_body", False)
             if message["type"] == "http.request":
                 arrived += len(message.get("body", b""))
                 if arrived > limit:

@@ -20,7 +20,12 @@ from keylease.errors import KeyleaseError, LimitReached, PolicyInvalid, TooManyA
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE: Final = "urn:keylease:error:"
-_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_CODES: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timed_out",
+    413: "request_too_large",
+}
 _log: Final = structlog.stdlib.get_logger
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.support.platform_kit import client_of, server_of, services_for
 from keylease.contracts import platform_link as wire
 from keylease.platform.db.database import Database
 from keylease.platform.server import resources
+from keylease.platform.server.app import create_app
+from keylease.platform.server.edge import Edge
 
 PIECE = b" " * 65536
 
@@ -58,6 +61,23 @@ async def test_nothing_large_is_read_or_searched_for_a_stranger(
     assert answer.status_code == 401
     assert not searched
     assert flood.read <= 1
+
+
+async def test_a_body_that_never_ends_is_given_up(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with services_for(database, clock, tmp_path) as services:
+        edge = Edge(create_app(services), clock=clock, hosts=["localhost"], body_seconds=0.05)
+        async with client_of(edge) as client:
+            answer = await client.post("/v1/sign-in/password", content=body())
+            assert answer.status_code == 408
+            assert answer.json()["code"] == "request_timed_out"
+            # What has no body, and an answer that only waits, are not given up.
+            assert (await client.get("/readyz")).is_success
 
 
 @pytest.mark.parametrize("path", [wire.CALL_RECORDS, wire.AUDIT_ENTRIES])
