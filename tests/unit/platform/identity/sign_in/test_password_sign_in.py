@@ -29,16 +29,16 @@ async def test_a_sign_in_gives_a_cookie_that_no_script_reads(house: House) -> No
     assert cookies["keylease_session"].split("=")[1].split(";")[0] not in answer.text
 
 
-async def test_whether_there_is_an_account_cannot_be_told(house: House) -> None:
-    await house.owner()
-    wrong = await house.browser().with_password(password="four other words here")
-    unknown = await house.browser().with_password(email="nobody@example.com")
+async def test_whether_there_is_an_account_cannot_be_told(quick_house: House) -> None:
+    await quick_house.owner()
+    wrong = await quick_house.browser().with_password(password="four other words here")
+    unknown = await quick_house.browser().with_password(email="nobody@example.com")
     assert wrong.status_code == unknown.status_code == 401
     different = {"request_id"}
     assert {k: v for k, v in wrong.json().items() if k not in different} == {
         k: v for k, v in unknown.json().items() if k not in different
     }
-    refusals = [e for e in await house.entries() if e["action"] == "sign_in.refused"]
+    refusals = [e for e in await quick_house.entries() if e["action"] == "sign_in.refused"]
     assert [entry["object"] == "unknown" for entry in refusals] == [False, True]
     assert "nobody@example.com" not in str(refusals)
 
@@ -116,14 +116,14 @@ async def test_guesses_at_the_same_moment_are_all_counted(house: House) -> None:
     assert statuses == [401] * attempts.ACCOUNT.at_once + [429] * 4
 
 
-async def test_the_count_survives_a_restart(house: House) -> None:
-    await house.owner()
-    guesser = house.browser()
+async def test_the_count_survives_a_restart(quick_house: House) -> None:
+    await quick_house.owner()
+    guesser = quick_house.browser()
     for _ in range(attempts.ACCOUNT.at_once):
         await guesser.with_password(password="four guessed words!")
-    async with house.database.transaction() as tx:
+    async with quick_house.database.transaction() as tx:
         await attempts.forget_old(tx)
-    assert (await house.browser().with_password()).status_code == 429
+    assert (await quick_house.browser().with_password()).status_code == 429
 
 
 async def test_a_flood_of_refusals_is_counted_and_not_all_written(
@@ -188,7 +188,7 @@ async def test_bodies_with_more_or_less_than_they_should_have_are_refused(
     quick_house: House,
 ) -> None:
     browser = quick_house.browser()
-    for body in (
+    bodies: tuple[object, ...] = (
         {"email": EMAIL, "password": PASSWORD, "limited": False},
         {"email": EMAIL},
         {"email": "a\r\nSet-Cookie: x=1@example.com", "password": PASSWORD},
@@ -196,7 +196,8 @@ async def test_bodies_with_more_or_less_than_they_should_have_are_refused(
         {"email": EMAIL, "password": "x" * 600},
         {"email": EMAIL, "password": ["x"]},
         [],
-    ):
+    )
+    for body in bodies:
         answer = await browser.send("POST", "/v1/sign-in/password", body)
         assert answer.status_code == 422, body
         assert PASSWORD not in answer.text

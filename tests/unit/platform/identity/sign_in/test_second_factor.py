@@ -34,11 +34,11 @@ async def prepared(house: House) -> tuple[Browser, pyotp.TOTP, list[str]]:
     return owner, app, codes
 
 
-async def test_a_password_alone_opens_nothing_when_codes_are_set_up(house: House) -> None:
-    _, app, codes = await prepared(house)
+async def test_a_password_alone_opens_nothing_when_codes_are_set_up(quick_house: House) -> None:
+    _, app, codes = await prepared(quick_house)
     assert len(set(codes)) == 10
-    browser, step = await begun(house)
-    assert await finish(browser, step, house.code(app)) == 200
+    browser, step = await begun(quick_house)
+    assert await finish(browser, step, quick_house.code(app)) == 200
     session = (await browser.get("/v1/session")).json()["session"]
     assert (session["method"], session["limited"]) == ("password_and_code", False)
 
