@@ -234,6 +234,29 @@ async def test_the_credential_goes_to_no_other_host(system: str) -> None:
     assert [problem.code for problem in report.problems] == ["connector_answer_invalid"]
 
 
+async def test_a_redirect_is_not_followed(case: Case) -> None:
+    asked: list[str] = []
+
+    async def moved(request: HttpRequest) -> Response:
+        asked.append(request.headers["host"])
+        return Response(307, [("Location", f"http://{request.headers['host']}/elsewhere")], b"")
+
+    async with listening(moved) as url:
+        session = Session(
+            system="x",
+            origin=url,
+            headers=case.connector.authentication(Secret(case.credential)),
+            allow_private=True,
+        )
+        found = case.connector.inventory(session, case.account, values=False)
+        report = await report_of(
+            case.connector, case.account, found, keys=None, clock=ManualClock()
+        )
+        await session.close()
+    assert [problem.code for problem in report.problems] == ["connector_answer_invalid"]
+    assert len(asked) == 1
+
+
 def test_every_connector_has_a_name_and_the_ability_to_list() -> None:
     names = [kind.system for kind in SYSTEMS]
     assert len(set(names)) == len(names)

@@ -43,7 +43,11 @@ def read_connectors(root: Table, path: Path) -> tuple[ConnectorSettings, ...]:
     for table in root.tables("connector"):
         one = _connector(table, path)
         if one.name and one.name in [other.name for other in found]:
-            table.report("name", f"There are two connectors {quoted(one.name)}.")
+            table.report(
+                "name",
+                f"There are two connectors {quoted(one.name)}.",
+                f'Write in one of them: name = "{one.name}-2"',
+            )
         found.append(one)
     return tuple(found)
 

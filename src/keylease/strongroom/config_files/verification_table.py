@@ -46,7 +46,9 @@ def read_verification(root: Table, path: Path) -> tuple[VerificationSettings, ..
     for table in root.tables("verification"):
         one = _place(table, path)
         if one.provider and one.provider in [other.provider for other in found]:
-            table.report("provider", f"{quoted(one.provider)} has two tables.")
+            table.report(
+                "provider", f"{quoted(one.provider)} has two tables.", "Leave one of them out."
+            )
         found.append(one)
     return tuple(found)
 

@@ -95,18 +95,31 @@ class Session:
 
     def _within(self, url: str) -> str:
         """The path and query of a link, which must stay at the origin."""
-        parts, own = urlsplit(url), urlsplit(self._origin)
+        own = urlsplit(self._origin)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ConnectorAnswerInvalid(f"{self.system} names a page that is none.") from None
         if (parts.scheme or own.scheme, parts.netloc or own.netloc) != (own.scheme, own.netloc):
             raise ConnectorAnswerInvalid(f"{self.system} sends its next page to another host.")
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
+    def _url(self, path: str) -> httpx.URL:
+        """Where a path is. What an answer makes of a path must not become part of the host."""
+        try:
+            url, own = httpx.URL(self._origin + path), httpx.URL(self._origin)
+        except httpx.InvalidURL:
+            raise ConnectorAnswerInvalid(f"{self.system} names a path that is none.") from None
+        place = (url.scheme, url.host, url.port, url.userinfo)
+        if not path.startswith("/") or place != (own.scheme, own.host, own.port, b""):
+            raise ConnectorAnswerInvalid(f"{self.system} sends its next page to another host.")
+        return url
+
     async def _ask(self, method: str, path: str, query: Query) -> httpx.Response:
-        failure = "did not answer"
+        failure, url = "did not answer", self._url(path)
         for attempt in range(_ATTEMPTS):
             try:
-                answer = await self._client.request(
-                    method, self._origin + path, params=dict(query) or None
-                )
+                answer = await self._client.request(method, url, params=dict(query) or None)
             except (httpx.HTTPError, EgressRefused, TimeoutError) as error:
                 if isinstance(error, EgressRefused):
                     raise ConnectorUnreachable(
