@@ -242,10 +242,14 @@ async def _inventory(api: httpx.AsyncClient, clock: Clock) -> dict[str, str]:
         },
     )
     sources = _good(await api.get("/v1/inventory/sources")).json()
+    told = await api.post(
+        "/v1/inventory/webhooks", json={"url": "https://hooks.acme.example/found"}
+    )
     vendor = _good(await api.post("/v1/vendors", json={"name": "helper"}))
     return {
         "secret_id": secret,
         "exception_id": _identifier(accepted),
+        "webhook_id": _identifier(told),
         "source_id": sources[0]["id"],
         "name": vendor.json()["name"],
     }
@@ -338,6 +342,6 @@ def _good(answer: httpx.Response) -> httpx.Response:
 
 def _identifier(answer: httpx.Response) -> str:
     body = _good(answer).json()
-    for within in ("key", "invitation", "gateway"):  # beside a text that is shown once
+    for within in ("key", "invitation", "gateway", "webhook"):  # beside a text that is shown once
         body = body.get(within, body)
     return str(body["id"])
