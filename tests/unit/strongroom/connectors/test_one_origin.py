@@ -19,7 +19,7 @@ from keylease.strongroom.connectors.registry import SYSTEMS, connector_of
 from keylease.strongroom.connectors.session import Session
 from keylease.strongroom.secrets import Secret
 
-ORIGIN = "https://keeper.example:8443"
+ORIGIN = "https://keeper.example"
 HOSTILE = [
     "https://evil.example/next",
     "//evil.example/next",
@@ -87,7 +87,7 @@ async def list_all(system: str, keeper: Keeper) -> None:
     finally:
         await session.close()
     for url in keeper.asked:
-        assert (url.scheme, url.host, url.port) == ("https", "keeper.example", 8443), url
+        assert (url.scheme, url.host, url.port) == ("https", "keeper.example", None), url
         assert not url.userinfo
 
 
