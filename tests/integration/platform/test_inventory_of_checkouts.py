@@ -1,0 +1,260 @@
+"""Pushed scans of three checkouts and a vendor's listing meet in one inventory: real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.planting import Repo, characters, groq_key, openai_key, plant
+from tests.support.platform_kit import services_for
+from tests.support.platform_process import RunningPlatform, running_platform
+from tests.support.stand_in_server import listening
+
+from keylease.cli.main import main
+from keylease.contracts.principals import Principal, PrincipalKind
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.migrate import migrate
+from keylease.platform.identity.api_keys.interfaces import NewApiKey
+from keylease.primitives.clock import SystemClock
+from keylease.simulator.systems.system import Entry, System
+from keylease.simulator.systems.vendors import braintrust
+
+READER = ("inventory:read", "inventory:manage", "inventory:write", "trust:read")
+
+
+class Console:
+    """The command line of somebody who has two API keys: one that only pushes, one that reads."""
+
+    def __init__(
+        self,
+        home: Path,
+        platform: RunningPlatform,
+        keys: dict[str, Path],
+        captured: pytest.CaptureFixture[str],
+    ) -> None:
+        self._captured = captured
+        self.home = home
+        self.platform = platform
+        self.keys = keys
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+    def run(
+        self, *arguments: str, cwd: Path | None = None, key: str = "reader", status: int = 0
+    ) -> str:
+        whole = [*arguments, "--server", self.platform.url]
+        if arguments[0] != "status":
+            whole += ["--api-key-file", str(self.keys[key])]
+        if cwd is None and arguments[1] != "sync":
+            # In this process: what only reads and tells need not start an interpreter each time.
+            got = main(whole)
+            told = self._captured.readouterr()
+            assert got == status, told.out + told.err
+            return told.out if "--json" in arguments else told.out + told.err
+        done = subprocess.run(
+            [sys.executable, "-m", "keylease", *whole],
+            cwd=cwd or self.home,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+async def make_keys(data: Path, home: Path) -> dict[str, Path]:
+    """API keys of the owner, before anybody could sign in."""
+    clock = SystemClock()
+    database = Database(sqlite_url(data / "platform.sqlite"), clock=clock)
+    files = {}
+    try:
+        await migrate(database)
+        async with services_for(database, clock, data) as services:
+            async with database.transaction() as tx:
+                user = await services.directory.owner_to_set_up(tx)
+            owner = Caller(
+                principal=Principal(PrincipalKind.USER, user.id),
+                organization_id=user.organization_id,
+            )
+            for name, permissions in {"pusher": ("inventory:write",), "reader": READER}.items():
+                wanted = NewApiKey(name=name, permissions=permissions)
+                shown = await services.identity.api_keys.create(owner, wanted)
+                files[name] = home / name
+                files[name].write_text(shown.text)
+                files[name].chmod(0o600)
+    finally:
+        await database.close()
+    return files
+
+
+@pytest.fixture
+def console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Console]:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "platform").mkdir(mode=0o700)
+    keys = asyncio.run(make_keys(tmp_path / "platform", home))
+    with running_platform(tmp_path / "platform") as platform:
+        yield Console(home, platform, keys, capsys)
+
+
+@contextmanager
+def vendor(system: System) -> Iterator[str]:
+    """A stand-in that answers in a thread of its own; gives its origin."""
+    started = threading.Event()
+    told: list[str] = []
+    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        async with listening(system) as url:
+            told.append(url)
+            stop.append((asyncio.get_running_loop(), ended))
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield told[0]
+    finally:
+        loop, ended = stop[0]
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(30)
+
+
+def test_three_checkouts_and_a_vendor_meet_in_one_inventory(
+    console: Console, tmp_path: Path
+) -> None:
+    run = console.run
+    shared, lonely = openai_key(), groq_key()
+    organization_key = console.home / "fingerprint.key"
+    subprocess.run(
+        [sys.executable, "-m", "keylease", "fingerprint-key", "create", str(organization_key)],
+        env=console.environment,
+        check=True,
+        capture_output=True,
+    )
+    planted = {
+        "api": {"deploy/.env": f"OPENAI_API_KEY={shared}\n"},
+        "evals": {"run.sh": f"export OPENAI_API_KEY={shared}\npython run.py\n"},
+        "notes": {
+            "notebook.py": f'client = OpenAI(api_key="{shared}")\n',
+            "other.env": f"GROQ_API_KEY={lonely}\n",
+        },
+    }
+    push = ("scan", "--push", "--fingerprint-key", str(organization_key), ".")
+    for name, files in planted.items():
+        plant(Repo(tmp_path / name).folder, files)
+        said = run(*push, cwd=tmp_path / name, key="pusher")
+        assert "new location" in said
+        assert shared not in said
+    assert "0 new" in run(*push, cwd=tmp_path / "api", key="pusher").replace("no new", "0 new")
+    run("inventory", "list", key="pusher", status=1)  # a scanner's key reads nothing
+
+    found = json.loads(run("inventory", "list", "--json"))
+    by_provider = {one["provider"]: one for one in found}
+    assert set(by_provider) == {"openai", "groq"}
+    sources = {place["source"].partition(":")[2] for place in by_provider["openai"]["places"]}
+    assert sources == {str(tmp_path / name) for name in planted}
+
+    listed_at_vendor(console, shared)
+    preview = run("incident", "preview", "--vendor", "braintrust")
+    for path in ("deploy/.env", "run.sh", "notebook.py"):
+        assert path in preview, preview
+    assert "other.env" not in preview
+    assert "Not known:" in preview
+    assert "minutes to rotate" in preview
+    answer = json.loads(run("incident", "preview", "--vendor", "braintrust", "--format", "json"))
+    (affected,) = answer["affected"]
+    assert len(affected["elsewhere"]) == 3
+    assert affected["there"][0]["location"]["name"] == "OPENAI_API_KEY"
+    assert "OPENAI_API_KEY" in affected["evidence"] or "ends with" in affected["evidence"]
+    owned_and_accepted(console, by_provider["openai"]["id"])
+    removed(console, tmp_path, push)
+    everything_else(console)
+    for text in (shared, lonely):
+        for file in console.platform.data.rglob("*"):
+            assert not file.is_file() or text.encode() not in file.read_bytes()
+
+
+def listed_at_vendor(console: Console, shared: str) -> None:
+    credential = characters(32)
+    stand_in = System(
+        braintrust,
+        header="authorization",
+        credential=f"Bearer {credential}",
+        entries=(
+            Entry(
+                name="OPENAI_API_KEY",
+                container="ai_secret",
+                provider="openai",
+                preview=f"sk-...{shared[-4:]}",
+            ),
+            Entry(name="MISTRAL_API_KEY", container="ai_secret", provider="mistral"),
+        ),
+    )
+    console.environment["BRAINTRUST_TEST"] = credential
+    configuration = console.home / "config"
+    configuration.mkdir()
+    with vendor(stand_in) as url:
+        (configuration / "gateway.toml").write_text(
+            f'version = 1\n[[connector]]\nname = "bt"\nsystem = "braintrust"\nreference = "env://BRAINTRUST_TEST"\n'
+            f'url = "{url}"\nallow_private_address = true\n'
+        )
+        said = console.run("inventory", "sync", "--all", "--config-dir", str(configuration))
+    assert "2 secrets listed" in said
+    assert credential not in said
+    vendors = json.loads(console.run("vendor", "list", "--json"))
+    assert [one["name"] for one in vendors] == ["braintrust"]
+
+
+def owned_and_accepted(console: Console, secret: str) -> None:
+    console.run("inventory", "own", secret, "ada")
+    mine = console.run("incident", "preview", "--vendor", "braintrust", "--owner", "ada")
+    assert "1 secret of 1 owner" in mine
+    states = json.loads(console.run("inventory", "show", secret, "--json"))["states"]
+    state = states[0]
+    said = ("--owner", "ada", "--reason", "until the move", "--until", "30d")
+    console.run("inventory", "accept", secret, state, *said)
+    shown = console.run("inventory", "show", secret)
+    assert "until the move" in shown
+    assert "owner_set" in console.run("inventory", "history", secret)
+
+
+def removed(console: Console, tmp_path: Path, push: tuple[str, ...]) -> None:
+    (tmp_path / "notes" / "other.env").unlink()
+    said = console.run(*push, cwd=tmp_path / "notes", key="pusher")
+    assert "1 removed" in said
+    (gone,) = json.loads(console.run("inventory", "list", "--gone", "--json"))
+    assert gone["provider"] == "groq"
+
+
+def everything_else(console: Console) -> None:
+    run = console.run
+    assert "cyclonedx" in run("inventory", "export", "--format", "cyclonedx").lower()
+    assert "graph inventory {" in run("inventory", "graph", "--format", "dot")
+    assert "connector" in run("inventory", "sources")
+    run("vendor", "set", "braintrust", "--given", "keys", "--given", "prompts", "--since", "90d")
+    assert "prompts" in run("vendor", "show", "braintrust")
+    run("vendor", "add", "helicone", "--given", "logs")
+    assert "No connector reads helicone" in run("incident", "preview", "--vendor", "helicone")
+    csv = run("incident", "preview", "--vendor", "braintrust", "--format", "csv")
+    assert csv.count("elsewhere") == 3
+    assert "isolated" in run("trust")
+    assert json.loads(run("trust", "--json"))["promises"]
+    webhook = run("inventory", "webhook", "add", "https://receiver.example.com/hook").split()[0]
+    assert "enabled" in run("inventory", "webhook", "list")
+    run("inventory", "webhook", "deliveries", webhook)
+    run("inventory", "webhook", "remove", webhook)
+    run("scan", "--push", "--staged", status=64)
