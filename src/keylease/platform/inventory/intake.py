@@ -23,7 +23,7 @@ from keylease.contracts.findings import (
     Mention,
     ScanReport,
 )
-from keylease.errors import SecretInRequest
+from keylease.errors import InputInvalid, SecretInRequest
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.inventory.changes import Change, ChangeKind, write_change
 from keylease.platform.inventory.tables import (
@@ -176,6 +176,7 @@ class Intake:
         if not known:
             return await self._new_secret(finding)
         oldest, *others = known
+        await self._refuse_contradiction([str(row["id"]) for row in known], finding.fingerprints)
         for other in others:
             await self._merge(str(other["id"]), into=str(oldest["id"]))
         await self._add_fingerprints(str(oldest["id"]), finding.fingerprints)
@@ -234,7 +235,24 @@ class Intake:
             )
         )
 
+    async def _refuse_contradiction(
+        self, secret_ids: list[str], found: tuple[Fingerprint, ...]
+    ) -> None:
+        """Raise ``InputInvalid`` when what would be one secret has two fingerprints of one key.
+
+        They are two secrets then. Or else whoever may only push could make one of all of them, or
+        put their own fingerprint to somebody's secret.
+        """
+        rows = await self._tx.rows(
+            select(FINGERPRINTS.c.fingerprint).where(
+                FINGERPRINTS.c.organization_id == self._organization,
+                FINGERPRINTS.c.secret_id.in_(secret_ids),
+            )
+        )
+        _check_one_each({*map(str, found), *(str(row["fingerprint"]) for row in rows)})
+
     async def _new_secret(self, finding: Finding) -> str:
+        _check_one_each(set(map(str, finding.fingerprints)))
         tx = self._tx
         secret_id = tx.new_id()
         await tx.execute(
@@ -445,6 +463,15 @@ class Intake:
 
     async def _note(self, what: ChangeKind, secret_id: str | None, **details: str) -> None:
         await write_change(self._tx, Change(what=what, secret_id=secret_id, details=details))
+
+
+def _check_one_each(fingerprints: set[str]) -> None:
+    keys = [text.rpartition(".")[0] for text in fingerprints]
+    if len(keys) != len(set(keys)):
+        raise InputInvalid(
+            "A finding's fingerprints are of more than one secret.",
+            advice="One secret has one fingerprint for each version of the fingerprint key.",
+        )
 
 
 def refuse_secrets(report: ScanReport) -> None:

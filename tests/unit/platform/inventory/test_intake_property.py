@@ -97,7 +97,10 @@ async def stored(file: Path, sent: Sequence[Sent]) -> dict[tuple[str, str, int],
     try:
         for one in sent:
             findings = [
-                finding(*map(fingerprint, key), at=[place(at) for at in places])
+                finding(
+                    *(fingerprint(number, version=1 + number // 10) for number in key),
+                    at=[place(at) for at in places],
+                )
                 for key, places in one.found.items()
             ]
             await inventory.push(
