@@ -182,7 +182,8 @@ class _Scan:
     def _look_at_staged(self) -> None:
         """New secrets of what is staged: what the file held in the newest commit is not new."""
         bench = Bench(self._equipment)
-        before = Bench(self._equipment._replace(hand_over=None))  # what a commit takes out is not asked about
+        # What a commit takes out is not asked about.
+        before = Bench(self._equipment._replace(hand_over=None))
         try:
             for root, _ in self._wanted.roots:
                 repository = self._repositories.note_around(Path(root))
