@@ -23,7 +23,8 @@ from keylease.contracts.findings import (
     Mention,
     ScanReport,
 )
-from keylease.errors import InputInvalid, SecretInRequest
+from keylease.errors import InputInvalid, PermissionDenied, SecretInRequest
+from keylease.platform.db.callers import Caller
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.inventory.changes import Change, ChangeKind, write_change
 from keylease.platform.inventory.tables import (
@@ -36,6 +37,7 @@ from keylease.platform.inventory.tables import (
 )
 
 _RANK: Final = {level: number for number, level in enumerate(Confidence)}
+_MANAGE: Final = "inventory:manage"
 _AT_ONCE: Final = 500
 """Values in one IN list: databases bound them."""
 _LONGEST_NAME: Final = 500
@@ -152,6 +154,13 @@ class Intake:
                 )
             )
             return source_id, True
+        others = known["pushed_by"] != tx.caller.name and known["retired_at"] is None
+        if others and _only_pushes(tx.caller):
+            # Or else it could say of everything that somebody else has found that it is gone.
+            raise PermissionDenied(
+                "Somebody else pushes what this report covers.",
+                advice="Name other roots, or retire the source first if its scanner was replaced.",
+            )
         current = self._seen_at >= known["last_scan_at"]
         if known["last_complete_at"] is not None and known["last_complete_at"] > self._seen_at:
             self._overtaken_at = known["last_complete_at"]
@@ -463,6 +472,11 @@ class Intake:
 
     async def _note(self, what: ChangeKind, secret_id: str | None, **details: str) -> None:
         await write_change(self._tx, Change(what=what, secret_id=secret_id, details=details))
+
+
+def _only_pushes(caller: Caller) -> bool:
+    """Whether an API key is used that may not look after the inventory."""
+    return caller.permissions is not None and _MANAGE not in caller.permissions
 
 
 def _check_one_each(fingerprints: set[str]) -> None:

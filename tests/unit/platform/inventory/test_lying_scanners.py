@@ -7,7 +7,9 @@ from tests.support.inventory_kit import ADA, finding, fingerprint, place, report
 from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.findings import Fingerprint
-from keylease.errors import InputInvalid
+from keylease.contracts.principals import Principal, PrincipalKind
+from keylease.errors import InputInvalid, PermissionDenied
+from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.paging import PageRequest
 from keylease.platform.inventory.repository import Wanted
@@ -56,3 +58,32 @@ async def test_fingerprints_of_two_secrets_make_none_of_them(
     both = (fingerprint(1), fingerprint(5, version=2))
     await inventory.push(ADA, report(finding(*both, at=[place("a.py")]), started_at=clock.now()))
     assert len((await inventory.page(ADA, Wanted(), PageRequest())).items) == 2
+
+
+def scanner(number: int, *permissions: str) -> Caller:
+    account = f"018f0000-0000-7000-8000-0000000001{number:02d}"
+    return Caller(
+        principal=Principal(kind=PrincipalKind.SERVICE_ACCOUNT, id=account),
+        organization_id=ADA.organization_id,
+        permissions=frozenset(permissions),
+    )
+
+
+async def test_no_scanner_says_that_what_another_one_found_is_gone(
+    inventory: InventoryService, clock: ManualClock
+) -> None:
+    honest, liar = (scanner(number, "inventory:write") for number in (1, 2))
+    found = report(finding(fingerprint(1), at=[place("a.py")]), started_at=clock.now())
+    source = (await inventory.push(honest, found)).source_id
+    clock.advance(1)
+    nothing = report(started_at=clock.now())
+    with pytest.raises(PermissionDenied, match="Somebody else"):
+        await inventory.push(liar, nothing)
+    [seen] = (await inventory.page(ADA, Wanted(), PageRequest())).items
+    assert seen.removed_at is None
+    # The scanner itself says so, and a person; and a scanner that takes a retired one's place.
+    assert (await inventory.push(honest, nothing)).removed == 1
+    await inventory.push(scanner(3, "inventory:write", "inventory:manage"), nothing)
+    await inventory.push(ADA, nothing)
+    await inventory.retire_source(ADA, source)
+    await inventory.push(liar, nothing)
