@@ -25,7 +25,7 @@ from keylease.primitives.identifiers import uuid7
 MAXIMUM_BODY: Final = 1024 * 1024
 """Bytes, unless a route says otherwise with ``larger_bodies``."""
 BODY_SECONDS: Final = 60.0
-"""For a whole body; 32 MiB in that time are half a MiB a second."""
+"""For a whole body; 18 MiB in that time are a third of a MiB a second."""
 _HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),

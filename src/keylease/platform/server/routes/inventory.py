@@ -26,8 +26,8 @@ from keylease.platform.server.shapes import answer, body_of, describes, takes
 
 router: APIRouter = resource_router(prefix="/v1/inventory", tag="inventory")
 _NAME_OR_NONE: Final = r"^([a-z0-9][a-z0-9-]{0,62})?$"
-MAXIMUM_REPORT: Final = 32 * 1024 * 1024
-"""Bytes of one report; a scanner with more pushes in parts."""
+MAXIMUM_REPORT: Final = 8 * 1024 * 1024
+"""Bytes of one report; a scanner with more pushes in parts, because each is one transaction."""
 SHAPES: Final[tuple[Any, ...]] = (
     ScanReport,
     Intaken,
