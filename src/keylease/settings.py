@@ -271,6 +271,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "a SQLite file in the data directory",
         ),
     ]
+    private_hosts: Annotated[
+        str,
+        Declaration(
+            "Hosts with private addresses that the platform may reach, separated by commas: outside "
+            "issuers, receivers of webhooks. Plain http is allowed to these only.",
+            _text,
+            _constant(""),
+            "none",
+        ),
+    ]
     log_level: Annotated[
         LogLevel,
         Declaration(

@@ -66,6 +66,9 @@ def server_document(settings: Settings, *, port: int | None = None, **more: obje
         "database_url": settings.database_url,
         "public_url": settings.public_url,
         "host": host.strip("[]"),
+        "private_hosts": [
+            name for part in settings.private_hosts.split(",") if (name := part.strip().lower())
+        ],
         "port": int(configured) if port is None else port,
         "log_level": settings.log_level.value,
         "log_format": settings.log_format.value,

@@ -53,7 +53,7 @@ class Console:
         whole = [*arguments, "--server", self.platform.url]
         if arguments[0] != "status":
             whole += ["--api-key-file", str(self.keys[key])]
-        if cwd is None and arguments[1] != "sync":
+        if cwd is None and "sync" not in arguments:
             # In this process: what only reads and tells need not start an interpreter each time.
             got = main(whole)
             told = self._captured.readouterr()

@@ -1,0 +1,121 @@
+"""How moments, places and previews are put into words."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from keylease.cli.incident_words import preview_csv, preview_lines
+from keylease.cli.inventory_sync import vendor_of
+from keylease.cli.inventory_words import minute, moment_of, place_words
+from keylease.errors import SettingsInvalid
+from keylease.strongroom.configuration import ConnectorSettings
+
+NOW = 1_780_000_000_000_000
+DAY = 86_400 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("2026-05-04", "2026-05-04 00:00"),
+        ("2026-05-04T06:12Z", "2026-05-04 06:12"),
+        ("2026-05-04T06:12+02:00", "2026-05-04 04:12"),
+    ],
+)
+def test_times_are_read(text: str, wanted: str) -> None:
+    assert minute(moment_of(text, now=NOW)) == wanted
+
+
+def test_durations_lie_behind_or_ahead() -> None:
+    assert moment_of("30d", now=NOW) == NOW - 30 * DAY
+    assert moment_of("30d", now=NOW, ahead=True) == NOW + 30 * DAY
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "30", "\x1b[31m"])
+def test_what_is_no_time_is_said(text: str) -> None:
+    with pytest.raises(SettingsInvalid):
+        moment_of(text, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("system", "named", "vendor"),
+    [("braintrust", "", "braintrust"), ("braintrust", "bt-eu", "bt-eu"), ("github", "", "")],
+)
+def test_a_vendor_has_the_name_it_was_given_or_that_of_its_system(
+    system: str, named: str, vendor: str
+) -> None:
+    assert vendor_of(ConnectorSettings(name="x", system=system, vendor=named)) == vendor
+
+
+def a_place(path: str, **more: object) -> dict[str, Any]:
+    return {
+        "location": {"path": path, "line": 3, "name": "KEY"},
+        "source": "laptop:/app",
+        "first_seen": NOW,
+        "last_seen": NOW,
+        "removed_at": None,
+        **more,
+    }
+
+
+def a_preview(path: str = ".env") -> dict[str, Any]:
+    secret = {
+        "id": "s",
+        "provider": "openai",
+        "kind": "project key",
+        "masked": "sk-...a1b2",
+        "owner": "",
+        "live": None,
+        "risk": 60,
+    }
+    affected = {
+        "secret": secret,
+        "there": [a_place("braintrust:ai_secret")],
+        "elsewhere": [a_place(path)],
+        "evidence": "it is called KEY in both places",
+        "consumers": [],
+        "can": ["make calls"],
+        "rotation": {"minutes": 7, "minted_by_api": True, "places_to_change": 1},
+    }
+    return {
+        "subject": {"kind": "vendor", "name": "braintrust", "since": None, "until": NOW},
+        "made_at": NOW,
+        "affected": [affected],
+        "names_without_value": [a_place("braintrust:env_var")],
+        "owners": [{"owner": "nobody", "secrets": 1, "minutes": 7}],
+        "unknown": ["Whether it works was not checked."],
+        "minutes": 7,
+        "minutes_are": "planning values",
+    }
+
+
+def test_a_preview_says_everything_that_is_asked() -> None:
+    text = "\n".join(preview_lines(a_preview()))
+    for part in (
+        "vendor braintrust",
+        "1 secret of 1 owner, about 7 minutes",
+        "between the beginning and",
+        "believed",
+        "there",
+        "elsewhere   .env:3 (KEY) in laptop:/app",
+        "used by     not known",
+        "make calls",
+        "7 minutes: a new key by program, 1 place to change",
+        "nobody: 1 secret",
+        "Not known:",
+    ):
+        assert part in text, part
+
+
+def test_a_spreadsheet_takes_nothing_for_a_formula() -> None:
+    rows = list(csv.DictReader(io.StringIO(preview_csv(a_preview("=cmd()|'x'!A0")))))
+    assert [row["where"] for row in rows] == ["there", "elsewhere", "there"]
+    assert rows[1]["path"].startswith("'=cmd")
+
+
+def test_a_place_that_is_gone_says_since_when() -> None:
+    assert place_words(a_place("a.py", removed_at=NOW)).endswith("removed 2026-05-28")
