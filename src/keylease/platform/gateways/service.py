@@ -118,18 +118,19 @@ class GatewayService:
         self, asked: wire.EnrolmentRequest, request: SignedRequest
     ) -> wire.EnrolmentAnswer:
         """Register a gateway's key. Raises ``EnrolmentRefused`` and what ``GatewayProof`` does."""
-        # 1. Whoever asks has the key that is to be registered, and asks now.
+        # 1. Whoever asks has the key that is to be registered.
         check_link_version(asked.link)
         if len(asked.public_key) != _KEY_BYTES or request.gateway_id != wire.ENROLLING:
             raise EnrolmentRefused("The request does not register an Ed25519 key.")
         check_signature(request, asked.public_key)
-        await self._proof.check_fresh(request)
         # 2. The code is one of ours. Nothing is said about why it is not.
         code = EnrolmentCode.parse(asked.code)
         async with self._database.reading() as tx:
             stored = await repository.code(tx, code.id)
         if stored is None or not hmac.compare_digest(stored.digest, code.digest):
             raise _refused()
+        # Only now: everybody has a key of their own, and would fill the table of nonces with it.
+        await self._proof.check_fresh(request)
         # 3. It opens something, for this group. A code that does not is an alarm.
         key = await self._bundles.policy_key(stored.organization_id)
         caller = platform_itself(stored.organization_id)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import select
 from tests.support.link_kit import GatewayHand
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
@@ -14,9 +15,13 @@ from tests.support.policy_kit import credential, grant, route
 
 from keylease.contracts import platform_link as wire
 from keylease.contracts.audit import AuditAction, AuditEntry
+from keylease.contracts.bundles import fingerprint
 from keylease.contracts.call_records import CallRecord
+from keylease.contracts.enrolment_codes import EnrolmentCode
+from keylease.errors import EnrolmentRefused
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.gateways.tables import NONCES
 from keylease.platform.identity.sign_in.service import acting
 from keylease.platform.policy.resources import Resource
 from keylease.platform.server.services import Services
@@ -98,6 +103,19 @@ async def enrolled(services: Services, caller: Caller, clock: ManualClock) -> Ga
     answer = await services.link.service.enroll(hand.json(wire.ENROLMENTS, wish))
     hand.gateway_id = answer.gateway_id
     return hand
+
+
+async def test_whoever_has_no_code_writes_nothing(
+    services: Services, owner: Caller, clock: ManualClock
+) -> None:
+    hand = GatewayHand(clock)
+    key = fingerprint(await services.policy.bundles.policy_key(owner.organization_id))
+    wish = hand.wish(EnrolmentCode.mint(uuid7(clock), policy_key=key).text)
+    for _ in range(3):
+        with pytest.raises(EnrolmentRefused):
+            await services.link.service.enroll(hand.json(wire.ENROLMENTS, wish))
+    async with services.database.reading() as tx:
+        assert not await tx.rows(select(NONCES))
 
 
 async def test_no_gateway_ages_a_secret_that_another_group_has(
