@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
@@ -107,3 +108,20 @@ async def test_a_machine_between_two_machines_hides_nobody(services: Services, a
     with pytest.raises(PermissionDenied, match="shown an API key"):
         await services.policy.publisher.approve(ada, proposal.id)
     assert isinstance(await services.policy.publisher.approve(eve, proposal.id), PolicyVersion)
+
+
+async def test_no_api_key_lets_one_decide_again(services: Services, ada: Caller) -> None:
+    organizations = services.directory.organizations
+    before = await organizations.get(ada, ada.organization_id)
+    key = msgspec.structs.replace(ada, api_key_id=before.id)
+    session = msgspec.structs.replace(ada, session_id=before.id)
+    version = before.version
+    for caller in (key, ada):
+        with pytest.raises(PermissionDenied, match="Only a person"):
+            await organizations.change(
+                caller, before.id, name=before.name, second_approver=False, expected=version
+            )
+    after = await organizations.change(
+        session, before.id, name=before.name, second_approver=False, expected=version
+    )
+    assert not after.second_approver

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from keylease.contracts.audit import AuditAction
+from keylease.errors import PermissionDenied
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Transaction
@@ -95,6 +96,11 @@ class Organizations:
             rows = repository.ORGANIZATION_ROWS
             before = await rows.expect(tx, organization_id, expected)
             await rows.change(tx, organization_id, name=name, second_approver=second_approver)
+            if before.second_approver and not second_approver and not caller.session_id:
+                raise PermissionDenied(
+                    "Only a person who is signed in lets one decide again what two decide now.",
+                    advice="An API key could belong to either of the two.",
+                )
             details = {}
             if before.second_approver != second_approver:
                 details["second_approver"] = "on" if second_approver else "off"
