@@ -58,7 +58,7 @@ def frame(question: Question) -> bytes | None:
     return whole if len(whole) <= LONGEST_FRAME else None
 
 
-class Frames:
+class QuestionFrames:
     """Puts questions together again from what a pipe gives."""
 
     def __init__(self) -> None:

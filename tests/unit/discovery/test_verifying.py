@@ -18,7 +18,7 @@ from tests.support.scanning import look_at, only, surroundings
 from keylease.cli.scan import FOUND_STATUS, FailOn, status_of
 from keylease.cli.scan_verification import check_verify
 from keylease.contracts.findings import Belonging, Liveness, ScanReport
-from keylease.contracts.verification import Frames, Question, Verdict
+from keylease.contracts.verification import Question, QuestionFrames, Verdict
 from keylease.discovery.formats.csv_format import to_csv
 from keylease.discovery.formats.sarif import to_sarif
 from keylease.discovery.formats.schemas import schemas
@@ -40,7 +40,7 @@ class Listening:
     def verdicts(self) -> Mapping[bytes, Verdict]:
         self.hand_over.close()
         with os.fdopen(self._reading, "rb") as pipe:
-            self.questions = Frames().feed(pipe.read())
+            self.questions = QuestionFrames().feed(pipe.read())
         return {one.digest: self.verdict for one in self.questions if self.verdict}
 
     def abandon(self) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from keylease.contracts.verification import Frames, Question
+from keylease.contracts.verification import Question, QuestionFrames
 from keylease.errors import ProcessError
 from keylease.primitives.clock import Clock, SystemClock
 from keylease.strongroom.configuration import GatewayConfiguration
@@ -41,7 +41,7 @@ async def _questions() -> AsyncIterator[Question]:
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
     )
-    frames = Frames()
+    frames = QuestionFrames()
     try:
         while piece := await reader.read(_PIECE):
             try:

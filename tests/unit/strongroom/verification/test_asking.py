@@ -11,7 +11,7 @@ from tests.support.manual_clock import ManualClock
 from tests.support.plain_server import PlainServer, http, plain_server
 
 from keylease.contracts.findings import Belonging, Liveness
-from keylease.contracts.verification import Frames, Question, Verdict, frame
+from keylease.contracts.verification import Question, QuestionFrames, Verdict, frame
 from keylease.strongroom.configuration import VerificationSettings
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.verification.asking import Asker, cleaned
@@ -179,7 +179,7 @@ def test_frames_hold_together_in_any_pieces() -> None:
     questions = [question() for _ in range(5)]
     whole = b"".join(frame(one) or b"" for one in questions)
     for size in (1, 3, 50, len(whole)):
-        frames = Frames()
+        frames = QuestionFrames()
         pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
         assert [one for piece in pieces for one in frames.feed(piece)] == questions
     assert frame(question(secret="x" * 100_000)) is None
@@ -189,4 +189,4 @@ def test_frames_hold_together_in_any_pieces() -> None:
 @pytest.mark.parametrize("junk", [b"\xff\xff\xff\xff", b"\0\0\0\1\x01", b"\0\0\0\2\x91\xa0"])
 def test_what_is_no_frame_is_refused(junk: bytes) -> None:
     with pytest.raises(ValueError, match="frame"):
-        Frames().feed(junk)
+        QuestionFrames().feed(junk)
