@@ -53,7 +53,8 @@ def server_document(settings: Settings, *, port: int | None = None, **more: obje
     It stands in the list of processes, which everybody on the machine can read. Raises
     ``ConfigurationError`` for an address of the database with a password in it.
     """
-    if database_url(settings.database_url or sqlite_url(Path())).password is not None:
+    address = database_url(settings.database_url or sqlite_url(Path()))
+    if address.password is not None or "password" in address.query:
         raise ConfigurationError(
             "The database's address contains a password, which would be seen in the list of"
             " processes.",

@@ -21,9 +21,10 @@ def command_for(address: str, home: Path) -> str:
 
 def test_no_password_of_the_database_is_in_the_list_of_processes(tmp_path: Path) -> None:
     secret = random_text()
-    with pytest.raises(ConfigurationError, match="password") as caught:
-        command_for(f"postgresql://ada:{secret}@db.example/keylease", tmp_path)
-    assert secret not in str(caught.value) + caught.value.advice
+    for given in (f"ada:{secret}@db.example/keylease", f"ada@db.example/k?password={secret}"):
+        with pytest.raises(ConfigurationError, match="password") as caught:
+            command_for(f"postgresql://{given}", tmp_path)
+        assert secret not in str(caught.value) + caught.value.advice
     address = "postgresql://ada@db.example/keylease?passfile=/run/keylease/pgpass"
     assert address in command_for(address, tmp_path)
     assert command_for("", tmp_path).startswith(sys.executable)
