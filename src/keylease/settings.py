@@ -274,8 +274,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_hosts: Annotated[
         str,
         Declaration(
-            "Hosts with private addresses that the platform may reach, separated by commas: outside "
-            "issuers, receivers of webhooks. Plain http is allowed to these only.",
+            "Hosts with private addresses that the platform may reach, separated by commas: "
+            "outside issuers, receivers of webhooks. Plain http is allowed to these only.",
             _text,
             _constant(""),
             "none",

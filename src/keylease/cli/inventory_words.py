@@ -58,7 +58,7 @@ def secret_words(secret: Mapping[str, Any]) -> str:
 
 
 def place_words(place: Mapping[str, Any]) -> str:
-    """``/home/ada/app/.env:3 (OPENAI_API_KEY) in laptop:/home/ada/app``."""
+    """``~/app/.env:3 (OPENAI_API_KEY) in laptop:~/app``."""
     location = place["location"]
     line = f":{location['line']}" if location.get("line") else ""
     name = f" ({location['name']})" if location.get("name") else ""

@@ -100,7 +100,7 @@ class Rig:
 
     async def change(self, number: int = 1) -> None:
         """Let something change."""
-        key = finding(fingerprint(number), at=[place("/home/ada/secret-project/.env")])
+        key = finding(fingerprint(number), at=[place("/srv/secret-project/.env")])
         sent = report(key, started_at=self.clock.now(), root=f"/{number}")
         await self.inventory.push(ADA, sent)
 
