@@ -14,6 +14,7 @@ import uvloop
 from keylease.errors import ConfigurationError, KeyleaseError
 from keylease.platform.server.configuration import ServerConfiguration
 from keylease.platform.server.confinement import give_up, posture_in_words
+from keylease.platform.server.log import configure_log
 from keylease.platform.server.process import serve
 from keylease.primitives.clock import SystemClock
 
@@ -23,6 +24,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     try:
         configuration = _configuration(arguments)
+        configure_log(level=configuration.log_level, form=configuration.log_format)
         posture = posture_in_words(give_up(configuration))
         uvloop.run(serve(configuration, clock=SystemClock(), posture=posture))
     except KeyleaseError as error:
