@@ -12,7 +12,7 @@ import pytest
 from tests.support.secret_templates import fill
 
 from keylease.detectors.scanning import Scanner, views
-from keylease.detectors.scanning.matcher import LiteralMatcher, matcher
+from keylease.detectors.scanning.matcher import Candidate, Gate, LiteralMatcher, matcher
 from keylease.detectors.scanning.scanner import BLOCK
 
 SCANNER = Scanner()
@@ -47,11 +47,23 @@ def test_a_bomb_in_a_bomb_is_opened_once() -> None:
     assert scan.omissions
 
 
-def test_escapes_of_escapes_are_taken_off_a_bounded_number_of_times() -> None:
+def test_escapes_of_escapes_are_taken_off_a_bounded_number_of_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data = (b"%" + b"25" * 40 + b"41" + b"\\" * 64 + b'"') * 12_000
-    scan = SCANNER.examine(data)
+    scanner, searched = Scanner(), 0
+    candidates = matcher().candidates
+
+    def counted(block: bytes) -> tuple[list[Candidate], Gate]:
+        nonlocal searched
+        searched += len(block)
+        return candidates(block)
+
+    monkeypatch.setattr(scanner._matcher, "candidates", counted)
+    scan = scanner.examine(data)
     assert scan.matches == ()
     assert "too_deep" in [omission.reason for omission in scan.omissions]
+    assert searched <= (views.MOST_UNESCAPED + 1) * (len(data) + views.MOST_DECOMPRESSED // 64)
 
 
 def test_encodings_too_deep_are_named() -> None:

@@ -134,6 +134,7 @@ NATURES = {
     "sk-" + "proj-" + "abcdefghijklmnopqrstuvwxyz0123456789": Nature.PLACEHOLDER,
     "AI" + "za" + "aB3dE" * 7: Nature.PLACEHOLDER,
     "gh" + "p_" + "1234567890" * 3 + "123456": Nature.PLACEHOLDER,
+    "gs" + "k_" + "aB3dE6gH9jK2m" * 4: Nature.PLACEHOLDER,
     a_jwt("secret"): Nature.TEST_VECTOR,
     a_jwt(characters("w", 32, random.Random(1))): Nature.CANDIDATE,  # noqa: S311 - no secret
 }

@@ -83,6 +83,19 @@ def test_what_the_place_covers_is_the_secret(
         assert len("".join(shown.split())) <= len(secret) * 4 / 3 + 3
 
 
+@given(seed=st.integers(0, 2**32), before=st.integers(0, 40), after=st.integers(0, 40))
+@settings(max_examples=60, deadline=None)
+def test_in_base64_the_place_is_every_character_that_holds_a_bit_of_it(
+    seed: int, before: int, after: int
+) -> None:
+    secret = fill(PROJECT_KEY, seed)
+    text = "x" * before + " " + secret + " " * (1 + after) + "y"
+    match = only(f"d: {as_base64(text)}\n".encode())
+    first, end = before + 1, before + 1 + len(secret)
+    assert match.start == 3 + first * 8 // 6
+    assert match.end == 3 + -(-end * 8 // 6)
+
+
 @given(
     st.lists(st.sampled_from(["json", "url", "base64"]), min_size=2, max_size=3),
     st.integers(0, 2**32),
