@@ -17,6 +17,7 @@ from tests.support.plain_server import http
 from tests.support.sign_in_kit import Browser, House
 
 from keylease.platform.identity.outside.interfaces import CALLBACK
+from keylease.primitives.openid_issuer import UNKNOWN_KEY_PAUSE
 
 CLIENT = "keylease-client"
 
@@ -258,6 +259,23 @@ async def test_tokens_that_are_not_for_this_sign_in_are_refused(
     issuer.issuer.server.answers["/token"] = http({"error": "x"}, status="400 Bad Request")
     _, answer = await signed_in(quick_house, issuer, issuer_id)
     assert answer.status_code == 303
+
+
+async def test_an_issuers_next_key_is_asked_for_when_it_is_needed(
+    quick_house: House, issuer: Issuer
+) -> None:
+    owner = await quick_house.owner()
+    await with_domain(owner)
+    issuer_id = await trusted(owner, issuer, adds_users=True)
+    assert (await signed_in(quick_house, issuer, issuer_id))[1].status_code == 303
+    assert issuer.issuer.server.requests["/keys"] == 1
+    metadata = issuer.issuer.server.answers[DISCOVERY]
+    issuer.issuer.add_key("k2", "RS256")
+    issuer.issuer.server.answers[DISCOVERY] = metadata
+    quick_house.clock.advance(UNKNOWN_KEY_PAUSE)
+    _, answer = await signed_in(quick_house, issuer, issuer_id, kid="k2", alg="RS256")
+    assert answer.status_code == 303
+    assert issuer.issuer.server.requests["/keys"] == 2
 
 
 async def test_user_info_of_somebody_else_is_refused(quick_house: House, issuer: Issuer) -> None:
