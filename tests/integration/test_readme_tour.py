@@ -7,6 +7,7 @@ made equal on both sides; ``...`` in the README stands for anything.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -14,15 +15,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 from tests.support.ports import free_port
 from tests.support.simulated_provider import RunningSimulator, simulator
 
-from keylease.strongroom.config_files.default_files import gateway_text, policy_text
+from keylease.strongroom.config_files.default_files import gateway_text
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ROOT / ".venv"
@@ -54,6 +56,8 @@ def normal(text: str) -> str:
     text = re.sub(r"user:[\w.-]+", "user:NAME", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     text = re.sub(r"\d[\d,.]*(?:ms|s\b)", "DURATION", text)
+    text = re.sub(r"(?:localhost|127\.0\.0\.1):\d+", "HOST", text)
+    text = re.sub(r"\b[A-Z]{4}-[A-Z]{4}\b", "CODE", text)
     text = re.sub(r"(chatcmpl-)\w+", r"\1ID", text)
     return re.sub(r"[ \t]+", " ", text).strip()
 
@@ -69,6 +73,9 @@ class Home:
     def __init__(self, directory: Path, provider: RunningSimulator) -> None:
         self.directory = directory
         self.port = free_port()
+        self.server_port = free_port()
+        self.server = f"http://localhost:{self.server_port}"
+        self.forgotten = f"sk-proj-{secrets.token_urlsafe(90)}"
         self.keys = {
             "YOUR_OPENAI_KEY": f"sk-test-{secrets.token_hex(16)}",
             "YOUR_ANTHROPIC_KEY": f"sk-ant-test-{secrets.token_hex(16)}",
@@ -78,16 +85,12 @@ class Home:
         config = directory / ".config" / "keylease"
         config.mkdir(parents=True, mode=0o700)
         openai, anthropic = provider.openai_url.removesuffix("/v1"), provider.anthropic_url
-        gateway, policy = gateway_text(), policy_text()
-        for name, origin, url in (
-            ("openai", openai, f"{openai}/v1"),
-            ("anthropic", anthropic, anthropic),
-        ):
+        self.upstreams = {"openai": f"{openai}/v1", "anthropic": anthropic}
+        gateway = gateway_text(platform_url=self.server)
+        for name, origin in (("openai", openai), ("anthropic", anthropic)):
             line = f'provider = "{name}"\n'
             gateway = gateway.replace(line, f'{line}hosts = ["{origin}"]\n')
-            policy = policy.replace(line, f'{line}upstream = "{url}"\n')
         (config / "gateway.toml").write_text(gateway)
-        (config / "keylease.toml").write_text(policy)
         programs = directory / "bin"
         programs.mkdir()
         python = programs / "python"
@@ -99,12 +102,20 @@ class Home:
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "COLUMNS": "200",
+            "KEYLEASE_SERVER_URL": self.server,
         }
 
     def start(self) -> subprocess.Popen[bytes]:
         with (self.directory / "up.log").open("wb") as log:
             return subprocess.Popen(
-                [PRODUCT / "bin" / "keylease", "up", "--no-server", "--port", str(self.port)],
+                [
+                    PRODUCT / "bin" / "keylease",
+                    "up",
+                    "--port",
+                    str(self.port),
+                    "--server-port",
+                    str(self.server_port),
+                ],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -115,19 +126,67 @@ class Home:
         return (self.directory / "up.log").read_text()
 
 
+class Owner:
+    """The person who opens the link, in a browser of their own."""
+
+    def __init__(self, home: Home) -> None:
+        self._browser = httpx.Client(base_url=home.server, headers={"origin": home.server})
+        link = re.search(r"/sign-in/link#(\S+)", home.log)
+        assert link, home.log
+        self._post("/v1/sign-in/link", {"link": link[1]})
+        who = {"name": "Ada", "email": "ada@example.com"}
+        self._post("/v1/sign-in-methods/introduction", who)
+        password = {"password": secrets.token_hex(16)}
+        self._changed("PUT", "/v1/sign-in-methods/password", password)
+        self._lead_to(home.upstreams)
+
+    def close(self) -> None:
+        self._browser.close()
+
+    def approve(self, code: str) -> None:
+        self._post("/v1/devices/decision", {"user_code": code, "approve": True})
+
+    def _lead_to(self, upstreams: dict[str, str]) -> None:
+        """Let the first policy's credentials lead to the simulator."""
+        for credential in self._browser.get("/v1/credentials").json()["items"]:
+            path = f"/v1/credentials/{credential['id']}"
+            found = self._browser.get(path)
+            fields = (
+                "name", "provider", "reference", "purposes", "environment", "owner",
+            )  # fmt: skip
+            content = {name: found.json()[name] for name in fields}
+            content["upstream"] = upstreams[credential["name"]]
+            self._changed("PUT", path, content, version=found.headers["etag"])
+        draft = self._browser.get("/v1/policy").headers["etag"]
+        self._changed("POST", "/v1/policy/publish", {}, version=draft)
+
+    def _post(self, path: str, body: Mapping[str, object]) -> None:
+        self._changed("POST", path, body)
+
+    def _changed(
+        self, method: str, path: str, body: Mapping[str, object], *, version: str = ""
+    ) -> None:
+        headers = {"if-match": version} if version else {}
+        session = self._browser.get("/v1/session")
+        if session.is_success:
+            headers["x-csrf-token"] = session.json()["csrf_token"]
+        answer = self._browser.request(method, path, json=body, headers=headers)
+        assert answer.is_success, (path, answer.text)
+
+
 @pytest.fixture
 def home(tmp_path: Path, simulator: RunningSimulator) -> Iterator[Home]:
     assert PRODUCT.exists(), "run the tests with `make test`: it builds the product's environment"
     made = Home(tmp_path, simulator)
     process = made.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while "Ctrl-C stops it" not in made.log:
         assert process.poll() is None, made.log
         assert time.monotonic() < deadline, made.log
         time.sleep(0.05)
     yield made
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0, made.log
+    assert process.wait(timeout=60) == 0, made.log
 
 
 def test_every_command_of_the_tour_does_what_the_readme_shows(home: Home) -> None:
@@ -142,19 +201,27 @@ def test_every_command_of_the_tour_does_what_the_readme_shows(home: Home) -> Non
     script = "".join(f"{{ {command.text}\n}} 2>&1\necho '{END}'\n" for command in commands).replace(
         "localhost:4141", f"127.0.0.1:{home.port}"
     )
-    result = subprocess.run(
-        ["/bin/bash", "-c", script],
-        cwd=place,
-        env={**home.environment, **home.keys},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert result.stderr == ""
-    seen = result.stdout.split(f"{END}\n")
+    printed = ""
+    with (
+        contextlib.closing(Owner(home)) as owner,
+        subprocess.Popen(
+            ["/bin/bash", "-c", script],
+            cwd=place,
+            env={**home.environment, **home.keys, "A_FORGOTTEN_KEY": home.forgotten},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed += line
+            if code := re.search(r"enter the code (\S+)", line):
+                owner.approve(code[1])
+    seen = printed.split(f"{END}\n")
     assert seen.pop() == ""
+    assert home.forgotten not in printed
     for command, output in zip(commands, seen, strict=True):
         assert matches(command.expected, output), (
             f"\n$ {command.text}\n--- the README shows\n{command.expected}--- it printed\n{output}"

@@ -18,7 +18,7 @@ _PROVIDERS: Final[dict[str, str]] = {
     "AZURE INFERENCE": "azure",
     "AZURE OPENAI": "azure",
     "AZURE": "azure",
-    "BEDROCK": "aws",
+    "BEDROCK": "bedrock",
     "BRAINTRUST": "braintrust",
     "CEREBRAS": "cerebras",
     "CLAUDE": "anthropic",

@@ -111,9 +111,10 @@ class KeyFile:
 
     def _read(self, path: Path) -> Secret:
         trusted = {0, os.geteuid()}
-        if os.geteuid() == 0 and self._data_directory.exists():
+        strongroom = self._data_directory / "strongroom"
+        if os.geteuid() == 0 and strongroom.exists():
             # The strongroom's own user, to whom a gateway started by root gives both.
-            trusted.add(self._data_directory.stat().st_uid)
+            trusted.add(strongroom.stat().st_uid)
         return _read_key_file(path, trusted=trusted)
 
     def _refuse_inside_data(self) -> None:
