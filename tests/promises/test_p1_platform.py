@@ -1,0 +1,92 @@
+"""P1 for the platform: whoever steals it whole finds no key, no session and no API key in it.
+
+Canaries go through the API of a real process: a session, an API key, and provider keys that people
+paste where they do not belong. Then its directory and a back-up of its database are searched. Each
+has a control: a search that is blind fails.
+
+Not shown: memory. What a request carried stays in the process's freed memory until that is used
+again, as long as the process lives; it is not dumpable, and keys that were pasted are to be replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+
+import httpx
+from tests.support.canaries import Family, plant, search_files
+from tests.support.furnished import bearer, first_tenant, founded
+from tests.support.platform_process import running_platform
+
+from keylease.platform.db.database import Database, sqlite_url
+from keylease.primitives.clock import SystemClock
+
+MARK = "name-that-is-kept"
+"""Stored on purpose, so it is found wherever the search is not blind."""
+
+
+async def signed_in(directory: Path) -> str:
+    clock = SystemClock()
+    database = Database(sqlite_url(directory / "platform.sqlite"), clock=clock)
+    try:
+        async with founded(database, clock, directory) as services:
+            await services.identity.first_start.sign_in_link()
+            return await bearer(services, await first_tenant(services))
+    finally:
+        await database.close()
+
+
+def pasted_everywhere(api: httpx.Client, key: str) -> None:
+    """Where somebody might paste a provider key: each is refused, and does not repeat it."""
+    body = {"name": "x", "provider": "openai", "reference": key, "purposes": ["development"]}
+    answers = [
+        api.post("/v1/credentials", json=body),
+        api.post("/v1/projects", json={"name": "x", "description": key}),
+        api.post("/v1/policy-grants", json={"name": key}),
+        api.get("/v1/calls", params={"model": key}),
+        api.get("/v1/audit/entries", params={"object": key}),
+        api.put("/v1/vendors/helper", json={"note": key}, headers={"if-match": '"0"'}),
+    ]
+    for answer in answers:
+        assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY, answer.text
+        assert key not in answer.text
+
+
+def test_a_platform_that_is_stolen_whole_holds_nothing_to_use(tmp_path: Path) -> None:
+    directory, backup = tmp_path / "platform", tmp_path / "backup"
+    directory.mkdir(mode=0o700)
+    backup.mkdir()
+    session = asyncio.run(signed_in(directory))
+    family = Family()
+    pasted = family.key("sk-proj-").decode()
+    with running_platform(directory) as platform:
+        with httpx.Client(base_url=platform.url, headers={"authorization": session}) as api:
+            assert api.post("/v1/projects", json={"name": MARK}).is_success
+            made = api.post("/v1/api-keys", json={"name": "x", "permissions": ["project:read"]})
+            api_key = made.json()["text"]
+            pasted_everywhere(api, pasted)
+        header = {"authorization": f"Bearer {api_key}"}
+        assert httpx.get(f"{platform.url}/v1/projects", headers=header).is_success
+        texts = [session.removeprefix("Bearer ").encode(), api_key.encode(), family.core]
+        # While it runs: files, the write-ahead log among them. Then a back-up of the database.
+        assert search_files(directory, secrets=texts) == []
+        assert search_files(directory, secrets=[MARK.encode()])
+        source = sqlite3.connect(directory / "platform.sqlite")
+        copy = sqlite3.connect(backup / "copy.sqlite")
+        with contextlib.closing(source), contextlib.closing(copy):
+            source.backup(copy)
+        assert search_files(backup, secrets=texts) == []
+        assert search_files(backup, secrets=[MARK.encode()])
+        assert platform.stop() == 0
+    assert search_files(directory, secrets=texts) == []
+
+
+def test_the_search_finds_every_form(tmp_path: Path) -> None:
+    secret = Family().key()
+    planted = plant(tmp_path, secret)
+    found = {finding.place for finding in search_files(tmp_path, secrets=[secret])}
+    assert all(any(place.startswith(str(path)) for place in found) for path in planted)
+    shutil.rmtree(tmp_path)
