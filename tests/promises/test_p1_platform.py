@@ -4,8 +4,8 @@ Canaries go through the API of a real process: a session, an API key, and provid
 paste where they do not belong. Then its directory and a back-up of its database are searched. Each
 has a control: a search that is blind fails.
 
-Not shown: memory. What a request carried stays in the process's freed memory until that is used
-again, as long as the process lives; it is not dumpable, and keys that were pasted are to be replaced.
+Not shown: memory. What a request carried stays in freed memory until that is used again, as long
+as the process lives; it is not dumpable, and keys that were pasted are to be replaced.
 """
 
 from __future__ import annotations
