@@ -258,6 +258,9 @@ def _credential(check: Mapping[str, Any]) -> Finding:
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
+    if settings.gateway_file.exists() and (platform := _policy_of_a_platform(settings)):
+        yield from platform
+        return
     missing = [p for p in (settings.gateway_file, settings.policy_file) if not p.exists()]
     if missing:
         for path in missing:
@@ -293,6 +296,28 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
             state=State.GOOD,
             detail="gateway.toml and keylease.toml are valid and fit each other",
         )
+
+
+def _policy_of_a_platform(settings: Settings) -> list[Finding]:
+    """What there is to say of a gateway.toml that names a platform; nothing of any other."""
+    try:
+        configuration = load_gateway(settings.gateway_file)
+    except KeyleaseError:
+        return []  # the usual way says what is wrong with it
+    if configuration.platform is None:
+        return []
+    return [
+        *(
+            _diagnosed(warning, Severity.WARNING)
+            for warning in weaknesses_of_configuration(configuration)
+        ),
+        Finding(
+            area=Area.CONFIGURATION,
+            name="files",
+            state=State.GOOD,
+            detail=f"gateway.toml is valid; the policy comes from {configuration.platform.url}",
+        ),
+    ]
 
 
 def _diagnosed(text: str, severity: Severity) -> Finding:
