@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
 from keylease import detectors
 from keylease.contracts.audit import AuditAction
@@ -19,6 +19,7 @@ from keylease.contracts.findings import (
     Confidence,
     Finding,
     Fingerprint,
+    Liveness,
     Location,
     Mention,
     ScanReport,
@@ -99,6 +100,7 @@ class Intake:
         source_id, current = await self._source(complete=covers_all)
         for finding in report.findings:
             secret_id = await self._secret(finding, source_id)
+            await self._verified(secret_id, finding)
             for location in finding.locations:
                 await self._location(source_id, location, secret_id, finding.provider)
             await self._settle(secret_id)
@@ -212,6 +214,30 @@ class Intake:
             )
         )
         return str(oldest["id"])
+
+    async def _verified(self, secret_id: str, finding: Finding) -> None:
+        """Keep what the provider said, when the scan asked it and it answered."""
+        if finding.liveness not in {Liveness.LIVE, Liveness.DEAD}:
+            return
+        asked_at = min(finding.liveness_at or self._seen_at, self._tx.now)
+        whose = finding.belongs_to
+        words = (
+            ()
+            if whose is None
+            else (whose.account, whose.organization, whose.project, *whose.scopes)
+        )
+        await self._tx.execute(
+            update(SECRETS)
+            .where(
+                SECRETS.c.id == secret_id,
+                or_(SECRETS.c.liveness_at.is_(None), SECRETS.c.liveness_at <= asked_at),
+            )
+            .values(
+                liveness=finding.liveness.value,
+                liveness_at=asked_at,
+                belongs_to=", ".join(word for word in words if word)[:500],
+            )
+        )
 
     async def _known(self, finding: Finding, source_id: str) -> list[Row]:
         """The secrets that this finding is, oldest first; more than one are to be merged."""

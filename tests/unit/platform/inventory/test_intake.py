@@ -13,7 +13,7 @@ from tests.support.inventory_kit import (
 )
 from tests.support.manual_clock import ManualClock
 
-from keylease.contracts.findings import Mention, PlaceKind
+from keylease.contracts.findings import Belonging, Liveness, Mention, PlaceKind, ScanReport
 from keylease.errors import ResourceNotFound, SecretInRequest
 from keylease.platform.db.database import Database
 from keylease.platform.db.paging import PageRequest
@@ -286,3 +286,24 @@ def test_sources_with_long_names_stay_apart() -> None:
     }
     assert len(names) == 2
     assert all(len(name) <= 500 for name in names)
+
+
+async def test_what_a_provider_said_is_kept_and_an_older_answer_does_not_undo_it(
+    inventory: InventoryService, clock: ManualClock
+) -> None:
+    def asked(liveness: Liveness, at: int) -> ScanReport:
+        key = finding(fingerprint(1), at=[place("a.py")])
+        said = msgspec.structs.replace(
+            key, liveness=liveness, liveness_at=at, belongs_to=Belonging(account="svc-1")
+        )
+        return report(said, started_at=at)
+
+    now = clock.now()
+    clock.advance(10)
+    await inventory.push(ADA, asked(Liveness.DEAD, now + 5))
+    await inventory.push(ADA, asked(Liveness.LIVE, now + 1))
+    (seen,) = await everything(inventory)
+    assert (seen.live, seen.live_checked_at) == (False, now + 5)
+    assert "svc-1" in seen.belongs_to
+    await inventory.push(ADA, asked(Liveness.UNKNOWN, now + 9))
+    assert (await everything(inventory))[0].live is False
