@@ -47,6 +47,10 @@ docs: .venv-dev/.installed ## Write the generated reference pages again
 
 bench: .venv-dev/.installed .venv-strongroom/.installed ## Compare side by side with the peers that are installed
 	$(RUN_DEV) bench/run.py $(BENCH_OPTIONS)
+	-$(RUN_DEV) bench/access.py
+	-$(RUN_DEV) bench/audit.py
+	-$(RUN_DEV) bench/scan_speed.py
+	-$(RUN_DEV) bench/scan/run.py
 
 lock: .venv-dev/.installed ## Resolve the dependencies again
 	$(call compile,pyproject.toml --extra aws --extra keyring --extra server,base)
