@@ -56,6 +56,7 @@ def identity_provider(folder: Path, *, redirect_uri: str) -> Iterator[IdentityPr
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "nanoidp", "--config", str(folder), "--port", str(port)],
+        cwd=folder,  # it writes its keys where it stands
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
