@@ -27,6 +27,7 @@ class Refusals:
     async def write(self, *, user: KnownUser | None, reason: str) -> None:
         """Record one."""
         async with self._database.transaction() as tx:
+            await attempts.forget_old(tx)
             skipped = await attempts.may_be_written(tx)
             if skipped is None:
                 return
