@@ -47,6 +47,7 @@ docs: .venv-dev/.installed ## Write the generated reference pages again
 
 bench: .venv-dev/.installed .venv-strongroom/.installed ## Compare side by side with the peers that are installed
 	$(RUN_DEV) bench/run.py $(BENCH_OPTIONS)
+	-$(RUN_DEV) bench/platform_server.py
 	-$(RUN_DEV) bench/access.py
 	-$(RUN_DEV) bench/audit.py
 	-$(RUN_DEV) bench/scan_speed.py
