@@ -17,9 +17,8 @@ from pathlib import Path
 
 import corpus
 import finds
+import keylease_scanner
 import rivals
-
-import ours
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -48,7 +47,7 @@ def compare(planted: list[corpus.Planted], directory: Path) -> tuple[list[Table]
         ("", "found", "attributed", "held out: found", "attributed", "seconds"),
     )
     judgements = {}
-    scanned = ours.scan(directory)
+    scanned = keylease_scanner.scan(directory)
     judgements["keylease"] = finds.judge(planted, scanned.finds)
     total.add(*row("keylease", judgements["keylease"], scanned.seconds))
     for rival in rivals.RIVALS:
@@ -78,7 +77,7 @@ def compare(planted: list[corpus.Planted], directory: Path) -> tuple[list[Table]
     return [total, by_file, by_kind], reached
 
 
-def spurious(planted: list[corpus.Planted], scanned: ours.Scanned) -> int:
+def spurious(planted: list[corpus.Planted], scanned: keylease_scanner.Scanned) -> int:
     """Reports above low confidence of what was not planted; a companion id is planted."""
     by_path = {item.path: item for item in planted}
     return sum(
@@ -88,7 +87,7 @@ def spurious(planted: list[corpus.Planted], scanned: ours.Scanned) -> int:
 
 
 def tree(directory: Path) -> Table:
-    scanned = ours.scan(directory)
+    scanned = keylease_scanner.scan(directory)
     speed = scanned.size / scanned.seconds / 1e6
     table = Table(
         f"{directory.name}: {scanned.size / 1e6:,.0f} MB, {speed:,.0f} MB/s on one core, "

@@ -15,10 +15,10 @@ def test_the_goal_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(str(BENCH))
     corpus = importlib.import_module("corpus")
     finds = importlib.import_module("finds")
-    ours = importlib.import_module("ours")
+    scanner = importlib.import_module("keylease_scanner")
     planted = corpus.write(tmp_path / "corpus", seed=20261122, rounds=1)
     assert len({item.file_kind for item in planted}) >= 8
-    scanned = ours.scan(tmp_path / "corpus")
+    scanned = scanner.scan(tmp_path / "corpus")
     judged = finds.judge(planted, scanned.finds)
     for held_out in (False, True):
         part = [named for item, (_, named) in judged.items() if item.held_out is held_out]
