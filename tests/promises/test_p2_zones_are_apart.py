@@ -393,9 +393,13 @@ def ask(started: Started, user: int | None) -> str:
 def test_the_control_socket_is_closed_to_other_users_twice(started: Started) -> None:
     """By its directory, and by the kernel's word on who is at the other end."""
     assert ask(started, NOBODY) == "refused by the directory\n"
-    opened = [started.gateway.data_dir, started.gateway.data_dir / "strongroom"]
+    directories = (started.gateway.data_dir, started.gateway.data_dir / "strongroom")
+    before = {
+        path: path.stat().st_mode & 0o777
+        for path in (*directories, started.gateway.control_socket)
+    }  # fmt: skip
     try:
-        for path in opened:
+        for path in directories:
             path.chmod(0o755)
         started.gateway.control_socket.chmod(0o666)
         said = ask(started, NOBODY)
@@ -403,9 +407,8 @@ def test_the_control_socket_is_closed_to_other_users_twice(started: Started) -> 
         refused = [line for line in started.gateway.stderr().splitlines() if "refused" in line]
         assert json.loads(refused[-1])["uid"] == NOBODY, "and it is written down"
     finally:
-        for path in opened:
-            path.chmod(0o700)
-        started.gateway.control_socket.chmod(0o600)
+        for path, mode in before.items():
+            path.chmod(mode)
     assert "kll_" in ask(started, None), "whoever may, gets an answer"
 
 
