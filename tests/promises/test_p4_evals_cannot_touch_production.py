@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.call_rig import ORGANIZATION, CallRig, binding, bundle, credential, grant
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import Credential, Grant, PolicyBundle, Route, Strategy, Target
 from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import Reference
 from keylease.errors import AccessDenied, PolicyFileInvalid, PurposeNotAllowed
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.config_files.policy_file import load_policy
 
 REFERENCES = ("sealed://a", "sealed://b", "sealed://c")

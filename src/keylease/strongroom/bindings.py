@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from keylease.contracts.patterns import matches
 from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import Reference
 from keylease.errors import BindingMissing, ReferenceInvalid
 from keylease.strongroom.configuration import Binding, Origin
-from keylease.strongroom.leases.patterns import matches
 
 _ADVICE: Final = "The owner of the gateway can add a binding to gateway.toml."
 

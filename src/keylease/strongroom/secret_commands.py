@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.references import Reference
 from keylease.errors import SealedStoreError, SettingsInvalid
 from keylease.primitives.clock import Clock, SystemClock, isoformat
-from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.config_files.gateway_file import load_gateway
 from keylease.strongroom.configuration import StoreSettings
 from keylease.strongroom.secrets import Secret

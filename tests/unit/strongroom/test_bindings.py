@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from tests.support.call_rig import OPENAI_ORIGIN, binding
 
+from keylease.contracts.patterns import matches
 from keylease.contracts.purposes import Purpose
 from keylease.errors import BindingMissing
 from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.configuration import Binding, Origin
-from keylease.strongroom.leases.patterns import matches
 
 DEVELOPMENT = Purpose.DEVELOPMENT
 

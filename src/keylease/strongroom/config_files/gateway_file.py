@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.leases import LONGEST_LIFETIME
+from keylease.contracts.patterns import is_pattern
 from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import SCHEMES, Reference
 from keylease.errors import Diagnostic, GatewayFileInvalid, ReferenceInvalid
-from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.config_files import kinds
 from keylease.strongroom.config_files.connector_table import read_connectors
 from keylease.strongroom.config_files.platform_table import read_platform
@@ -48,7 +49,6 @@ from keylease.strongroom.configuration import (
     TrustedIssuer,
     WireLimits,
 )
-from keylease.strongroom.leases.patterns import is_pattern
 
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REFERENCE_PATTERN: Final = re.compile(r"[a-z-]+://[^\x00-\x20\x7f]{1,1000}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.policy import Credential, PolicyBundle
 from keylease.contracts.policy_rules import check_mistakes, check_reach
 from keylease.contracts.purposes import Purpose
 from keylease.errors import BindingMissing, Diagnostic, Severity
 from keylease.strongroom.bindings import Bindings
-from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.config_files.positions import Path, Position
 from keylease.strongroom.config_files.reader import Document, quoted
 from keylease.strongroom.config_files.values import parse_base_url

@@ -17,7 +17,9 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.leases import DEFAULT_LIFETIME, LONGEST_LIFETIME
+from keylease.contracts.patterns import is_pattern
 from keylease.contracts.policy import (
     BudgetPeriod,
     ContentRecording,
@@ -35,12 +37,10 @@ from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import SCHEMES, Reference
 from keylease.errors import Diagnostic, PolicyFileInvalid, ReferenceInvalid
 from keylease.primitives.identifiers import derived_id
-from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.config_files.policy_checks import check_policy
 from keylease.strongroom.config_files.positions import Position
 from keylease.strongroom.config_files.reader import Document, Table, did_you_mean, quoted
 from keylease.strongroom.config_files.values import parse_base_url, parse_duration, parse_money
-from keylease.strongroom.leases.patterns import is_pattern
 from keylease.strongroom.leases.rules import check_rule, is_github
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

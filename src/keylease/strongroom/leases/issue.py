@@ -25,6 +25,7 @@ from keylease.contracts.leases import (
     Confirmation,
     LeaseClaims,
 )
+from keylease.contracts.patterns import any_covers, is_pattern, matches
 from keylease.contracts.policy import Grant, PolicyBundle, TrustRule
 from keylease.contracts.purposes import Purpose
 from keylease.errors import (
@@ -38,7 +39,6 @@ from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.leases.keys import SigningKeys
-from keylease.strongroom.leases.patterns import any_covers, is_pattern, matches
 from keylease.strongroom.leases.verify import MAXIMUM_TOKEN_BYTES
 
 PRINCIPAL: Final = re.compile(r"(?:user|service_account|workload):[A-Za-z0-9._@+=/-]{1,200}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.lease_kit import LeaseKit, bundle, grant, rule, wish
 
 from keylease.contracts.leases import LONGEST_LIFETIME
+from keylease.contracts.patterns import any_covers, covers, matches
 from keylease.contracts.purposes import Purpose
 from keylease.errors import (
     AccessDenied,
@@ -19,7 +20,6 @@ from keylease.errors import (
     RequestMalformed,
 )
 from keylease.primitives.clock import MICROSECONDS
-from keylease.strongroom.leases.patterns import any_covers, covers, matches
 
 PATTERNS = st.text("ab*", min_size=1, max_size=7)
 WORDS = st.text("abc", max_size=8)

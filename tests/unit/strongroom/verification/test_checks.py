@@ -14,9 +14,9 @@ import botocore.credentials
 import msgspec
 import pytest
 
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.findings import Belonging, Liveness
 from keylease.detectors.definitions import ALL, SHAPES
-from keylease.strongroom.catalogue import CATALOGUE
 from keylease.strongroom.config_files.verification_table import PROVIDERS
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.verification.asking import answer_of

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.errors import (
     CredentialEchoed,
     EgressRefused,
@@ -27,7 +28,6 @@ from keylease.primitives.http1.interfaces import (
     UpstreamFailure,
     UpstreamRequest,
 )
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.call.accounting import Account
 from keylease.strongroom.gateway.call.answers import AnswerFields
 from keylease.strongroom.gateway.call.credentials import Authentication

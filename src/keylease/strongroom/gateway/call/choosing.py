@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import RequestMalformed
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.call.bodies import FormBody, JsonBody
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, Decision
 from keylease.strongroom.gateway.providers.interfaces import Operation

@@ -11,9 +11,9 @@ import itertools
 import re
 from typing import Final
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.policy import Credential
 from keylease.errors import SecretInvalid
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
 from keylease.strongroom.stores.interfaces import FetchedSecret
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import PathNotFound
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.call.routing import CompiledPolicy
 
 _NO_DATE: Final = "1970-01-01T00:00:00Z"

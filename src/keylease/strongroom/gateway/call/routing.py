@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from keylease.contracts.catalogue import CATALOGUE, Provider, WireFormat
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.patterns import matches, patterns_meet
 from keylease.contracts.policy import (
@@ -41,7 +42,6 @@ from keylease.errors import (
 )
 from keylease.primitives.http1.interfaces import Pool
 from keylease.strongroom.bindings import Bindings
-from keylease.strongroom.catalogue import CATALOGUE, Provider, WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration
 from keylease.strongroom.gateway.call.upstreams import Endpoint, Upstreams, read_base_url
 from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow

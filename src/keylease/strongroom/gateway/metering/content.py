@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from keylease import detectors
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.answer_text import AnswerText, BodyText, StreamText
 
 MARGIN: Final = 16 * 1024

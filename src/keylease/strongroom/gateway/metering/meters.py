@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from keylease.contracts.call_records import Usage
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.json_members import JsonMembers
 from keylease.strongroom.gateway.metering.reservations import (
     Reservation,

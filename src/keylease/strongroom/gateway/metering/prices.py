@@ -17,7 +17,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.contracts.call_records import Usage
-from keylease.strongroom.catalogue import CATALOGUE
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.strongroom.gateway.interfaces import PriceQuote, PriceTier
 from keylease.strongroom.gateway.metering.reservations import Reservation
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.wire import StreamChunk
 
 MAXIMUM_HELD: Final = 16 * 1024

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.call_records import Usage
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.wire import Details, WireUsage
 
 MAXIMUM_TOKENS: Final = 10**10

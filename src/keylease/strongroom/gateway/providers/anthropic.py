@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.errors import KeyleaseError
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.providers.interfaces import (
     BodyKind,
     ObjectRole,

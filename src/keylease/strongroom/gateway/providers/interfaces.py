@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.errors import KeyleaseError
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.gateway.call.bodies import References
 
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")

@@ -19,6 +19,7 @@ from tests.support.call_rig import (
     route,
 )
 
+from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.patterns import matches, patterns_meet
 from keylease.contracts.policy import (
@@ -42,7 +43,6 @@ from keylease.errors import (
     PurposeNotAllowed,
 )
 from keylease.strongroom.bindings import Bindings
-from keylease.strongroom.catalogue import WireFormat
 from keylease.strongroom.configuration import Binding, GatewayConfiguration, Origin
 from keylease.strongroom.gateway.call.routing import CompiledPolicy
 from keylease.strongroom.gateway.call.upstreams import Upstreams, read_base_url

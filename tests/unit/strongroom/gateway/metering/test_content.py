@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.cuts import pieces
 
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.content import (
     MARGIN,
     MAXIMUM_BODY,

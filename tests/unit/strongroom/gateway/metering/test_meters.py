@@ -12,7 +12,7 @@ from tests.support.cuts import pieces
 from tests.support.fields import fields_of
 
 from keylease.contracts.call_records import Usage
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.meters import HELD, MeteredAnswer, meter_for
 
 OPENAI, ANTHROPIC = WireFormat.OPENAI, WireFormat.ANTHROPIC

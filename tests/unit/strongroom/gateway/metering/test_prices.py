@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keylease.contracts.call_records import Usage
-from keylease.strongroom.catalogue import CATALOGUE
+from keylease.contracts.catalogue import CATALOGUE
 from keylease.strongroom.gateway.interfaces import PriceQuote, PriceTier
 from keylease.strongroom.gateway.metering.prices import cost_micro_usd, quote, reserve_micro_usd
 from keylease.strongroom.gateway.metering.reservations import Reservation

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.cuts import pieces
 
-from keylease.strongroom.catalogue import WireFormat
+from keylease.contracts.catalogue import WireFormat
 from keylease.strongroom.gateway.metering.stream_filter import MAXIMUM_HELD, StreamFilter
 
 CUTS = st.lists(st.integers(0, 3000), max_size=14)
