@@ -54,10 +54,10 @@ bench: .venv-dev/.installed .venv-strongroom/.installed ## Compare side by side 
 	-$(RUN_DEV) bench/scan/run.py
 
 lock: .venv-dev/.installed ## Resolve the dependencies again
-	$(call compile,pyproject.toml --extra aws --extra keyring --extra server,base)
+	$(call compile,pyproject.toml --extra aws --extra keyring --extra server --extra tracing,base)
 	$(call compile,requirements/strongroom.in,strongroom)
 	$(call compile,requirements/build.in,build)
-	$(call compile,pyproject.toml --extra aws --extra keyring --extra server --group dev,dev)
+	$(call compile,pyproject.toml --extra aws --extra grpc --extra keyring --extra server --extra tracing --group dev,dev)
 
 define compile
 .venv-dev/bin/uv pip compile -q --upgrade --universal --generate-hashes --no-header --python-version 3.11 $(1) -o requirements/$(2).lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -54,6 +55,12 @@ class PromiseResults:
         )
 
 
+def interrupts_are_heard() -> None:
+    """Undo what a shell does to a job in its background: children inherit an ignored SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def commit() -> str:
     result = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 - git of the developer
@@ -66,5 +73,6 @@ def commit() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    interrupts_are_heard()
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(PromiseResults(), "promise-results")
