@@ -76,6 +76,11 @@
         |-- VersionRequired             428: an update must say which version it changes
         |-- TooManyAttempts             429, with a time to wait
         |-- DatabaseUnavailable         503: DatabaseTooNew (stops the start)
+        |-- TraceError                  spans: SpansMalformed (400), TraceQueueFull (429),
+        |   |                             TraceStoreUnavailable (503; TraceStoreInUse,
+        |   |                             TraceStoreTooNew), TraceBatchRefused
+        |   `-- QueryInvalid              422, with the character: QueryNotAllowed (403);
+        |                                 QueryTooExpensive (422)
         |-- ApiProblem                  what the platform answered to the command line
         |-- ServerUnreachable           the command line cannot reach the platform
         `-- NotSignedIn                 the command line has no sign-in and no API key
@@ -222,6 +227,18 @@ from keylease.errors.stores import (
     StoreUnavailable,
     StoreUnsupported,
 )
+from keylease.errors.traces import (
+    QueryInvalid,
+    QueryNotAllowed,
+    QueryTooExpensive,
+    SpansMalformed,
+    TraceBatchRefused,
+    TraceError,
+    TraceQueueFull,
+    TraceStoreInUse,
+    TraceStoreTooNew,
+    TraceStoreUnavailable,
+)
 from keylease.errors.upstreams import (
     CredentialEchoed,
     UpstreamBroken,
@@ -309,6 +326,9 @@ __all__ = [
     "ProgramNotStarted",
     "ProofInvalid",
     "PurposeNotAllowed",
+    "QueryInvalid",
+    "QueryNotAllowed",
+    "QueryTooExpensive",
     "ReferenceInvalid",
     "RequestHeadTooLarge",
     "RequestMalformed",
@@ -338,6 +358,7 @@ __all__ = [
     "SignInRefused",
     "SignInRequired",
     "SignatureInvalid",
+    "SpansMalformed",
     "StorageCorrupt",
     "StorageError",
     "StorageFull",
@@ -348,6 +369,12 @@ __all__ = [
     "StoreUnsupported",
     "TokenExchangeRefused",
     "TooManyAttempts",
+    "TraceBatchRefused",
+    "TraceError",
+    "TraceQueueFull",
+    "TraceStoreInUse",
+    "TraceStoreTooNew",
+    "TraceStoreUnavailable",
     "TransparencyError",
     "UpstreamBroken",
     "UpstreamDenied",
