@@ -38,7 +38,7 @@
     |-- UpstreamError                 the provider (502, 504): UpstreamUnreachable,
     |                                   UpstreamTimedOut, UpstreamBroken,
     |                                   UpstreamRefusedCredential, UpstreamDenied,
-    |                                   CredentialEchoed
+    |                                   CredentialEchoed, UploadNotRepeated
     |-- ConnectorError                an outside system that keeps secrets: ConnectorUnknown,
     |                                   ConnectorUnreachable, ConnectorDenied,
     |                                   ConnectorThrottled, ConnectorAnswerInvalid
@@ -241,6 +241,7 @@ from keylease.errors.traces import (
 )
 from keylease.errors.upstreams import (
     CredentialEchoed,
+    UploadNotRepeated,
     UpstreamBroken,
     UpstreamDenied,
     UpstreamError,
@@ -376,6 +377,7 @@ __all__ = [
     "TraceStoreTooNew",
     "TraceStoreUnavailable",
     "TransparencyError",
+    "UploadNotRepeated",
     "UpstreamBroken",
     "UpstreamDenied",
     "UpstreamError",

@@ -37,6 +37,15 @@ class UpstreamRefusedCredential(UpstreamError):
     code = "upstream_refused_credential"
 
 
+class UploadNotRepeated(UpstreamError):
+    """The provider refused the credential in the middle of an upload that is too long to be kept.
+
+    The credential was fetched again; the caller has to send the upload again.
+    """
+
+    code = "upload_not_repeated"
+
+
 class UpstreamDenied(UpstreamError):
     """The provider answered 403: the credential may not do this."""
 

@@ -3,8 +3,8 @@
     ingest -> write-ahead log -> writer -> understanding -> store
     routes -> service -> query -> store
 
-A write is any of ``PutSpan``, ``MergeSpan`` and ``RemoveSpans``; all go through the write-ahead log,
-so that there is one order, and one transaction id for each entry of the log.
+A write is any of ``PutSpan``, ``MergeSpan`` and ``RemoveSpans``; all go through the write-ahead
+log, so that there is one order, and one transaction id for each entry of the log.
 """
 
 from __future__ import annotations
