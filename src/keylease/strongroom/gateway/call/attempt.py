@@ -62,6 +62,10 @@ class AttemptOwner(Protocol):
         """Nothing was sent: another target may be tried."""
         ...
 
+    def upstream_slow(self, *, slow: bool) -> None:
+        """Whether the upstream takes the request's body more slowly than it comes."""
+        ...
+
     def long_answer(self) -> None:
         """The answer passes piece by piece; the request is not needed any more."""
         ...
@@ -261,12 +265,12 @@ class Attempt(ResponseReceiver):
     def pause_writing(self) -> None:
         """The upstream takes the body more slowly than it comes."""
         if not self.over:
-            self._owner.responder.pause_reading()
+            self._owner.upstream_slow(slow=True)
 
     def resume_writing(self) -> None:
         """The upstream caught up."""
         if not self.over:
-            self._owner.responder.resume_reading()
+            self._owner.upstream_slow(slow=False)
 
     @property
     def may_have_cost(self) -> bool:

@@ -11,6 +11,7 @@ from keylease.strongroom.gateway.call.accounting import PriceBook
 from keylease.strongroom.gateway.call.admission import RevocationChecks
 from keylease.strongroom.gateway.call.credentials import Authentications
 from keylease.strongroom.gateway.call.routing import PolicyHolder
+from keylease.strongroom.gateway.call.upload import KeptUploads
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
 
 
@@ -37,3 +38,4 @@ class CallEnvironment:
         self.uniform = uniform
         self.authentications = Authentications(link)
         self.prices = PriceBook(link, clock)
+        self.kept_uploads = KeptUploads()

@@ -20,6 +20,7 @@ from keylease.errors import (
     LeaseRevoked,
     ModelNotAllowed,
     StoreError,
+    UploadNotRepeated,
     UpstreamRefusedCredential,
 )
 from keylease.primitives.clock import MICROSECONDS
@@ -94,25 +95,32 @@ class Dispatch:
         self._targets = tuple(t for t in self._targets if t.credential.id in credential_ids)
 
     @property
-    def has_further_target(self) -> bool:
-        """There is a target that was not tried yet."""
-        return self._next_target < len(self._targets)
+    def can_try_further(self) -> bool:
+        """There is a target that was not tried yet, and all of what it would be sent."""
+        upload = self._upload
+        return self._next_target < len(self._targets) and (upload is None or upload.repeatable)
 
     def forget_body(self) -> None:
         """What was sent is not needed any more."""
         self._body = None
+        if self._upload is not None:
+            self._upload.release()
 
     def let_go(self) -> None:
         """Undo the circle of references with the attempt, so that no collector has to find it."""
         attempt, self.attempt = self.attempt, None
         if attempt is not None:
             attempt.request = None
+        if self._upload is not None:
+            self._upload.release()
 
     # --- choosing, setting aside -----------------------------------------------------------------
 
     def try_next_target(self, owner: DispatchOwner) -> None:
         """Choose the next target, and send to it at once if everything is at hand."""
         account = owner.account
+        if self._upload is not None:
+            self._upload.stop()
         target = self._choose(account.claims)
         account.target = target
         account.upstream_model = (target.model or account.model) if account.model else ""
@@ -240,7 +248,7 @@ class Dispatch:
     # --- after a 401 -----------------------------------------------------------------------------
 
     def refresh(self, owner: DispatchOwner, attempt: Attempt) -> None:
-        """Fetch the secret afresh, once, and send once more if that was not an upload."""
+        """Fetch the secret afresh, once, and send once more if all of the request is at hand."""
         if self._refreshed:
             raise _refused_credential("")
         self._refreshed = True
@@ -270,13 +278,17 @@ class Dispatch:
             raise _refused_credential(" A fresh one could not be fetched.") from error
         if owner.done:
             return
-        if self._upload is not None:
-            raise _refused_credential(" It was fetched again; send the upload again.")
         if (
             fresh.version == refused.version
             and fresh.fetched.fetched_at <= refused.fetched.fetched_at
         ):
             raise _refused_credential("")
+        if self._upload is not None and not self._upload.repeatable:
+            raise UploadNotRepeated(
+                "The provider refused the credential in the middle of an upload that is too long "
+                "to be kept here. The credential was fetched again.",
+                advice="Send the upload again.",
+            )
         self._check_after_waiting(account.claims, target)
         account.retries += 1
         self._send(owner, target, fresh)

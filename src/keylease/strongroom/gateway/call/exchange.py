@@ -73,7 +73,9 @@ class Exchange(RequestHandler, DispatchOwner):
         )
         account.trace_id = head.fields.trace_id
         account.parent_span_id = head.fields.parent_span_id
-        self._upload = Upload(responder) if operation.body is _UPLOAD else None
+        self._upload = (
+            Upload(responder, environment.kept_uploads) if operation.body is _UPLOAD else None
+        )
         self._dispatch = Dispatch(environment, head=head, upload=self._upload)
         self._pieces: list[bytes] = []
         self._body_bytes = 0
@@ -236,7 +238,7 @@ class Exchange(RequestHandler, DispatchOwner):
         """Nothing was sent: the next target, if there is one."""
         if self.done:
             return
-        if self._upload is not None or not self._dispatch.has_further_target:
+        if not self._dispatch.can_try_further:
             self.fail(error_for(failure), in_doubt=False)
             return
         self.account.release()
@@ -245,6 +247,11 @@ class Exchange(RequestHandler, DispatchOwner):
             self._dispatch.try_next_target(self)
         except KeyleaseError as error:
             self._refuse(error)
+
+    def upstream_slow(self, *, slow: bool) -> None:
+        """An upload comes as fast as the upstream takes it; any other body is here already."""
+        if self._upload is not None:
+            self._upload.slow(slow=slow)
 
     def long_answer(self) -> None:
         """The answer passes piece by piece; what was sent need not be kept until its end."""

@@ -644,18 +644,6 @@ async def test_an_upload_over_the_limit_is_cut_off() -> None:
     assert rig.upstream.written == []
 
 
-async def test_an_upload_that_meets_a_401_is_not_sent_again_but_the_next_one_is_good() -> None:
-    rig = rig_with()
-    call = rig.open("POST", "/v1/files", headers=[FORM], length=1, has_body=True)
-    rig.link.store("cred-openai", b"sk-test-rotated-0123456789", version="2")
-    rig.upstream.answer(b"{}", 401)
-    await eventually(lambda: call.status)
-    assert (call.status, call.code) == (502, "upstream_refused_credential")
-    assert len(rig.calls) == 1
-    rig.open("POST", "/v1/files", headers=[FORM], length=1, has_body=True)
-    assert rig.upstream.headers["authorization"] == "Bearer sk-test-rotated-0123456789"
-
-
 async def test_encoded_uploads_are_refused() -> None:
     rig = rig_with()
     encoded = [FORM, (b"content-encoding", b"gzip")]
