@@ -62,13 +62,29 @@ class WriteBatch(msgspec.Struct, frozen=True, kw_only=True):
     writes: Sequence[Write]
 
 
+class Payload(msgspec.Struct, frozen=True, array_like=True):
+    """A text that is too large for its row; it lies in ``payloads`` under its digest."""
+
+    digest: str
+    """SHA-256 of the text's UTF-8, 64 lower-case hex digits."""
+    text: str
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """The row of one raw span, and the large texts that the row only names."""
+
+    span: Span
+    payloads: tuple[Payload, ...] = ()
+    """Every payload that ``span.input_payload``, ``span.output_payload`` or an attribute names."""
+
+
 class Store(Protocol):
     """The tables. Methods block: call them from the writer's or a reader's thread."""
 
-    def apply(self, batches: Sequence[WriteBatch], spans: Sequence[Sequence[Span]]) -> None:
+    def apply(self, batches: Sequence[WriteBatch], rows: Sequence[Sequence[Understood]]) -> None:
         """Write whole batches durably; what was applied before (by ``xact_id``) changes nothing.
 
-        ``spans[i]`` are the rows for the ``PutSpan`` of ``batches[i]``, in order.
+        ``rows[i]`` are the rows, with their large payloads, for the ``PutSpan`` of ``batches[i]``, in order.
         Raises ``TraceStoreUnavailable``, or ``TraceBatchRefused`` when these rows can never be
         written.
         """
@@ -126,6 +142,6 @@ class Understanding(Protocol):
         source: Source,
         xact_id: int,
         received_at: int,
-    ) -> Span:
+    ) -> Understood:
         """Make the row of one raw span."""
         ...

@@ -219,7 +219,11 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     # --- as it was sent
     attributes: dict[str, str] = {}
-    """Every attribute; values as JSON texts, so that ``"1"`` and ``1`` stay apart."""
+    """Every attribute; values as JSON texts, so that ``"1"`` and ``1`` stay apart.
+
+    In place of one that is longer than ``LARGE_PAYLOAD`` stands
+    ``{"keylease.payload": DIGEST, "bytes": LENGTH}``; the text lies in ``payloads``.
+    """
     events: str = ""
     """JSON list, or empty."""
     links: str = ""
