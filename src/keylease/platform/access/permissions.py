@@ -62,6 +62,10 @@ class Permission(StrEnum):
     TRACE_WRITE = "trace:write"
     TRACE_INGEST = "trace:ingest"
     """What an ingest key has, and nothing besides."""
+    TRACE_MANAGE = "trace:manage"
+    """Retention, masking, prices, and removal for good."""
+    TRACE_EXPORT = "trace:export"
+    """Whole projects as files: prompts and answers in bulk."""
     TRUST_READ = "trust:read"
 
     @property
@@ -77,6 +81,7 @@ DANGEROUS: Final = frozenset(
     {
         Permission.CREDENTIAL_USE,
         Permission.AUDIT_EXPORT,
+        Permission.TRACE_EXPORT,
         Permission.POLICY_PUBLISH,
         Permission.POLICY_APPROVE,
         Permission.LEASE_EXCHANGE,
