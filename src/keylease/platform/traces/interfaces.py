@@ -84,7 +84,8 @@ class Store(Protocol):
     def apply(self, batches: Sequence[WriteBatch], rows: Sequence[Sequence[Understood]]) -> None:
         """Write whole batches durably; what was applied before (by ``xact_id``) changes nothing.
 
-        ``rows[i]`` are the rows, with their large payloads, for the ``PutSpan`` of ``batches[i]``, in order.
+        ``rows[i]`` are the rows, with their large payloads, for the ``PutSpan`` of ``batches[i]``,
+        in order.
         Raises ``TraceStoreUnavailable``, or ``TraceBatchRefused`` when these rows can never be
         written.
         """
