@@ -8,6 +8,7 @@ from keylease.primitives.http1.interfaces import Headers, RequestHandler, Respon
 from keylease.primitives.http1.rendering import (
     CHUNKED,
     CLOSE,
+    CONTINUE,
     LAST_CHUNK,
     STATUS_LINES,
     render_chunk,
@@ -75,6 +76,7 @@ class Exchange(Responder):
         "_connection",
         "_head_only",
         "_left",
+        "_probed",
         "_version_1_0",
         "certificate",
         "handler",
@@ -89,6 +91,7 @@ class Exchange(Responder):
         self._chunked = False
         self._closing = False
         self._left: int | None = None
+        self._probed = False
         self.handler: RequestHandler | None = None
         self.peer = connection.peer
         self.certificate = connection.certificate
@@ -151,6 +154,7 @@ class Exchange(Responder):
         if self._head_only or not data:
             return
         if self._chunked:
+            self._probed = False
             self._connection.put(render_chunk(data))
             return
         if self._left is not None:
@@ -200,6 +204,24 @@ class Exchange(Responder):
         return render_response_head(
             status, render_fields(headers) + rendered, framing, self._connection.date()
         )
+
+    def probe(self) -> bool:
+        """Send what means nothing, to learn whether the client is still there.
+
+        False where nobody can learn it: HTTP/1.0 has no answer before the answer. Where the rest
+        of a known number of bytes is awaited nothing is sent; they are the probe when they come.
+        """
+        if self.state == WAITING:
+            if self._version_1_0:
+                return False
+            # RFC 9110 section 15.2.1: who did not ask for it can simply discard it.
+            self._connection.put(CONTINUE)
+        elif self._chunked and not self._head_only and not self._probed:
+            # The first digit of the next chunk's size, or of the last one's. RFC 9112 section 7.1
+            # allows zeros in front of both.
+            self._probed = True
+            self._connection.put(b"0")
+        return True
 
     @property
     def closing(self) -> bool:

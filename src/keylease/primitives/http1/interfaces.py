@@ -157,8 +157,10 @@ class RequestHandler(Protocol):
     def client_gone(self) -> None:
         """The client left before the answer was finished. Nothing is called after this.
 
-        Also when it only closed its sending side, which looks the same; when the body did not
-        come in time, broke its framing or was too large; and when a drain ran out of time.
+        Who only closed its sending side, behind a whole request, still gets its answer: but not
+        over TLS, nor with HTTP/1.0 before the answer has begun, where nothing tells it from who
+        left. Also called when the body did not come in time, broke its framing or was too large,
+        and when a drain ran out of time.
         """
         ...
 

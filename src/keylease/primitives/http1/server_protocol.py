@@ -32,6 +32,7 @@ from keylease.primitives.http1.client_certificates import client_certificate
 from keylease.primitives.http1.connections import Connections
 from keylease.primitives.http1.exchange import GONE, STARTED, WAITING, Connection, Exchange
 from keylease.primitives.http1.grammar import REQUEST_LINE, STRAY_BYTE
+from keylease.primitives.http1.half_close import PROBE_SWEEPS, can_half_close, has_left
 from keylease.primitives.http1.interfaces import RequestHandler
 from keylease.primitives.http1.outbox import Outlet
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
@@ -47,32 +48,12 @@ class ServerProtocol(Connection):
     """Reads requests, calls handlers, writes answers."""
 
     __slots__ = (
-        "_advancing",
-        "_blank_seen",
-        "_body",
-        "_body_bytes",
-        "_closed",
-        "_continue_due",
-        "_exchange",
-        "_incoming",
-        "_input_held",
-        "_last_request",
-        "_limits",
-        "_line_seen",
-        "_lingering",
-        "_outlet",
-        "_pending",
-        "_read_paused",
-        "_scanned",
-        "_shared",
-        "_sweeper",
-        "_transport",
-        "_unsent",
-        "_write_paused",
-        "certificate",
-        "deadline",
+        "_advancing", "_blank_seen", "_body", "_body_bytes", "_closed", "_continue_due",
+        "_exchange", "_half_closed", "_incoming", "_input_held", "_last_request", "_limits",
+        "_line_seen", "_lingering", "_outlet", "_pending", "_read_paused", "_scanned", "_shared",
+        "_sweeper", "_sweeps", "_transport", "_unsent", "_write_paused", "certificate", "deadline",
         "peer",
-    )
+    )  # fmt: skip
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
@@ -98,6 +79,9 @@ class ServerProtocol(Connection):
         self._read_paused = False
         self._write_paused = False
         self._unsent = 0
+        self._half_closed = False
+        """The client sends no more, and may still read."""
+        self._sweeps = 0
         self._lingering = False
         self._closed = False
 
@@ -125,14 +109,19 @@ class ServerProtocol(Connection):
             self._pending = data
         self._advance()
 
-    def eof_received(self) -> None:
-        """The client will send no more.
-
-        A client that is done sending cannot be told from one that left, and the calls of one that
-        left must be cancelled; so both are taken as gone.
-        """
-        self._give_up()
-        self._close()
+    def eof_received(self) -> bool:
+        """The client will send no more; true keeps the connection for what is still to be said."""
+        if self._lingering or self._closed or not can_half_close(self._transport):
+            self._give_up()
+            self._close()
+            return False
+        self._half_closed = True
+        self._advance()
+        exchange = self._exchange
+        if exchange is not None and not exchange.probe():
+            self._give_up()
+            self._close()
+        return not self._transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
@@ -156,7 +145,7 @@ class ServerProtocol(Connection):
         if self._exchange is None and self._body is None and not self._lingering:
             self._await_request()
         else:
-            self.deadline = NEVER
+            self.deadline = self._sweeper.now if self._half_closed else NEVER
         if self._exchange is not None and self._exchange.handler is not None:
             self._guarded(self._exchange.handler.resume_writing)
         self._advance()
@@ -176,8 +165,20 @@ class ServerProtocol(Connection):
             self.cut()
         elif self._exchange is None and not self._pending and self._body is None:
             self._close()
+        elif self._half_closed and self._exchange is not None:
+            self._look_after(self._exchange)
         else:
             self._refuse(RequestTimedOut("The request did not arrive in time."))
+
+    def _look_after(self, exchange: Exchange) -> None:
+        """See whether a client that sends no more is still there (see ``half_close``)."""
+        self._sweeps += 1
+        self.deadline = self._sweeper.now
+        if has_left(self._transport):
+            self._give_up()
+            self.cut()
+        elif self._sweeps % PROBE_SWEEPS == 0:
+            exchange.probe()
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -204,6 +205,10 @@ class ServerProtocol(Connection):
         """Set reading and the deadline by what is waited for."""
         if self._closed or self._lingering:
             return
+        if self._half_closed and not self._goes_on():
+            self._give_up()
+            self._close()
+            return
         if self._pending and isinstance(self._pending, bytes):
             self._pending = bytearray(self._pending)
         busy = self._exchange is not None and self._body is None
@@ -217,7 +222,13 @@ class ServerProtocol(Connection):
             held = self._input_held
             self.deadline = NEVER if held else self._sweeper.now + self._limits.body_seconds
         elif self._exchange is not None:
-            self.deadline = NEVER
+            self.deadline = self._sweeper.now if self._half_closed else NEVER
+
+    def _goes_on(self) -> bool:
+        """Whether anything is left to do for a client that sends no more."""
+        if self._body is not None:  # What is missing of it will not come.
+            return self._input_held and bool(self._pending)
+        return self._exchange is not None or (self._write_paused and bool(self._pending))
 
     def _pause_transport(self, pause: bool) -> None:  # noqa: FBT001 - one private caller
         if pause is not self._read_paused and not self._transport.is_closing():
@@ -348,9 +359,10 @@ class ServerProtocol(Connection):
 
     def keeps_alive(self) -> bool:
         """Whether another request can follow an answer begun now."""
-        return not (self._last_request or self._shared.draining) and (
-            self._body is None or self._discardable(self._body)
-        )
+        last = self._last_request or (self._half_closed and not self._pending)
+        if last or self._shared.draining:
+            return False
+        return self._body is None or self._discardable(self._body)
 
     def _discardable(self, body: FixedBody | ChunkedBody) -> bool:
         """Whether reading the rest of a body costs less than a new connection."""
@@ -418,7 +430,7 @@ class ServerProtocol(Connection):
 
         A close with ``unread`` input becomes a reset, which may destroy the answer on its way.
         """
-        if not unread:
+        if self._half_closed or not unread:
             self._close()
             return
         self._lingering = True
