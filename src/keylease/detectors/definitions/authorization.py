@@ -25,6 +25,7 @@ DEFINITIONS: Final = (
         generic=True,
         literals=("Bearer ", "bearer ", "BEARER ", "Bearer%20"),
         pattern=re.compile(r"(?i:bearer)(?:\s{1,4}|%20)(?P<secret>[A-Za-z0-9._~+/-]{16,}={0,2})"),
+        trigger=r"(?:[bB]earer|BEARER)(?: [^!-~]{0,3}|%20)[A-Za-z0-9._~+/-]{16}",
         accept=is_random,
     ),
     Definition(
@@ -34,6 +35,7 @@ DEFINITIONS: Final = (
         generic=True,
         literals=("Basic ", "basic ", "BASIC "),
         pattern=re.compile(r"(?i:basic)\s{1,4}(?P<secret>[A-Za-z0-9+/]{12,}={0,2})"),
+        trigger=r"(?:[bB]asic|BASIC) [^!-~]{0,3}[A-Za-z0-9+/]{12}",
         accept=_user_and_password,
     ),
 )

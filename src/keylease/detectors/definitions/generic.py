@@ -102,15 +102,38 @@ def _flag(text: str, start: int) -> bool:
 
 
 def _trigger(*words: str) -> str:
-    """Whatever the three ways of assigning have in common, in a form that costs little."""
+    """Whatever the three ways of assigning have in common, in a form that costs little.
+
+    Longer than they can be: unbounded runs are cheaper for the matcher than counted ones, and
+    what the reach does not cover is not looked at.
+    """
     between = (
-        r"[^A-Za-z0-9_.-][^A-Za-z0-9]{0,39}"
-        r"(?:(?:[vV]alue|VALUE|default|content|3D|3A|n)[^A-Za-z0-9]{0,20})?"
+        r"[^A-Za-z0-9_.-][^A-Za-z0-9]*"
+        r"(?:(?:[vV]alue|VALUE|default|content|3D|3A|n)[^A-Za-z0-9]*)?"
     )
-    return f"(?:{'|'.join(_words(*words))})[A-Za-z0-9_.-]{{0,40}}{between}"
+    return f"(?:{'|'.join(_words(*words))})[A-Za-z0-9_.-]*{between}"
 
 
-_REACH: Final = 192
+_REACH: Final = 320
+"""Bytes from the telling word to the end of the longest value: 40 of name, 90 between, 128."""
+_PLAIN: Final = "[a-z+/_.~=-]"
+_MARKED: Final = "[0-9A-Z]"
+_ANY: Final = "[A-Za-z0-9+/_.~=-]"
+_GENERATED: Final = (
+    f"(?:{_PLAIN}{{0,3}}{_MARKED}{_ANY}{{12}}|{_PLAIN}{{4,7}}{_MARKED}{_ANY}{{8}}"
+    f"|{_PLAIN}{{8,11}}{_MARKED}{_ANY}{{4}}|{_PLAIN}{{12}}{_PLAIN}*{_MARKED}|[a-f]{{8}}-[a-f]{{4}}-)"
+)
+"""Of ``is_generated`` what a matcher can tell cheaply: sixteen characters, of which one is a digit
+or a capital, or a UUID of letters. Told by where the first of those stands. Ordinary words
+beside ``key`` and ``token``, as in the attributes of a span, end here and not in Python."""
+_LOWER: Final = r"""[^\s"'`\\,;<>{}\[\]()|&$0-9A-Z\x80-\xff]"""
+_UPPER: Final = r"[0-9A-Z\x80-\xff]"
+_MIXED: Final = (
+    f"(?:{_LOWER}{{0,3}}{_UPPER}"
+    r"""[^\s"'`\\,;<>{}\[\]()|&$]{4}"""
+    f"|{_LOWER}{{4}}{_LOWER}*{_UPPER})"
+)
+"""The same of ``_password``: three classes of four, so that one is a digit or a capital."""
 _WORDS: Final = ("key", "secret", "token", "credential", "authorization")
 _VALUE: Final = r"(?P<secret>[A-Za-z0-9+/_.~=-]{8,128})"
 
@@ -121,7 +144,7 @@ DEFINITIONS: Final = (
         label="generic",
         literals=_words(*_WORDS),
         pattern=re.compile(f"(?:{_ASSIGNED}|{_NAMED}){_VALUE}"),
-        trigger=_trigger(*_WORDS) + r"[A-Za-z0-9+/_.~=-]{12}",
+        trigger=_trigger(*_WORDS) + _GENERATED,
         trigger_reach=_REACH,
         boundary=False,
         at=_telling,
@@ -144,7 +167,7 @@ DEFINITIONS: Final = (
         label="generic",
         literals=_words(*_WORDS),
         pattern=re.compile(_FLAGGED + _VALUE),
-        trigger=_trigger(*_WORDS) + r"[A-Za-z0-9+/_.~=-]{12}",
+        trigger=_trigger(*_WORDS) + _GENERATED,
         trigger_reach=_REACH,
         boundary=False,
         at=_flag,
@@ -166,9 +189,9 @@ DEFINITIONS: Final = (
         trigger=(
             f"(?:{'|'.join(_words(*_WORDS))})"
             r"""[A-Za-z0-9_.-]{0,40}["']\s{0,4}\{[^{}]{0,160}default\s{0,8}=\s{0,4}["']"""
-            r"[A-Za-z0-9+/_.~=-]{8}"
+            f"{_GENERATED}"
         ),
-        trigger_reach=320,
+        trigger_reach=448,
         boundary=False,
         at=_telling,
         at_late=True,
@@ -188,7 +211,7 @@ DEFINITIONS: Final = (
         pattern=re.compile(
             f"(?:{_ASSIGNED}|{_NAMED})" + r"""(?P<secret>[^\s"'`\\,;<>{}\[\]()|&$]{8,128})"""
         ),
-        trigger=_trigger("passw", "passphrase", "pwd") + r"""[^\s"'`\\,;<>{}\[\]()|&$]{8}""",
+        trigger=_trigger("passw", "passphrase", "pwd") + _MIXED,
         trigger_reach=_REACH,
         boundary=False,
         at=_telling,

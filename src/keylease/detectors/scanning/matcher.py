@@ -104,7 +104,7 @@ class VectorscanMatcher:
     def __init__(self, hyperscan: Any, database: Any) -> None:  # noqa: ANN401 - an optional module
         self._database = database
         self._scratch = hyperscan.Scratch(database)
-        self._reaches = [rule.trigger_reach for rule in RULES]
+        self._triggers = list(_triggers().items())
         self._gates = list(GATES)
         self._starts: dict[tuple[int, int], int] = {}
         self._stretches: dict[int, list[list[int]]] = {}
@@ -122,21 +122,22 @@ class VectorscanMatcher:
         found.sort(key=_by_start)
         return found, self._open
 
-    def _take(self, rule: int, start: int, end: int, flags: int, context: object) -> None:
+    def _take(self, number: int, start: int, end: int, flags: int, context: object) -> None:
         """One match; they come in order of their ends."""
         del flags, context
-        if rule >= len(RULES):
-            self._open |= self._gates[rule - len(RULES)]
+        if number >= len(self._triggers):
+            self._open |= self._gates[number - len(self._triggers)]
             return
-        reach = self._reaches[rule]
-        if reach == 0:
-            self._starts[rule, start] = end
-            return
-        stretches = self._stretches.setdefault(rule, [])
-        if stretches and end - reach <= stretches[-1][1]:
-            stretches[-1][1] = end
-        else:
-            stretches.append([max(0, end - reach), end])
+        (_, reach), rules = self._triggers[number]
+        for rule in rules:
+            if reach == 0:
+                self._starts[rule, start] = end
+                continue
+            stretches = self._stretches.setdefault(rule, [])
+            if stretches and end - reach <= stretches[-1][1]:
+                stretches[-1][1] = end
+            else:
+                stretches.append([max(0, end - reach), end])
 
 
 class LiteralMatcher:
@@ -198,11 +199,20 @@ def _trigger(rule: Definition | Bare) -> str:
 
 
 @functools.cache
+def _triggers() -> dict[tuple[str, int], list[int]]:
+    """Each trigger with its reach -> the rules that have it; it is matched once for all of them."""
+    triggers: dict[tuple[str, int], list[int]] = {}
+    for number, rule in enumerate(RULES):
+        triggers.setdefault((_trigger(rule), rule.trigger_reach), []).append(number)
+    return triggers
+
+
+@functools.cache
 def _database() -> Any:  # noqa: ANN401 - an optional module
     hyperscan = importlib.import_module("hyperscan")
-    triggers = [_trigger(rule) for rule in RULES]
-    flags = [0 if rule.trigger_reach else hyperscan.HS_FLAG_SOM_LEFTMOST for rule in RULES]
-    expressions = [*triggers, *GATES.values()]
+    expressions = [trigger for trigger, _ in _triggers()]
+    flags = [0 if reach else hyperscan.HS_FLAG_SOM_LEFTMOST for _, reach in _triggers()]
+    expressions += GATES.values()
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[expression.encode() for expression in expressions],

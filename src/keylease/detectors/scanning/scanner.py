@@ -12,7 +12,7 @@ from keylease.detectors.naming import WINDOW, Surroundings
 from keylease.detectors.scanning import views
 from keylease.detectors.scanning.confirming import name_before, proposals
 from keylease.detectors.scanning.judging import Proposal
-from keylease.detectors.scanning.matcher import Gate, Matcher, matcher
+from keylease.detectors.scanning.matcher import Candidate, Gate, Matcher, matcher
 from keylease.detectors.scanning.matches import Confidence, FoundSecret, Match, Omission, Scan
 from keylease.detectors.scanning.views import Budget, View
 
@@ -64,8 +64,27 @@ class Scanner:
     def examine(self, data: bytes, *, name: str = "") -> Scan:
         """As ``scan``, and with what was not decoded because a bound was reached."""
         look = _Look(self._matcher, name, len(data))
-        look.at(_Layer(data))
+        for piece in look.pieces(_Layer(data)):
+            look.found.extend(look.at(piece))
         return Scan(matches=tuple(_best(look.found)), omissions=tuple(look.omissions))
+
+    def suspects(self, data: bytes, *, name: str = "") -> bool:
+        """Whether ``scan`` would find anything, for readers to whom it is all one where.
+
+        It is the same search, and ends at the first find; so the answer is never another.
+        """
+        look = _Look(self._matcher, name, len(data))
+        return any(True for piece in look.pieces(_Layer(data)) for _ in look.at(piece))
+
+
+class _Piece(NamedTuple):
+    """One block of a layer, with the places in it where a secret may begin."""
+
+    layer: _Layer
+    base: int
+    block: bytes
+    core: tuple[int, int]
+    candidates: list[Candidate]
 
 
 class _Look:
@@ -78,23 +97,28 @@ class _Look:
         self.found: list[Match] = []
         self.omissions: list[Omission] = []
 
-    def at(self, layer: _Layer) -> None:
-        """Search a layer block by block, and whatever can be decoded in each block at once."""
+    def pieces(self, layer: _Layer) -> Iterator[_Piece]:
+        """A layer block by block, and whatever can be decoded in each block at once."""
         for view in self._whole(layer):
-            self.at(_below(layer, view))
+            yield from self.pieces(_below(layer, view))
         for base, block, core in _blocks(layer.data):
             candidates, gates = self._matcher.candidates(block)
-            if candidates or layer.outer is not None:
-                found = proposals(
-                    candidates, block.decode("latin-1"), title=self._title, outer=layer.outer
-                )
-                self.found.extend(
-                    _match(proposal, base, layer)
-                    for proposal in found
-                    if core[0] <= proposal.start < core[1]
-                )
+            yield _Piece(layer, base, block, core, candidates)
             for view in self._within(layer, base, block, core, gates):
-                self.at(_below(layer, view))
+                yield from self.pieces(_below(layer, view))
+
+    def at(self, piece: _Piece) -> Iterator[Match]:
+        """Every secret that begins in the piece's core."""
+        if not piece.candidates and piece.layer.outer is None:
+            return
+        for proposal in proposals(
+            piece.candidates,
+            piece.block.decode("latin-1"),
+            title=self._title,
+            outer=piece.layer.outer,
+        ):
+            if piece.core[0] <= proposal.start < piece.core[1]:
+                yield _match(proposal, piece.base, piece.layer)
 
     def _whole(self, layer: _Layer) -> list[View]:
         if len(layer.views) >= views.DEEPEST:

@@ -10,7 +10,9 @@ Limits: only decompression makes data larger. It draws on a ``Budget`` that all 
 from __future__ import annotations
 
 import bisect
+import functools
 import re
+import urllib.parse
 import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64
@@ -41,8 +43,9 @@ _LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SHORTEST_LINE: Final = 48
 """Characters; base64 that is broken into lines has lines of 64 or 76, seldom of others."""
 _GAP: Final = re.compile(rb"(?:\r?\n|\\n)[ \t]{0,64}")
-_JSON_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([\"\\/bfnrt]))")
-_URL_ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
+_JSON_ESCAPE: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
+_JSON_PARTS: Final = re.compile(b"(" + _JSON_ESCAPE.pattern + b")")
+_URL_ESCAPE: Final = re.compile(rb"%[0-9a-fA-F]{2}")
 _ARMOUR: Final = re.compile(rb"-----(?:BEGIN|END)[A-Z+]{4,40}-----")
 _SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -130,17 +133,37 @@ class _Base64(View):
 
 
 class _Escapes(View):
-    """``escapes``: for each its place and size in the decoded data, and its start and end."""
+    """A block with escapes taken off; ``expression`` finds them in ``block``.
+
+    Where each of them stood is worked out when the first place is asked for: nearly every block
+    holds no secret, and then only the decoded data is needed.
+    """
 
     def __init__(
         self,
         data: bytes,
         encoding: str,
-        span: tuple[int, int],
-        escapes: list[tuple[int, int, int, int]],
+        block: bytes,
+        base: int,
+        expression: re.Pattern[bytes],
     ) -> None:
-        super().__init__(data, encoding, *span)
-        self._escapes = escapes
+        super().__init__(data, encoding, base, base + len(block))
+        self._block = block
+        self._expression = expression
+
+    @functools.cached_property
+    def _escapes(self) -> list[tuple[int, int, int, int]]:
+        """For each escape its place and size in the decoded data, and its start and end."""
+        escapes: list[tuple[int, int, int, int]] = []
+        position = size = 0
+        for match in self._expression.finditer(self._block):
+            start, end = match.span()
+            decoded = len(_decoded(self.encoding, match[0]))
+            size += start - position
+            escapes.append((size, decoded, self.start + start, self.start + end))
+            size += decoded
+            position = end
+        return escapes
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         return self._place(start, after=False), self._place(end - 1, after=True)
@@ -160,43 +183,38 @@ def unescaped_json(block: bytes, base: int) -> View | None:
 
     ``base`` is the block's place in the data.
     """
-    return _unescaped(block, base, "json", _JSON_ESCAPE)
+    if _JSON_ESCAPE.search(block) is None:
+        return None
+    return _Escapes(_without_json_escapes(block), "json", block, base, _JSON_ESCAPE)
 
 
 def unescaped_url(block: bytes, base: int) -> View | None:
     """A block with percent-escapes taken off (RFC 3986 section 2.1)."""
-    view = _unescaped(block, base, "url", _URL_ESCAPE)
-    if view is not None:  # forms write a space as "+"; in a key's armour it can be nothing else
-        view.data = _ARMOUR.sub(lambda armour: armour[0].replace(b"+", b" "), view.data)
-    return view
-
-
-def _unescaped(
-    block: bytes, base: int, encoding: str, expression: re.Pattern[bytes]
-) -> View | None:
-    pieces: list[bytes] = []
-    escapes: list[tuple[int, int, int, int]] = []
-    position = size = 0
-    for match in expression.finditer(block):
-        start, end = match.span()
-        decoded = _decoded(encoding, match)
-        pieces += [block[position:start], decoded]
-        size += start - position
-        escapes.append((size, len(decoded), base + start, base + end))
-        size += len(decoded)
-        position = end
-    if not escapes:
+    if _URL_ESCAPE.search(block) is None:
         return None
-    pieces.append(block[position:])
-    return _Escapes(b"".join(pieces), encoding, (base, base + len(block)), escapes)
+    # Forms write a space as "+"; in a key's armour it can be nothing else.
+    data = _ARMOUR.sub(
+        lambda armour: armour[0].replace(b"+", b" "), urllib.parse.unquote_to_bytes(block)
+    )
+    return _Escapes(data, "url", block, base, _URL_ESCAPE)
 
 
-def _decoded(encoding: str, match: re.Match[bytes]) -> bytes:
-    if encoding == "url":
-        return bytes((int(match[1], 16),))
-    if match[1] is not None:
-        return chr(int(match[1], 16)).encode("utf-8", "replace")
-    return _SHORT.get(match[2], match[2])
+def _without_json_escapes(block: bytes) -> bytes:
+    """What replacing each match of ``_JSON_ESCAPE`` in order gives, without a step for each."""
+    parts = _JSON_PARTS.split(block)
+    parts[1::2] = map(_of_json_escape, parts[1::2])
+    return b"".join(parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_json_escape(escape: bytes) -> bytes:
+    if len(escape) == len(b"\\u0000"):
+        return chr(int(escape.removeprefix(b"\\u"), 16)).encode("utf-8", "replace")
+    return _SHORT.get(escape[1:], escape[1:])
+
+
+def _decoded(encoding: str, escape: bytes) -> bytes:
+    return bytes((int(escape[1:], 16),)) if encoding == "url" else _of_json_escape(escape)
 
 
 def decoded_base64(data: bytes, low: int, high: int, budget: Budget) -> Iterator[View]:
