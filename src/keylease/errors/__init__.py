@@ -76,7 +76,8 @@
         |-- VersionRequired             428: an update must say which version it changes
         |-- TooManyAttempts             429, with a time to wait
         |-- DatabaseUnavailable         503: DatabaseTooNew (stops the start)
-        |-- TraceError                  spans: SpansMalformed (400), TraceQueueFull (429),
+        |-- TraceError                  spans: SpansMalformed (400; SpansTooLarge 413),
+        |   |                             IngestKeyRequired (401), TraceQueueFull (429),
         |   |                             TraceStoreUnavailable (503; TraceStoreInUse,
         |   |                             TraceStoreTooNew), TraceBatchRefused
         |   `-- QueryInvalid              422, with the character: QueryNotAllowed (403);
@@ -228,10 +229,12 @@ from keylease.errors.stores import (
     StoreUnsupported,
 )
 from keylease.errors.traces import (
+    IngestKeyRequired,
     QueryInvalid,
     QueryNotAllowed,
     QueryTooExpensive,
     SpansMalformed,
+    SpansTooLarge,
     TraceBatchRefused,
     TraceError,
     TraceQueueFull,
@@ -290,6 +293,7 @@ __all__ = [
     "GatewayNotProven",
     "GatewayNotRunning",
     "GatewayRevoked",
+    "IngestKeyRequired",
     "InputInvalid",
     "IssuerUnavailable",
     "KeyleaseError",
@@ -360,6 +364,7 @@ __all__ = [
     "SignInRequired",
     "SignatureInvalid",
     "SpansMalformed",
+    "SpansTooLarge",
     "StorageCorrupt",
     "StorageError",
     "StorageFull",

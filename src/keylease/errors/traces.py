@@ -17,6 +17,20 @@ class SpansMalformed(TraceError):
     code = "spans_malformed"
 
 
+class SpansTooLarge(SpansMalformed):
+    """A body with more bytes than one request may have; nothing of it was taken."""
+
+    code = "spans_too_large"
+    http_status = 413
+
+
+class IngestKeyRequired(TraceError):
+    """Spans were sent with something that is no key for them, such as a lease of a gateway."""
+
+    code = "ingest_key_required"
+    http_status = 401
+
+
 class TraceQueueFull(TraceError):
     """More arrives than can be written; send again after ``retry_after`` seconds."""
 
