@@ -9,14 +9,24 @@ Times are UTC microseconds, money is integer micro-USD; ``None`` is unknown, nev
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-AttributeValue = (
-    bool | int | float | str | bytes | list["AttributeValue"] | dict[str, "AttributeValue"] | None
-)
-"""What OpenTelemetry's AnyValue can be."""
+if TYPE_CHECKING:
+    AttributeValue = (
+        bool
+        | int
+        | float
+        | str
+        | bytes
+        | list["AttributeValue"]
+        | dict[str, "AttributeValue"]
+        | None
+    )
+    """What OpenTelemetry's AnyValue can be."""
+else:
+    AttributeValue = Any  # msgspec reads no union of text and bytes; MessagePack tells them apart
 
 LARGE_PAYLOAD: Final = 65_536
 """Bytes of UTF-8 from which on an input or output lies in ``payloads`` and is loaded on demand."""

@@ -1,0 +1,1 @@
+"""How spans come in: decoded under limits, masked, logged, and handed to the store."""
