@@ -5,6 +5,7 @@
     POST /v1/link/call-records   MessagePack   a batch from the spool of call records
     POST /v1/link/audit-entries  MessagePack   a batch from the audit spool
     POST /v1/link/cosignatures   JSON          a checkpoint of the audit log that I witnessed
+    POST /v1/link/fingerprints   JSON          by what the credentials' secrets are recognised
 
 Every request is signed by the gateway's own Ed25519 key over method, target, body, time and nonce
 (``signing_input``); an enrolment by the key that it registers.
@@ -22,6 +23,7 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.bundles import SignedBundle
+from keylease.contracts.findings import Fingerprint
 from keylease.contracts.self_report import SelfReport
 
 LINK_VERSION: Final = 1
@@ -33,6 +35,8 @@ POLL: Final = "/v1/link/poll"
 CALL_RECORDS: Final = "/v1/link/call-records"
 AUDIT_ENTRIES: Final = "/v1/link/audit-entries"
 COSIGNATURES: Final = "/v1/link/cosignatures"
+FINGERPRINTS: Final = "/v1/link/fingerprints"
+"""A platform that is older answers with 404; the gateway keeps what it has and asks again later."""
 
 GATEWAY_HEADER: Final = "keylease-gateway"
 TIME_HEADER: Final = "keylease-time"
@@ -48,6 +52,8 @@ NONCE_BYTES: Final = 16
 LONGEST_WAIT: Final = 30.0
 """Seconds for which the platform may hold a poll."""
 MAXIMUM_BATCH_RECORDS: Final = 512
+MAXIMUM_FINGERPRINTED: Final = 200
+"""Secrets in one ``FingerprintPush``."""
 MAXIMUM_BATCH_BYTES: Final = 4 * 1024 * 1024
 """Of the records in one push; a record that is larger alone travels alone."""
 
@@ -239,6 +245,26 @@ class Cosignature(msgspec.Struct, frozen=True, kw_only=True):
     """The signed note's signature line (C2SP tlog-cosignature)."""
     witness_key: str
     """Its verifier key (C2SP signed-note)."""
+
+
+# --- the inventory -------------------------------------------------------------------------
+
+
+class SecretFingerprints(msgspec.Struct, frozen=True, kw_only=True):
+    """By what one version of a credential's secret is recognised where a scan finds it."""
+
+    credential_id: str
+    version: str
+    """As ``call_records.CallRecord.credential_version`` has it."""
+    fingerprints: tuple[Fingerprint, ...]
+    """The current fingerprint key's first; while that key is rotated, the previous one's too."""
+
+
+class FingerprintPush(msgspec.Struct, frozen=True, kw_only=True):
+    """What this gateway has fetched and not told yet."""
+
+    link: int = LINK_VERSION
+    secrets: tuple[SecretFingerprints, ...] = ()
 
 
 class LinkRefusal(msgspec.Struct, frozen=True):

@@ -64,6 +64,21 @@ FINGERPRINTS: Final = Table(
     Index("ix_inventory_fingerprints_secret", "secret_id"),
 )
 
+REPORTED: Final = Table(
+    "inventory_reported",
+    METADATA,
+    organization(),
+    label("fingerprint", length=160),
+    identifier("credential_id"),
+    label("credential_version"),
+    identifier("gateway_id"),
+    moment("first_reported"),
+    moment("last_reported"),
+    PrimaryKeyConstraint("organization_id", "fingerprint", "credential_id"),
+    Index("ix_inventory_reported_credential", "organization_id", "credential_id"),
+)
+"""Fingerprints of the secrets that gateways fetched for credentials of the policy."""
+
 SOURCES: Final = Table(
     "inventory_sources",
     METADATA,
