@@ -165,6 +165,10 @@ async def test_pipelined_calls_are_answered_in_order(served: tuple[Running, Upst
     writer.close()
 
 
+FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+FORM_END = b"\r\n--b--\r\n"
+
+
 async def test_an_upload_is_held_back_by_a_slow_upstream(
     served: tuple[Running, Upstream],
 ) -> None:
@@ -177,16 +181,17 @@ async def test_an_upload_is_held_back_by_a_slow_upstream(
         f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.make_lease()}\r\n"
         f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {size}\r\n\r\n"
     )
-    writer.write(head.encode())
-    written = 0
+    writer.write(head.encode() + FORM)
+    written = len(FORM) + len(FORM_END)
 
     async def push() -> None:
         nonlocal written
-        piece = b"x" * 65536
         while written < size:
+            piece = b"x" * min(65536, size - written)
             writer.write(piece)
             await writer.drain()
             written += len(piece)
+        writer.write(FORM_END)
 
     pushing = asyncio.create_task(push())
     await eventually(lambda: written > 0)
@@ -243,7 +248,7 @@ async def test_an_upload_over_the_limit_ends_with_a_413() -> None:
             f"Authorization: Bearer {gateway.make_lease()}\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
-        writer.write(head.encode())
+        writer.write(head.encode() + b"%x\r\n%b\r\n" % (len(FORM), FORM))
         for _ in range(4):
             writer.write(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
         assert (await status_of(reader))[0] == 413

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -173,12 +174,32 @@ async def test_openai_responses_are_the_callers_own(clients: Clients) -> None:
 async def test_openai_files_stream_through(clients: Clients) -> None:
     content = b'{"a":1}\n' * 40_000
     async with clients.openai() as client:
-        made = await client.files.create(file=("a.jsonl", io.BytesIO(content)), purpose="batch")
+        made = await client.files.create(file=("a.jsonl", io.BytesIO(content)), purpose="user_data")
         assert clients.gateway.link.objects[made.id].principal == "user:ada"
         assert (await client.files.content(made.id)).content == content
         with pytest.raises(openai.PermissionDeniedError):
             await client.files.list()
         assert (await client.files.delete(made.id)).deleted
+
+
+async def test_openai_batches_are_checked_line_by_line(clients: Clients) -> None:
+    def lines(model: str) -> io.BytesIO:
+        body = {"model": model, "messages": [{"role": "user", "content": "hi: there"}]}
+        one = {"custom_id": "a:1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        return io.BytesIO(json.dumps(one).encode() + b"\n")
+
+    async with clients.openai() as client:
+        made = await client.files.create(file=("a.jsonl", lines("gpt-4o-mini")), purpose="batch")
+        assert clients.gateway.link.objects[made.id].batch_models == ("gpt-4o-mini",)
+        batch = await client.batches.create(
+            input_file_id=made.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        assert (await client.batches.retrieve(batch.id)).id == batch.id
+        with pytest.raises(openai.PermissionDeniedError) as refused:
+            await client.files.create(file=("a.jsonl", lines("o1")), purpose="batch")
+        assert refused.value.code == "model_not_allowed"
+        with pytest.raises(openai.BadRequestError, match="Line 1"):
+            await client.files.create(file=("a.jsonl", io.BytesIO(b"{}")), purpose="batch")
 
 
 async def test_openai_small_surfaces(clients: Clients) -> None:

@@ -71,6 +71,9 @@ class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     credential_id: str
     purpose: str
     environment: str
+    batch_models: tuple[str, ...] = ()
+    """A batch's input file whose lines were all checked: the model they name, then those of their
+    tools. Empty where nothing was checked."""
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ from typing import Final
 from keylease.errors import RequestTooLarge
 from keylease.primitives.http1.interfaces import RequestHead
 from keylease.strongroom.configuration import WireLimits
-from keylease.strongroom.gateway.call.bodies import check_encoding, form_boundary
+from keylease.strongroom.gateway.call.bodies import check_encoding
 from keylease.strongroom.gateway.call.caller_fields import CallerFields
 from keylease.strongroom.gateway.call.choosing import check_query
+from keylease.strongroom.gateway.call.forms import form_boundary
 from keylease.strongroom.gateway.call.outgoing import target_of
 from keylease.strongroom.gateway.providers.interfaces import BodyKind, Operation, Surface
 

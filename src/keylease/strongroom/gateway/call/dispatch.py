@@ -26,10 +26,11 @@ from keylease.errors import (
 from keylease.primitives.clock import MICROSECONDS
 from keylease.strongroom.gateway.call.accounting import Account
 from keylease.strongroom.gateway.call.attempt import Attempt, AttemptOwner
-from keylease.strongroom.gateway.call.bodies import FormBody, JsonBody
+from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.call_environment import CallEnvironment
 from keylease.strongroom.gateway.call.call_head import CallHead
 from keylease.strongroom.gateway.call.credentials import Authentication
+from keylease.strongroom.gateway.call.forms import FormBody
 from keylease.strongroom.gateway.call.outgoing import render
 from keylease.strongroom.gateway.call.routing import Decision, ResolvedTarget
 from keylease.strongroom.gateway.call.upload import Upload
@@ -91,8 +92,11 @@ class Dispatch:
         self._targets = decision.in_order(self._environment.uniform)
 
     def restrict(self, credential_ids: set[str]) -> None:
-        """Leave out the targets of other credentials."""
-        self._targets = tuple(t for t in self._targets if t.credential.id in credential_ids)
+        """Leave out the targets of other credentials; those that were tried stay."""
+        tried = self._next_target
+        self._targets = self._targets[:tried] + tuple(
+            t for t in self._targets[tried:] if t.credential.id in credential_ids
+        )
 
     @property
     def can_try_further(self) -> bool:

@@ -13,7 +13,13 @@ from functools import partial
 from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
-from keylease.errors import CallsNotAccepted, CredentialEchoed, KeyleaseError, StorageError
+from keylease.errors import (
+    CallsNotAccepted,
+    CredentialEchoed,
+    KeyleaseError,
+    ModelNotAllowed,
+    StorageError,
+)
 from keylease.primitives.http1.interfaces import (
     RequestHandler,
     RequestHead,
@@ -24,14 +30,22 @@ from keylease.strongroom.gateway.call import objects
 from keylease.strongroom.gateway.call.accounting import CLIENT_GONE, Account
 from keylease.strongroom.gateway.call.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.call.attempt import Attempt, error_for
-from keylease.strongroom.gateway.call.bodies import FormBody, JsonBody
+from keylease.strongroom.gateway.call.batch_lines import BatchLines
+from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.call_environment import CallEnvironment
 from keylease.strongroom.gateway.call.call_head import CallHead, too_large
-from keylease.strongroom.gateway.call.choosing import choose
+from keylease.strongroom.gateway.call.choosing import (
+    Choice,
+    choose,
+    choose_for_file,
+    serving_as_named,
+)
 from keylease.strongroom.gateway.call.dispatch import Dispatch, DispatchOwner
+from keylease.strongroom.gateway.call.forms import FormBody
 from keylease.strongroom.gateway.call.model_lists import answer_models
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, Decision
 from keylease.strongroom.gateway.call.upload import Upload
+from keylease.strongroom.gateway.call.upload_form import UploadForm
 from keylease.strongroom.gateway.metering.meters import MeteredAnswer
 from keylease.strongroom.gateway.providers.interfaces import BodyKind, ObjectRole
 
@@ -46,8 +60,9 @@ class Exchange(RequestHandler, DispatchOwner):
     """Handles one request whose lease was verified."""
 
     __slots__ = (
-        "_answer", "_body_bytes", "_dispatch", "_environment", "_head", "_operation", "_pieces",
-        "_surface", "_upload", "account", "done", "responder", "write_paused",
+        "_answer", "_batch_models", "_body_bytes", "_dispatch", "_environment", "_form", "_head",
+        "_lines", "_operation", "_pieces", "_surface", "_upload", "account", "done", "responder",
+        "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +95,10 @@ class Exchange(RequestHandler, DispatchOwner):
         self._pieces: list[bytes] = []
         self._body_bytes = 0
         self._answer: MeteredAnswer | None = None
+        self._form: UploadForm | None = None
+        self._lines: BatchLines | None = None
+        self._batch_models: tuple[str, ...] = ()
+        """What the lines of an uploaded file name, once all of them were checked."""
         self.write_paused = False
         self.done = False
 
@@ -105,7 +124,7 @@ class Exchange(RequestHandler, DispatchOwner):
         if self._body_bytes > self._head.limit:
             self._refuse(too_large(self._head.limit))
         elif self._upload is not None:
-            self._upload.take(data)
+            self._pass_on(self._upload, data)
         elif self._operation.body is not _NO_BODY:
             self._pieces.append(data)
 
@@ -113,11 +132,11 @@ class Exchange(RequestHandler, DispatchOwner):
         """The request is whole."""
         if self.done:
             return
-        if self._upload is not None:
-            self._upload.end()
-            return
         try:
-            self._decide()
+            if self._upload is not None:
+                self._end_upload(self._upload)
+            else:
+                self._decide()
         except KeyleaseError as error:
             self._refuse(error)
         except Exception:
@@ -174,16 +193,41 @@ class Exchange(RequestHandler, DispatchOwner):
         if operation.local:
             self._answer_models(policy)
             return
+        if operation.any_model and isinstance(body, JsonBody):
+            self.start(partial(self._decide_by_file, policy, body, object_ids), "look at a file")
+            return
         chosen = choose(policy, account.claims, operation, body, self._surface.wire_format)
-        decision = account.decision = chosen.decision
-        account.model = chosen.model
-        self._dispatch.decided(decision, body)
+        decision = self._decided(chosen, body)
+        if self._upload is not None:
+            self._read_form(self._head.content_type, policy)
         if operation.role is _LISTS:
             objects.require_listing(decision)
         if object_ids:
             self.start(partial(self._locate, decision, object_ids), "locate objects")
         else:
             self._dispatch.try_next_target(self)
+
+    def _decided(self, chosen: Choice, body: JsonBody | FormBody | None) -> Decision:
+        decision = self.account.decision = chosen.decision
+        self.account.model = chosen.model
+        self._dispatch.decided(decision, body)
+        return decision
+
+    async def _decide_by_file(
+        self, policy: CompiledPolicy, body: JsonBody, object_ids: tuple[str, ...]
+    ) -> None:
+        """A batch whose requests are the lines of a file."""
+        account = self.account
+        wire_format = self._surface.wire_format
+        chosen = await choose_for_file(
+            self._environment.link, policy, account.claims, body, wire_format
+        )
+        if self.done:
+            return
+        decision = self._decided(chosen, body)
+        if chosen.only is not None:
+            self._dispatch.restrict(chosen.only)
+        await self._locate(decision, object_ids)
 
     def _read_body(self) -> JsonBody | FormBody | None:
         """Check the body; ``None`` where there is none, or none that is held."""
@@ -221,6 +265,70 @@ class Exchange(RequestHandler, DispatchOwner):
         if not located.own and self._operation.role is _USES:
             self._dispatch.learning = ()
         self._dispatch.try_next_target(self)
+
+    # --- uploads ---------------------------------------------------------------------------------
+
+    def _read_form(self, content_type: str, policy: CompiledPolicy) -> None:
+        claims = self.account.claims
+        surface = self._surface
+        lines = self._lines = BatchLines(
+            surface, lambda model: policy.decide(claims, model, surface.wire_format)
+        )
+        self._form = UploadForm(content_type, lines)
+
+    def _pass_on(self, upload: Upload, data: bytes) -> None:
+        """Send on what was looked at."""
+        form = self._form
+        if form is None:
+            return
+        try:
+            upload.take(form.feed(data))
+        except KeyleaseError as error:
+            self._refuse(error)
+        except Exception:
+            self._refuse(_defect())
+            raise
+
+    def _end_upload(self, upload: Upload) -> None:
+        """The provider gets the end of the form when nothing in it is in doubt."""
+        form = self._form
+        lines = self._lines
+        if form is None or lines is None:
+            return
+        rest = form.finish()
+        if form.is_batch:
+            self.start(partial(self._check_lines, upload, lines, rest), "check a file")
+        else:
+            upload.take(rest)
+            upload.end()
+
+    async def _check_lines(self, upload: Upload, lines: BatchLines, rest: bytes) -> None:
+        """A batch's file goes to a credential that serves its model and holds what it names."""
+        decision = lines.decision
+        if decision is None:
+            return
+        serving = serving_as_named(decision, lines.model)
+        located = await objects.locate(
+            self._environment.link,
+            self.account.claims,
+            decision,
+            tuple(lines.object_ids),
+            many=True,
+        )
+        if self.done:
+            return
+        serving.intersection_update(target.credential.id for target in located.targets)
+        target = self.account.target
+        if target is None or target.credential.id not in serving:
+            raise ModelNotAllowed(
+                f"The file went to a credential that does not serve its model '{lines.model}'.",
+                advice="Upload it with a lease that names only this model.",
+            )
+        self._dispatch.restrict(serving)
+        if located.own:
+            self._batch_models = lines.models
+        upload.take(rest)
+        upload.end()
 
     def _answer_models(self, policy: CompiledPolicy) -> None:
         account = self.account
@@ -287,6 +395,7 @@ class Exchange(RequestHandler, DispatchOwner):
                 self.account.claims,
                 target.credential.id,
                 attempt.learned,
+                batch_models=self._batch_models,
             )
         except StorageError as error:
             if not self.done:

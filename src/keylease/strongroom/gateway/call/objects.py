@@ -7,9 +7,8 @@ Protects: a principal's objects from every other principal that uses the same cr
     and in bodies; the call goes to the credential that made the object.
 Does not protect: objects that were made without this gateway; only a grant with
     ``objects = "all"`` reaches them.
-    Nor what only the provider reads: the lines of a batch's input file may name stored objects,
-    and messages may name sound that an earlier answer made, or skills of the account. Whoever
-    learned such an identifier, which is random, reaches it.
+    Nor what only the provider reads: messages may name sound that an earlier answer made, or
+    skills of the account. Whoever learned such an identifier, which is random, reaches it.
 Limits: whoever may use an object may use it whatever was done to it at the provider meanwhile.
 """
 
@@ -50,10 +49,18 @@ class Located:
 
 
 async def locate(
-    link: CoordinatorLink, claims: LeaseClaims, decision: Decision, object_ids: tuple[str, ...]
+    link: CoordinatorLink,
+    claims: LeaseClaims,
+    decision: Decision,
+    object_ids: tuple[str, ...],
+    *,
+    many: bool = False,
 ) -> Located:
-    """The targets that hold the objects; raises ``ObjectNotAllowed``."""
-    if len(object_ids) > _MAXIMUM_NAMED:
+    """The targets that hold the objects; raises ``ObjectNotAllowed``.
+
+    ``many``: who asks has bounded their number already.
+    """
+    if len(object_ids) > _MAXIMUM_NAMED and not many:
         raise ObjectNotAllowed(f"The request names more than {_MAXIMUM_NAMED} stored objects.")
     targets = decision.targets
     own = True
@@ -131,9 +138,17 @@ class StreamedNames:
 
 
 async def remember(
-    link: CoordinatorLink, claims: LeaseClaims, credential_id: str, object_ids: tuple[str, ...]
+    link: CoordinatorLink,
+    claims: LeaseClaims,
+    credential_id: str,
+    object_ids: tuple[str, ...],
+    *,
+    batch_models: tuple[str, ...] = (),
 ) -> None:
-    """Store that the caller made these objects. Raises ``StorageError``."""
+    """Store that the caller made these objects. Raises ``StorageError``.
+
+    ``batch_models``: see ``OwnedObject``.
+    """
     for object_id in object_ids:
         await link.remember_object(
             OwnedObject(
@@ -142,5 +157,6 @@ async def remember(
                 credential_id=credential_id,
                 purpose=claims.purpose.value,
                 environment=claims.environment,
+                batch_models=batch_models,
             )
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from keylease.strongroom.gateway.call.accounting import Account
-from keylease.strongroom.gateway.call.bodies import FormBody, JsonBody
+from keylease.strongroom.gateway.call.bodies import JsonBody
+from keylease.strongroom.gateway.call.forms import FormBody
 from keylease.strongroom.gateway.providers.interfaces import BodyKind, Operation, Surface
 
 

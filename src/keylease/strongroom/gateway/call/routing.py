@@ -236,9 +236,9 @@ class CompiledPolicy:
             grants = tuple(grant for grant in grants if "*" in grant.models)
             if not grants:
                 raise ModelNotAllowed(
-                    "A batch may name any model in its file, and your lease and grant do not "
-                    "allow every model.",
-                    advice="It takes a lease and a grant whose models are '*'.",
+                    "The lines of the batch's file were not checked by this gateway and may name "
+                    "any model; your lease and grant do not allow every one.",
+                    advice="Upload the file here with the purpose 'batch'.",
                 )
         reason: KeyleaseError | None = None
         found: dict[str, ResolvedTarget] = {}

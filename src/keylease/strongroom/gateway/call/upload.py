@@ -61,10 +61,12 @@ class Upload:
             self._charge(len(data))
 
     def end(self) -> None:
-        """The client has sent all of it."""
+        """The client has sent all of it, and all of it may be sent on."""
         self._done = True
         if self._request is not None:
             self._request.finish()
+            self._waiting = False
+            self._steer()
 
     def wait(self) -> None:
         """Take no more of it until it can be sent."""

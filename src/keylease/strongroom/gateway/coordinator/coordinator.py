@@ -214,6 +214,7 @@ class Coordinator:
             audit=self.audit,
             clock=self.clock,
             on_change=self.enforcement.readiness_changed,
+            on_secret=self.platform.secret_fetched if self.platform is not None else None,
         )
         return stores
 

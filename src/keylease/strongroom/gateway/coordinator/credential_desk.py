@@ -80,8 +80,12 @@ class CredentialDesk:
         audit: AuditSpool,
         clock: Clock,
         on_change: Callable[[], None],
+        on_secret: Callable[[tuple[str, ...], FetchedSecret], None] | None = None,
     ) -> None:
-        """``on_change`` is told when the state of a credential changed."""
+        """``on_change`` is told when the state of a credential changed.
+
+        ``on_secret`` is given what was really fetched, with the credentials that it is.
+        """
         self._source = source
         self._settings: StoreSettings = configuration.stores
         self._bindings = Bindings(configuration.bindings)
@@ -89,6 +93,7 @@ class CredentialDesk:
         self._audit = audit
         self._clock = clock
         self._on_change = on_change
+        self._on_secret = on_secret
         self._states: dict[Reference, CredentialState] = {}
         self._cache = CredentialCache(
             source, clock=clock, settings=configuration.stores, on_fetch=self._fetched
@@ -187,6 +192,8 @@ class CredentialDesk:
             self._on_change()
         for credential in credentials:
             await self._audit.write(action, subject=credential.id, reason=reason, details=details)
+        if self._on_secret is not None and isinstance(outcome, FetchedSecret):
+            self._on_secret(tuple(credential.id for credential in credentials), outcome)
 
     def states(self) -> dict[str, CredentialState]:
         """State by credential id, for the credentials of the policy in force."""

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NoReturn
 
+import msgspec
+
 from keylease.errors import StorageCorrupt, StorageError, StorageFull
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.strongroom.gateway.interfaces import OwnedObject
@@ -32,11 +34,23 @@ CREATE TABLE IF NOT EXISTS objects (
     created_at INTEGER NOT NULL  -- microseconds UTC
 ) WITHOUT ROWID
 """
+_BATCH_FILES: Final = """
+CREATE TABLE IF NOT EXISTS batch_files (
+    object_id TEXT PRIMARY KEY,
+    models TEXT NOT NULL  -- JSON array of names, never empty
+) WITHOUT ROWID
+"""
 _INSERT: Final = "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
-_FIND: Final = (
-    "SELECT object_id, principal, credential_id, purpose, environment FROM objects"
-    " WHERE object_id = ?"
+_INSERT_BATCH_FILE: Final = (
+    "INSERT OR IGNORE INTO batch_files SELECT object_id, ? FROM objects"
+    " WHERE object_id = ? AND principal = ? AND credential_id = ?"
 )
+"""What was checked was checked for the owner, and the first one stays."""
+_FIND: Final = (
+    "SELECT object_id, principal, credential_id, purpose, environment, models"
+    " FROM objects LEFT JOIN batch_files USING (object_id) WHERE object_id = ?"
+)
+_NAMES: Final = msgspec.json.Decoder(tuple[str, ...])
 _FORGET: Final = (
     "DELETE FROM objects WHERE created_at < ? AND (object_id LIKE ? OR object_id LIKE ?)"
 )
@@ -65,6 +79,7 @@ class ObjectRegistry:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(_SCHEMA)
+            connection.execute(_BATCH_FILES)
             connection.execute(_FORGET, (self._clock.now() - _FORGET_AFTER, *_PASSING))
             connection.commit()
         except sqlite3.Error as error:
@@ -80,6 +95,19 @@ class ObjectRegistry:
         try:
             with self._writer:
                 self._writer.executemany(_INSERT, rows)
+                self._writer.executemany(
+                    _INSERT_BATCH_FILE,
+                    [
+                        (
+                            msgspec.json.encode(o.batch_models).decode(),
+                            o.object_id,
+                            o.principal,
+                            o.credential_id,
+                        )
+                        for o in objects
+                        if o.batch_models
+                    ],
+                )
         except sqlite3.Error as error:
             self._refuse(error)
 
@@ -105,6 +133,7 @@ class ObjectRegistry:
             credential_id=row[2],
             purpose=row[3],
             environment=row[4],
+            batch_models=_NAMES.decode(row[5]) if row[5] is not None else (),
         )
 
     def _refuse(self, error: sqlite3.Error) -> NoReturn:

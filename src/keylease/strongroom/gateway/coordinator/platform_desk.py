@@ -5,7 +5,7 @@ What asks the platform is loaded only where there is one: a gateway alone needs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,10 @@ from keylease.strongroom.gateway.records.audit_spool import AuditSpool
 from keylease.strongroom.gateway.records.spool import CallSpool
 from keylease.strongroom.link.enrolment import EnrolmentFiles, link_directory
 from keylease.strongroom.link.policy_store import PlatformPolicy
+from keylease.strongroom.stores.interfaces import FetchedSecret
 
 if TYPE_CHECKING:
+    from keylease.strongroom.link.fingerprint_reports import FingerprintReports
     from keylease.strongroom.link.link import PlatformLink
 
 
@@ -40,6 +42,7 @@ class PlatformDesk:
         self._log = log
         self._enrolments = EnrolmentFiles(link_directory(strongroom))
         self._link: PlatformLink | None = None
+        self._fingerprints: FingerprintReports | None = None
         self.policy = PlatformPolicy(
             enrolments=self._enrolments,
             settings=self._settings,
@@ -55,7 +58,13 @@ class PlatformDesk:
         policies: PolicyDesk,
         about: Callable[[], SelfReport],
     ) -> None:
-        """Hold what the platform has not taken yet. Raises ``StorageError``."""
+        """Hold what the platform has not taken yet.
+
+        Raises ``StorageError``, and ``FingerprintKeyInvalid``.
+        """
+        from keylease.strongroom.link.fingerprint_reports import (  # noqa: PLC0415 - see above
+            FingerprintReports,
+        )
         from keylease.strongroom.link.link import (  # noqa: PLC0415 - see above
             PlatformLink,
             PolicyChanges,
@@ -63,6 +72,10 @@ class PlatformDesk:
 
         if self.policy.enrolment is not None:
             audit.organization_id = self.policy.enrolment.organization_id
+        if self._settings.fingerprint_key_file:
+            self._fingerprints = FingerprintReports(
+                Path(self._settings.fingerprint_key_file), log=self._log
+            )
         self._link = PlatformLink(
             settings=self._settings,
             policy=self.policy,
@@ -75,6 +88,7 @@ class PlatformDesk:
                 refused=policies.write_refused,
             ),
             about=about,
+            fingerprints=self._fingerprints,
             clock=self._clock,
             log=self._log,
         )
@@ -83,6 +97,11 @@ class PlatformDesk:
         """Talk to the platform until cancelled."""
         if self._link is not None:
             await self._link.run()
+
+    def secret_fetched(self, credential_ids: Iterable[str], fetched: FetchedSecret) -> None:
+        """Tell the inventory by what it is recognised, where there is a key for that."""
+        if self._fingerprints is not None:
+            self._fingerprints.note(credential_ids, fetched)
 
     def enrolment_changed(self) -> None:
         """Somebody enrolled this gateway."""

@@ -33,7 +33,7 @@ class BodyKind(Enum):
     FORM = "form"
     """multipart/form-data that names a model; kept until it is whole."""
     UPLOAD = "upload"
-    """multipart/form-data that streams through and is never held."""
+    """multipart/form-data with a file; streams through and is looked at as it passes."""
 
 
 class ObjectRole(Enum):
@@ -90,7 +90,7 @@ class Operation:
         self.reports_usage: Final = reports_usage
         """The answer says how many tokens were used."""
         self.any_model: Final = any_model
-        """The request may make the provider run models that it does not name."""
+        """The request names a file whose lines name the models that the provider will run."""
         self.batch: Final = batch
         """The body holds many requests, each with a model."""
         self.local: Final = local

@@ -36,7 +36,9 @@ def export_request(
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.extend(
-        _attributes(resource_values(group=group, organization_id=organization_id))
+        _attributes(
+            {**resource_values(organization_id=organization_id), "service.namespace": group}
+        )
     )
     scope = resource.scope_spans.add()
     scope.scope.name = SCOPE

@@ -8,12 +8,8 @@ from hypothesis import strategies as st
 
 from keylease.errors import RequestMalformed
 from keylease.primitives.http1.interfaces import RequestHead
-from keylease.strongroom.gateway.call.bodies import (
-    FormBody,
-    JsonBody,
-    check_encoding,
-    form_boundary,
-)
+from keylease.strongroom.gateway.call.bodies import JsonBody, check_encoding
+from keylease.strongroom.gateway.call.forms import FormBody, form_boundary
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
 from keylease.strongroom.gateway.providers.openai import OPENAI
 

@@ -8,7 +8,8 @@ import pytest
 from tests.support.call_rig import CallRig, bundle, grant
 
 from keylease.errors import RequestMalformed
-from keylease.strongroom.gateway.call.bodies import FormBody, JsonBody, form_boundary
+from keylease.strongroom.gateway.call.bodies import JsonBody
+from keylease.strongroom.gateway.call.forms import FormBody, form_boundary
 from keylease.strongroom.gateway.providers.openai import OPENAI
 
 MINI = "gpt-4o-mini"

@@ -9,7 +9,7 @@ import pytest
 from tests.support.call_rig import CHAT_ANSWER, CallRig, Sent, bundle, credential, grant, route
 from tests.support.eventually import eventually
 
-from keylease.contracts.policy import Limits, ObjectAccess, Target
+from keylease.contracts.policy import ObjectAccess, Target
 from keylease.contracts.purposes import Purpose
 from keylease.errors import StorageFull, TokenExchangeRefused
 from keylease.strongroom.configuration import WireLimits
@@ -563,21 +563,6 @@ async def test_reading_somebody_elses_batch_does_not_make_it_ones_own() -> None:
 # --- batches -----------------------------------------------------------------------------------
 
 
-async def test_a_batch_of_files_needs_leave_for_every_model_and_no_budget() -> None:
-    rig = rig_with()
-    own(rig, owned("file-1"))
-    body: dict[str, object] = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions"}
-    await settled(rig, rig.send("POST", "/v1/batches", body))
-    assert rig.upstream.json == body
-    narrow = rig.make_lease(models=("gpt-4o",))
-    refused = rig.send("POST", "/v1/batches", body, lease=narrow)
-    assert (refused.status, refused.code) == (403, "model_not_allowed")
-    capped = rig_with(bundle(grants=(grant(limits=Limits(budget_micro_usd=10**9)),)))
-    own(capped, owned("file-1"))
-    refused = await settled(capped, capped.send("POST", "/v1/batches", body))
-    assert (refused.status, refused.code) == (403, "access_denied")
-
-
 async def test_every_model_of_an_anthropic_batch_must_be_allowed() -> None:
     rig = rig_with()
     request = {"custom_id": "1", "params": {"model": "claude-4", "max_tokens": 5}}
@@ -599,20 +584,29 @@ async def test_every_model_of_an_anthropic_batch_must_be_allowed() -> None:
 FORM = (b"content-type", b"multipart/form-data; boundary=b")
 
 
+UPLOADED = (
+    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data'
+    b'\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello'
+    b"\r\n--b--\r\n"
+)
+
+
 async def test_an_upload_streams_through() -> None:
     rig = rig_with()
-    call = rig.open("POST", "/v1/files", headers=[FORM], length=20, has_body=True)
+    call = rig.open("POST", "/v1/files", headers=[FORM], length=len(UPLOADED), has_body=True)
     sent = rig.upstream
-    assert (sent.body, sent.content_length, sent.target) == (None, 20, "/v1/files")
+    assert (sent.body, sent.content_length, sent.target) == (None, len(UPLOADED), "/v1/files")
     assert sent.headers["content-type"] == FORM[1].decode()
-    call.handler.body_received(b"x" * 12)
-    assert sent.written == [b"x" * 12]
+    call.handler.body_received(UPLOADED[:70])
+    assert b"".join(sent.written).endswith(b"user_data"), "as it comes"
     sent.receiver.pause_writing()
     paused = call.reading_paused
     sent.receiver.resume_writing()
     assert (paused, call.reading_paused) == (True, False)
-    call.handler.body_received(b"y" * 8)
+    call.handler.body_received(UPLOADED[70:])
+    assert b"".join(sent.written).endswith(b"hello"), "the end waits until all was looked at"
     call.handler.request_complete()
+    assert b"".join(sent.written) == UPLOADED
     assert sent.finished
     sent.answer({"id": "file-1"})
     await eventually(lambda: call.finished)
@@ -623,13 +617,14 @@ async def test_an_upload_waits_for_its_credential_without_being_read() -> None:
     rig = rig_with(None, warm=False)
     call = rig.open("POST", "/v1/files", headers=[FORM], has_body=True)
     paused = call.reading_paused
-    call.handler.body_received(b"already read")
+    call.handler.body_received(UPLOADED)
     await eventually(lambda: rig.calls)
     assert (paused, call.reading_paused) == (True, False)
-    assert rig.upstream.written == [b"already read"]
+    assert b"".join(rig.upstream.written).endswith(b"hello")
     before = rig.upstream.finished
     call.handler.request_complete()
     assert (before, rig.upstream.finished) == (False, True)
+    assert b"".join(rig.upstream.written) == UPLOADED
 
 
 async def test_an_upload_over_the_limit_is_cut_off() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import secrets
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,46 @@ async def test_objects_keep_their_first_owner(tmp_path: Path) -> None:
     assert await again.find("file-1") == owned("file-1", "user:ada")
     assert await again.find("resp_1") is None
     assert await again.find("file-2") is None
+    await again.close()
+
+
+async def test_a_batch_file_keeps_its_models_and_its_owner(tmp_path: Path) -> None:
+    def owned(object_id: str, principal: str, *models: str) -> OwnedObject:
+        return OwnedObject(
+            object_id=object_id,
+            principal=principal,
+            credential_id="c",
+            purpose="eval",
+            environment="dev",
+            batch_models=models,
+        )
+
+    registry = ObjectRegistry(tmp_path / "objects", clock=ManualClock())
+    mine = owned("file-1", "user:ada", "gpt-4o", "gpt-image-1")
+    await registry.remember(mine)
+    await registry.remember(owned("file-1", "user:eve", "o1"))
+    await registry.remember(owned("file-2", "user:ada"))
+    await registry.remember(owned("file-2", "user:eve", "o1"))
+    await registry.close()
+    again = ObjectRegistry(tmp_path / "objects", clock=ManualClock())
+    assert await again.find("file-1") == mine
+    assert await again.find("file-2") == owned("file-2", "user:ada")
+    await again.close()
+
+
+async def test_a_registry_from_before_batch_files_were_checked_is_read(tmp_path: Path) -> None:
+    directory = tmp_path / "objects"
+    registry = ObjectRegistry(directory, clock=ManualClock())
+    before = OwnedObject(
+        object_id="file-1", principal="p", credential_id="c", purpose="eval", environment="dev"
+    )
+    await registry.remember(before)
+    await registry.close()
+    with contextlib.closing(sqlite3.connect(directory / "objects.sqlite")) as connection:
+        connection.execute("DROP TABLE batch_files")
+        connection.commit()
+    again = ObjectRegistry(directory, clock=ManualClock())
+    assert await again.find("file-1") == before
     await again.close()
 
 
