@@ -31,12 +31,11 @@ def span_name(record: CallRecord) -> str:
     return f"{record.operation} {model}" if model else record.operation
 
 
-def resource_values(*, group: str, organization_id: str) -> dict[str, str]:
+def resource_values(*, organization_id: str) -> dict[str, str]:
     """The attributes of the resource: the gateway."""
     return {
         "service.name": "keylease-gateway",
         "service.version": keylease.__version__,
-        "service.namespace": group,
         names.ORGANIZATION: organization_id,
     }
 

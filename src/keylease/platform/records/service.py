@@ -1,9 +1,9 @@
 """Takes call records from gateways, and answers what was called.
 
-Promises: what was acknowledged is committed. What is sent again is recognised by its place and its
-    id, and counted once. What is missing between two batches becomes an alarm in the audit log; so
-    does a spool that began again. Nothing that arrives is dropped: what is not understood is kept
-    apart.
+Promises: what was acknowledged is committed, and its spans are in the trace store's log. What is
+    sent again is recognised by its place and its id, and counted once. What is missing between two
+    batches becomes an alarm in the audit log; so does a spool that began again. Nothing that
+    arrives is dropped: what is not understood is kept apart.
 Protects: a secret that a gateway should have masked is masked here before it is stored.
 Does not protect: a gateway can write what it likes about itself, and about the credentials of its
     group; its records stand under its own organization.
@@ -39,6 +39,7 @@ from keylease.platform.records.calls import (
     Total,
     TotalsBy,
 )
+from keylease.platform.records.interfaces import CallSpans
 from keylease.primitives.clock import MICROSECONDS
 
 KEEP_RECORDS: Final = 30 * 86_400 * MICROSECONDS
@@ -54,8 +55,10 @@ _decode: Final = msgspec.msgpack.Decoder(CallRecord).decode
 class RecordService:
     """Used by the link, by routes and by policy."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, spans: CallSpans | None = None) -> None:
+        """``spans`` is where calls become spans; without it they do not."""
         self._database = database
+        self._spans = spans
 
     # --- taking ----------------------------------------------------------------------------
 
@@ -70,9 +73,15 @@ class RecordService:
         """Commit a batch. ``caller`` is the gateway, as the link has proven it.
 
         ``served`` are the credentials whose versions it can know; ``None`` is all.
-        Raises ``DatabaseUnavailable``: the gateway keeps its records then.
+        Raises ``DatabaseUnavailable``, or what ``CallSpans`` raises: the gateway keeps its records
+        then.
         """
         read = [_read(raw, caller.organization_id) for raw in push.records]
+        if self._spans is not None:
+            # First, because a batch that was committed is not looked at again: what is sent twice
+            # is one span all the same.
+            calls = [record for record in read if record is not None]
+            await self._spans.take(caller.organization_id, gateway_id, calls)
         async with self._database.transaction(caller) as tx:
             # 1. What should have come before this?
             before = await repository.spool(tx, gateway_id)

@@ -11,8 +11,8 @@ _CLIENT = 3
 """OTLP's kind of a span that calls something outside."""
 
 
-def span_of(record: CallRecord, *, group: str) -> PutSpan:
-    """The span of one call. ``group`` is the gateway group that made it."""
+def span_of(record: CallRecord, *, gateway_id: str) -> PutSpan:
+    """The span of one call, which the gateway with that identifier made."""
     return PutSpan(
         source=Source.GATEWAY,
         span=RawSpan(
@@ -31,9 +31,10 @@ def span_of(record: CallRecord, *, group: str) -> PutSpan:
             otel_kind=_CLIENT,
             attributes=dict(call_spans.span_values(record)),
             origin=Origin(
-                resource=dict(
-                    call_spans.resource_values(group=group, organization_id=record.organization_id)
-                ),
+                resource={
+                    **call_spans.resource_values(organization_id=record.organization_id),
+                    "service.instance.id": gateway_id,
+                },
                 scope_name=call_spans.SCOPE,
             ),
         ),

@@ -34,7 +34,7 @@ RECORD = CallRecord(
 
 
 def test_a_call_stands_in_the_trace_of_its_caller() -> None:
-    put = span_of(RECORD, group="production")
+    put = span_of(RECORD, gateway_id="gateway-1")
     span = put.span
     assert put.source is Source.GATEWAY
     assert (span.trace_id, span.parent_span_id, span.span_id) == (
@@ -45,11 +45,11 @@ def test_a_call_stands_in_the_trace_of_its_caller() -> None:
     assert span.name == "chat gpt-5"
     assert span.ended_at - span.started_at == 250_000
     assert span.status is Status.UNSET
-    assert span.origin.resource["service.namespace"] == "production"
+    assert span.origin.resource["service.instance.id"] == "gateway-1"
 
 
 def test_zero_is_kept_and_unknown_is_left_out() -> None:
-    attributes = span_of(RECORD, group="g").span.attributes
+    attributes = span_of(RECORD, gateway_id="g").span.attributes
     assert attributes[names.OUTPUT_TOKENS] == 0
     assert attributes[names.STREAMED] is False
     assert names.COST not in attributes
@@ -58,7 +58,7 @@ def test_zero_is_kept_and_unknown_is_left_out() -> None:
 
 def test_a_refused_call_is_an_error() -> None:
     record = msgspec.structs.replace(RECORD, status=429, error="limit_reached", parent_span_id="")
-    span = span_of(record, group="g").span
+    span = span_of(record, gateway_id="g").span
     assert span.status is Status.ERROR
     assert span.status_message == "limit_reached"
     assert span.parent_span_id == ""
@@ -66,7 +66,7 @@ def test_a_refused_call_is_an_error() -> None:
 
 def test_identifiers_that_are_none_become_stable_ones() -> None:
     record = msgspec.structs.replace(RECORD, trace_id="no hex", span_id="")
-    first, again = span_of(record, group="g").span, span_of(record, group="g").span
+    first, again = span_of(record, gateway_id="g").span, span_of(record, gateway_id="g").span
     assert len(first.trace_id) == 32
     assert len(first.span_id) == 16
     assert (first.trace_id, first.span_id) == (again.trace_id, again.span_id)
