@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.emptied import EmptiedDatabase
 from tests.support.manual_clock import ManualClock
 from tests.support.postgres import PostgresServer, postgres_server
 
@@ -63,10 +64,10 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres: PostgresServer) -> str:
-    """The name of a database that migrations have run on, to be copied."""
+def migrated_postgres(postgres: PostgresServer) -> EmptiedDatabase:
+    """A database that migrations have run on, emptied for each test."""
     asyncio.run(_migrated(postgres.create_database("migrated")))
-    return "migrated"
+    return EmptiedDatabase(postgres, template="migrated")
 
 
 async def _migrated(url: str) -> None:
@@ -83,11 +84,8 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
         yield sqlite_url(file)
         return
-    template = request.getfixturevalue("migrated_postgres")
-    server: PostgresServer = request.getfixturevalue("postgres")
-    name = f"test_{uuid.uuid4().hex}"
-    yield server.create_database(name, template=template)
-    server.drop_database(name)
+    emptied: EmptiedDatabase = request.getfixturevalue("migrated_postgres")
+    yield emptied.for_next()
 
 
 @pytest.fixture
