@@ -129,10 +129,10 @@ def tokens_in_memory(pid: int) -> set[bytes]:
 def search_memory(pid: int, secrets: Iterable[bytes]) -> list[Finding]:
     """Look through the readable, writable memory of a process; needs the right to trace it."""
     secrets = list(secrets)
-    patterns = {form: p for secret in secrets for form, p in forms(secret).items()}
+    patterns = [(form, p) for secret in secrets for form, p in forms(secret).items()]
     found: set[Finding] = set()
     for data in memory_of(pid):
-        found.update(Finding(f"memory of {pid}", form) for form, p in patterns.items() if p in data)
+        found.update(Finding(f"memory of {pid}", form) for form, p in patterns if p in data)
     return sorted(found)
 
 
