@@ -16,6 +16,8 @@ import msgspec
 
 from keylease.contracts.call_records import CallRecord
 from keylease.contracts.policy import Credential
+from keylease.primitives.model_prices import PriceQuote as PriceQuote  # noqa: PLC0414 - part of this interface
+from keylease.primitives.model_prices import PriceTier as PriceTier  # noqa: PLC0414 - as above
 from keylease.strongroom.stores.interfaces import FetchedSecret
 
 
@@ -82,41 +84,6 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
-
-
-class PriceTier(msgspec.Struct, frozen=True, kw_only=True):
-    """Prices that hold for the whole call once its input is over ``above`` tokens."""
-
-    above: int
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    cache_write_1h: int
-
-
-class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model costs, in pico-USD (1e-12 USD) per token so that integers suffice."""
-
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    per_request: int = 0
-    """Pico-USD per call."""
-    version: str
-    """Of the price table."""
-    cache_write_1h: int = 0
-    """Per token written to a cache that is kept for an hour."""
-    reasoning: int | None = None
-    """Per reasoning token, where these have a price of their own; ``output`` otherwise."""
-    input_audio: int | None = None
-    """Per token of sound or image, where these have a price of their own."""
-    input_image: int | None = None
-    output_audio: int | None = None
-    output_image: int | None = None
-    tiers: tuple[PriceTier, ...] = ()
-    """In ascending order of ``above``."""
 
 
 class CoordinatorLink(Protocol):
