@@ -193,6 +193,10 @@ class AuditAction(StrEnum):
     VENDOR_ARCHIVED = "vendor.archived"
     INCIDENT_PREVIEWED = "incident.previewed"
 
+    TRACE_SETTINGS_CHANGED = "trace.settings_changed"
+    TRACES_REMOVED = "trace.removed"
+    TRACES_EXPORTED = "trace.exported"
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the audit log."""
