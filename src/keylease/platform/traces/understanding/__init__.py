@@ -1,0 +1,1 @@
+"""What spans mean: the dialects of instrumentations, chat messages, costs."""
