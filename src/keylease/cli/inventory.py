@@ -16,6 +16,7 @@ from keylease.cli.inventory_words import (
     minute,
     moment_of,
     place_words,
+    reported_words,
     secret_words,
     use_words,
     write_out,
@@ -142,6 +143,7 @@ def show(
         ("removed", minute(seen["removed_at"])),
         ("last used", minute(seen["last_used"])),
         *(("place", place_words(place)) for place in seen["places"]),
+        *(("fetched for", reported_words(one)) for one in seen["reported"]),
         *(("consumer", use_words(use)) for use in seen["consumers"]),
         *(("accepted", _accepted(one)) for one in seen["exceptions"]),
     ]

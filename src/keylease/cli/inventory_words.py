@@ -74,6 +74,13 @@ def use_words(use: Mapping[str, Any]) -> str:
     return f"{use['principal']}{purpose}: {calls}, the last {minute(use['last_used'])}"
 
 
+def reported_words(one: Mapping[str, Any]) -> str:
+    """``openai-prod, version v3, by a gateway on 2026-05-04 06:12``."""
+    name = one["name"] or one["credential_id"]
+    version = f", version {one['credential_version']}" if one["credential_version"] else ""
+    return f"{name}{version}, by a gateway on {minute(one['last_reported'])}"
+
+
 def live_words(live: bool | None) -> str:  # noqa: FBT001 - three states of one member
     """Whether it works, as far as is known."""
     return {True: "live", False: "dead", None: "not checked"}[live]

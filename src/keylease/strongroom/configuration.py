@@ -158,6 +158,8 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     the enrolment code."""
     ca_file: str = ""
     """Certificate authorities of the platform; empty means the public ones."""
+    fingerprint_key_file: str = ""
+    """The organization's fingerprint key, also held by scanners; empty tells no fingerprints."""
     maximum_bundle_age_seconds: float = 86_400.0
     """For so long a bundle is served after it was issued, whatever it says itself."""
 

@@ -185,6 +185,7 @@ def test_the_link_over_http_says_why_it_refuses(tmp_path: Path) -> None:
             "call-records",
             "audit-entries",
             "cosignatures",
+            "fingerprints",
         ):
             answer = httpx.post(
                 f"{platform.url}/v1/link/{path}", content=b"{}", trust_env=False, timeout=30

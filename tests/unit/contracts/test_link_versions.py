@@ -28,6 +28,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "audit-push": wire.AuditPush,
     "push-answer": wire.PushAnswer,
     "cosignature": wire.Cosignature,
+    "fingerprint-push": wire.FingerprintPush,
     "signed-bundle": SignedBundle,
     "policy-bundle": PolicyBundle,
     "call-record": CallRecord,

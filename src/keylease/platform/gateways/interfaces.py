@@ -168,6 +168,21 @@ class CallRecords(Protocol):
         ...
 
 
+class CredentialFingerprints(Protocol):
+    """Where fingerprints of credentials' secrets go."""
+
+    async def accept(
+        self,
+        caller: Caller,
+        gateway_id: str,
+        push: wire.FingerprintPush,
+        *,
+        served: frozenset[str],
+    ) -> wire.PushAnswer:
+        """Commit a report; ``served`` are the credentials of which the gateway can know."""
+        ...
+
+
 # --- offered -------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from keylease.platform.gateways.interfaces import (
     AuditEntries,
     BundleSource,
     CallRecords,
+    CredentialFingerprints,
     WitnessedLog,
 )
 from keylease.platform.gateways.poll_hub import PollHub
@@ -53,6 +54,7 @@ class LinkService:
         audit: AuditEntries,
         records: CallRecords,
         log: WitnessedLog,
+        fingerprints: CredentialFingerprints,
         hub: PollHub,
         clock: Clock,
         same_machine: bool = False,
@@ -64,6 +66,7 @@ class LinkService:
         self._audit = audit
         self._records = records
         self._log = log
+        self._fingerprints = fingerprints
         self._hub = hub
         self._clock = clock
         self._same_machine = same_machine
@@ -154,6 +157,14 @@ class LinkService:
             async with self._database.transaction(gateway.caller) as tx:
                 await repository.set_witness_key(tx, gateway.id, cosigned.witness_key)
         return wire.PushAnswer(taken=1)
+
+    async def push_fingerprints(self, request: SignedRequest) -> wire.PushAnswer:
+        """Take by what the secrets of the gateway's credentials are recognised."""
+        gateway = await self._proof.gateway(request)
+        push = _read_json(request.body, wire.FingerprintPush)
+        check_link_version(push.link)
+        served = await self._served(gateway)
+        return await self._fingerprints.accept(gateway.caller, gateway.id, push, served=served)
 
     # --- how -------------------------------------------------------------------------------
 

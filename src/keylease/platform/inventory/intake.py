@@ -28,6 +28,7 @@ from keylease.errors import InputInvalid, PermissionDenied, SecretInRequest
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.inventory.changes import Change, ChangeKind, write_change
+from keylease.platform.inventory.reported import link_reported
 from keylease.platform.inventory.tables import (
     CHANGES,
     EXCEPTIONS,
@@ -106,6 +107,7 @@ class Intake:
             await self._settle(secret_id)
         for mention in report.mentions:
             await self._mention(source_id, mention)
+        await link_reported(self._tx)
         removed = 0
         if covers_all and current:
             removed = await self._remove_unmet(source_id, history=report.history)

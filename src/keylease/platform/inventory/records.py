@@ -6,6 +6,7 @@ import msgspec
 
 from keylease.contracts.findings import Location
 from keylease.platform.inventory.interfaces import CredentialUse
+from keylease.platform.inventory.reported import Reported
 from keylease.platform.inventory.states import CredentialFacts, State
 
 
@@ -57,6 +58,8 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     owner_confirmed: bool
     owner_candidates: tuple[str, ...]
     credential: CredentialFacts | None
+    reported: tuple[Reported, ...] = ()
+    """Credentials that gateways fetched this secret for. Several: one key under several names."""
     consumers: tuple[CredentialUse, ...]
     last_used: int | None
     first_seen: int

@@ -19,6 +19,7 @@ from keylease.platform.inventory.tables import (
     EXCEPTIONS,
     FINGERPRINTS,
     LOCATIONS,
+    REPORTED,
     SECRETS,
     SOURCES,
     VENDORS,
@@ -63,7 +64,12 @@ def _matches(organization_id: str, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.owner:
         conditions.append(SECRETS.c.owner == wanted.owner)
     if wanted.credential_ids:
-        conditions.append(SECRETS.c.credential_id.in_(wanted.credential_ids))
+        conditions.append(
+            or_(
+                SECRETS.c.credential_id.in_(wanted.credential_ids),
+                _reported_as(organization_id, wanted.credential_ids),
+            )
+        )
     if wanted.secret_ids:
         conditions.append(SECRETS.c.id.in_(wanted.secret_ids))
     if wanted.present is not None:
@@ -88,6 +94,26 @@ def _matches(organization_id: str, wanted: Wanted) -> ColumnElement[bool]:
 
 def _has_place(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return select(LOCATIONS.c.id).where(LOCATIONS.c.secret_id == SECRETS.c.id, condition).exists()
+
+
+def _reported_as(organization_id: str, credential_ids: tuple[str, ...]) -> ColumnElement[bool]:
+    """Gateways fetched it for one of these credentials."""
+    return (
+        select(FINGERPRINTS.c.fingerprint)
+        .join(
+            REPORTED,
+            and_(
+                REPORTED.c.organization_id == FINGERPRINTS.c.organization_id,
+                REPORTED.c.fingerprint == FINGERPRINTS.c.fingerprint,
+            ),
+        )
+        .where(
+            FINGERPRINTS.c.organization_id == organization_id,
+            FINGERPRINTS.c.secret_id == SECRETS.c.id,
+            REPORTED.c.credential_id.in_(credential_ids),
+        )
+        .exists()
+    )
 
 
 async def secrets(

@@ -24,6 +24,7 @@ from keylease.platform.inventory.interfaces import (
     RecordedUses,
 )
 from keylease.platform.inventory.records import Exemption, Place, Sighting, Vendor
+from keylease.platform.inventory.reported import Reported, reported_for
 from keylease.platform.inventory.repository import HistoryLine, Wanted
 from keylease.platform.inventory.states import CredentialFacts, Facts, State, judge
 from keylease.platform.inventory.states import Place as JudgedPlace
@@ -362,7 +363,9 @@ class InventoryService:
         ids = [str(row["id"]) for row in rows]
         places = await repository.places_of(tx, ids)
         exceptions = await repository.exceptions_of(tx, ids)
+        reported = await reported_for(tx, ids)
         known = {str(row["credential_id"]) for row in rows if row["credential_id"]}
+        known |= {one.credential_id for each in reported.values() for one in each}
         facts = await self._credentials.credential_facts(tx.caller) if known else {}
         uses = await self._uses.uses_of(tx.caller, known) if known else ()
         return tuple(
@@ -372,7 +375,13 @@ class InventoryService:
                 places=places.get(str(row["id"]), ()),
                 exceptions=exceptions.get(str(row["id"]), ()),
                 credential=facts.get(str(row["credential_id"])),
-                uses=tuple(use for use in uses if use.credential_id == row["credential_id"]),
+                reported=tuple(
+                    msgspec.structs.replace(one, name=facts[one.credential_id].name)
+                    if one.credential_id in facts
+                    else one
+                    for one in reported.get(str(row["id"]), ())
+                ),
+                uses=uses,
             )
             for row in rows
         )
@@ -385,8 +394,11 @@ def _sighting(
     places: tuple[Place, ...],
     exceptions: tuple[Exemption, ...],
     credential: CredentialFacts | None,
+    reported: tuple[Reported, ...],
     uses: tuple[CredentialUse, ...],
 ) -> Sighting:
+    as_credentials = {row["credential_id"], *(one.credential_id for one in reported)}
+    uses = tuple(use for use in uses if use.credential_id in as_credentials)
     live = {"live": True, "dead": False}.get(row["liveness"])
     last_used = max((use.last_used for use in uses), default=None)
     facts = Facts(
@@ -416,6 +428,7 @@ def _sighting(
         owner_confirmed=row["owner_confirmed"],
         owner_candidates=tuple(candidates),
         credential=credential,
+        reported=reported,
         consumers=uses,
         last_used=last_used,
         first_seen=row["first_seen"],

@@ -18,6 +18,7 @@ from keylease.platform.identity.directory.facts import DirectoryFacts
 from keylease.platform.identity.directory.service import DirectoryService
 from keylease.platform.identity.joined import identity
 from keylease.platform.inventory.preview import IncidentPreviews
+from keylease.platform.inventory.reported import ReportedFingerprints
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.inventory.webhook_keys import WebhookKeys
 from keylease.platform.inventory.webhook_sender import WebhookSender
@@ -98,12 +99,18 @@ async def assembled(
             api_keys=people.api_keys,
         )
         directory.register(policy.holdings)
+        webhook_keys = WebhookKeys(surroundings.data_directory / "webhooks")
+        sender = WebhookSender(
+            database, clock=clock, keys=webhook_keys, private_hosts=surroundings.private_hosts
+        )
+        await background.enter_async_context(sender.running())
         link = await background.enter_async_context(
             opened_link(
                 database,
                 bundles=policy.bundles,
                 audit=audit,
                 records=records,
+                fingerprints=ReportedFingerprints(database, when_changed=sender.wake),
                 hub=hub,
                 clock=clock,
                 same_machine=surroundings.same_machine,
@@ -111,11 +118,6 @@ async def assembled(
         )
         uses = RecordedUses(records)
         reports = CredentialReports(policy.credentials)
-        webhook_keys = WebhookKeys(surroundings.data_directory / "webhooks")
-        sender = WebhookSender(
-            database, clock=clock, keys=webhook_keys, private_hosts=surroundings.private_hosts
-        )
-        await background.enter_async_context(sender.running())
         inventory = InventoryService(
             database, credentials=reports, uses=uses, when_changed=sender.wake
         )

@@ -13,7 +13,7 @@ from keylease.contracts.purposes import Purpose
 from keylease.platform.audit.interfaces import Audit
 from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Transaction
-from keylease.platform.gateways.interfaces import BundleSource
+from keylease.platform.gateways.interfaces import BundleSource, CredentialFingerprints
 from keylease.platform.gateways.link_service import LinkService
 from keylease.platform.gateways.poll_hub import PollHub
 from keylease.platform.gateways.service import GatewayService
@@ -33,12 +33,13 @@ class Link:
 
 
 @contextlib.asynccontextmanager
-async def opened_link(
+async def opened_link(  # noqa: PLR0913 - the domains it joins, by keyword
     database: Database,
     *,
     bundles: BundleSource,
     audit: Audit,
     records: RecordService,
+    fingerprints: CredentialFingerprints,
     hub: PollHub,
     clock: Clock,
     same_machine: bool = False,
@@ -57,6 +58,7 @@ async def opened_link(
         audit=audit.intake,
         records=records,
         log=audit.witnessing,
+        fingerprints=fingerprints,
         hub=hub,
         clock=clock,
         same_machine=same_machine,

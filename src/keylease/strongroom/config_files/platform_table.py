@@ -36,6 +36,7 @@ def read_platform(root: Table, gateway: Table, path: Path) -> PlatformSettings |
             "policy_key", str, _fingerprint, _DEFAULTS.policy_key, expected='"sha256:..."'
         ),
         ca_file=kinds.file(table, "ca_file", path),
+        fingerprint_key_file=kinds.file(table, "fingerprint_key", path),
         maximum_bundle_age_seconds=kinds.seconds(
             table,
             "maximum_bundle_age",

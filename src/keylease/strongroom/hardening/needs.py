@@ -25,7 +25,7 @@ def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
         configuration.tls_client_ca_file,
         configuration.upstream_ca_file,
         configuration.spool.otlp_headers_file,
-        configuration.platform.ca_file if configuration.platform is not None else "",
+        *_of_platform(configuration),
         stores.vault_token_file,
         stores.vault_role_id_file,
         stores.vault_secret_id_file,
@@ -66,8 +66,15 @@ def _read_again(configuration: GatewayConfiguration) -> list[Path]:
         stores.vault_role_id_file,
         stores.vault_secret_id_file,
         stores.vault_jwt_file,
+        *_of_platform(configuration)[1:],
     )
     return [Path(path) for path in files if path]
+
+
+def _of_platform(configuration: GatewayConfiguration) -> tuple[str, ...]:
+    """Its certificate authorities, and the fingerprint key, which is read again."""
+    platform = configuration.platform
+    return (platform.ca_file, platform.fingerprint_key_file) if platform is not None else ()
 
 
 def _holds_much_else(directory: Path) -> bool:

@@ -102,6 +102,11 @@ class LinkClient:
         body = msgspec.json.encode(cosignature)
         return await self._ask(self._others, wire.COSIGNATURES, body, _JSON, wire.PushAnswer)
 
+    async def push_fingerprints(self, push: wire.FingerprintPush) -> wire.PushAnswer:
+        """Tell by what fetched secrets are recognised; it is durable there when this returns."""
+        body = msgspec.json.encode(push)
+        return await self._ask(self._others, wire.FINGERPRINTS, body, _JSON, wire.PushAnswer)
+
     # --- how -------------------------------------------------------------------------------
 
     async def _ask(

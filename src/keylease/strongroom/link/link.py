@@ -40,6 +40,7 @@ from keylease.strongroom.gateway.records.spool import CallSpool
 from keylease.strongroom.link.backoff import Backoff
 from keylease.strongroom.link.client import LinkClient
 from keylease.strongroom.link.enrolment import Enrolment, EnrolmentFiles
+from keylease.strongroom.link.fingerprint_reports import FingerprintReports, FingerprintState
 from keylease.strongroom.link.policy_store import PlatformPolicy
 from keylease.strongroom.link.pushes import AuditEntryPush, CallRecordPush, PushState
 from keylease.strongroom.link.witnessing import AuditWitness, reason_of
@@ -78,6 +79,8 @@ class LinkState(msgspec.Struct, kw_only=True):
     """Why the last checkpoint of the audit log was not cosigned; empty when it was."""
     call_records: PushState = msgspec.field(default_factory=PushState)
     audit_entries: PushState = msgspec.field(default_factory=PushState)
+    fingerprints: FingerprintState | None = None
+    """None: gateway.toml names no fingerprint key."""
 
 
 class PlatformLink:
@@ -93,6 +96,7 @@ class PlatformLink:
         audit: AuditSpool,
         changes: PolicyChanges,
         about: Callable[[], SelfReport],
+        fingerprints: FingerprintReports | None,
         clock: Clock,
         log: Log,
         resolver: Resolver = resolve,
@@ -105,6 +109,7 @@ class PlatformLink:
         self._audit = audit
         self._changes = changes
         self._about = about
+        self._fingerprints = fingerprints
         self._clock = clock
         self._log = log
         self._resolver = resolver
@@ -117,7 +122,11 @@ class PlatformLink:
         self._refused: wire.RefusedBundle | None = None
         self._witness = AuditWitness(Path(enrolments.directory), clock=clock)
         self._cosignatures: asyncio.Queue[wire.Cosignature] = asyncio.Queue(maxsize=1)
-        self.state = LinkState(call_records=self._calls.state, audit_entries=self._entries.state)
+        self.state = LinkState(
+            call_records=self._calls.state,
+            audit_entries=self._entries.state,
+            fingerprints=fingerprints.state if fingerprints is not None else None,
+        )
 
     def enrolment_changed(self) -> None:
         """Look at the policy's enrolment again: there is one now, or another one."""
@@ -162,6 +171,8 @@ class PlatformLink:
                 group.create_task(self._calls.run(client), name="push call records")
                 group.create_task(self._entries.run(client), name="push audit entries")
                 group.create_task(self._push_cosignatures(client), name="push cosignatures")
+                if self._fingerprints is not None:
+                    group.create_task(self._fingerprints.run(client), name="push fingerprints")
         except* _EnrolmentChanged:
             pass  # the next conversation begins
 

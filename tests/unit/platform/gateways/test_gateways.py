@@ -70,6 +70,7 @@ class Link:
             audit=self.log,
             records=RecordService(database),
             log=self.log,
+            fingerprints=self.log,
             hub=self.hub,
             clock=clock,
         )
@@ -358,6 +359,7 @@ async def test_what_is_not_of_the_links_form(link: Link, body: bytes) -> None:
         (wire.CALL_RECORDS, link.service.push_call_records),
         (wire.AUDIT_ENTRIES, link.service.push_audit_entries),
         (wire.COSIGNATURES, link.service.push_cosignature),
+        (wire.FINGERPRINTS, link.service.push_fingerprints),
         (wire.ENROLMENTS, link.service.enroll),
     ):
         with pytest.raises(RequestMalformed):

@@ -88,7 +88,7 @@ async def test_what_no_gateway_pushes_is_not_read(client: httpx.AsyncClient, pat
     assert flood.read <= 1
 
 
-@pytest.mark.parametrize("path", [wire.ENROLMENTS, wire.POLL, wire.COSIGNATURES])
+@pytest.mark.parametrize("path", [wire.ENROLMENTS, wire.POLL, wire.COSIGNATURES, wire.FINGERPRINTS])
 async def test_what_everybody_may_send_to_the_link_is_small(
     client: httpx.AsyncClient, path: str
 ) -> None:

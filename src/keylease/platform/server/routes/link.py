@@ -16,6 +16,7 @@ from keylease.platform.gateways.link_service import LinkService
 from keylease.platform.gateways.proof import SignedRequest
 from keylease.platform.server.guard import open_to_all
 from keylease.platform.server.problems import problem_responses
+from keylease.platform.server.requests import path_of, query_of
 from keylease.platform.server.services import link_of
 
 MAXIMUM_BODY: Final = 18 * 1024 * 1024
@@ -67,11 +68,17 @@ async def push_cosignature(request: Request, _: Nobody) -> Response:
     return _answer(await _link(request).push_cosignature(await _signed(request)))
 
 
+@router.post(wire.FINGERPRINTS, openapi_extra=_body(_JSON))
+async def push_fingerprints(request: Request, _: Nobody) -> Response:
+    """Take by what the secrets of a gateway's credentials are recognised."""
+    return _answer(await _link(request).push_fingerprints(await _signed(request)))
+
+
 async def _signed(request: Request) -> SignedRequest:
     headers = request.headers
     return SignedRequest(
         method=request.method,
-        target=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        target=path_of(request) + (f"?{query_of(request)}" if query_of(request) else ""),
         body=await request.body(),
         gateway_id=_gateway_id(request),
         time=headers.get(wire.TIME_HEADER, ""),
