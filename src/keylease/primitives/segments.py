@@ -141,6 +141,19 @@ def _valid_later(data: bytes, offset: int) -> bool:
     )
 
 
+def _later_places(data: bytes, offset: int) -> Iterator[int]:
+    if offset + _RECORD.size <= len(data):
+        stated = offset + _RECORD.size + _LENGTH.unpack_from(data, offset)[0]
+        if stated == len(data) or _record_end(data, stated) is not None:
+            yield stated
+    for match in _CANDIDATE.finditer(data, offset + 1):
+        end: int | None = match.start()
+        while end is not None and end < len(data):
+            end = _record_end(data, end)
+        if end is not None:
+            yield match.start()
+
+
 def _header(number: int) -> bytes:
     front = struct.pack(">8sQ", _MAGIC, number)
     return front + _LENGTH.pack(crc32(front))
@@ -427,6 +440,22 @@ class SegmentLog:
         with self._lock:
             following = next((n for n in self._sizes if n > cursor.segment), None)
         return Cursor(following, _HEADER.size) if following is not None else self.end
+
+    def resume(self, cursor: Cursor) -> tuple[Cursor, bytes]:
+        """Where whole records go on after damage at ``cursor``, and the bytes between.
+
+        In the same segment when the damaged record's length leads to a whole one, or when whole
+        records lead from some place to its end: what a sender wrote into a record to look like one
+        does not. Otherwise as ``after_damage``.
+        """
+        with self._lock:
+            size = self._sizes.get(cursor.segment, 0)
+        data = self._path(cursor.segment).read_bytes()[:size]
+        if cursor.offset < _HEADER.size or data[: _HEADER.size] != _header(cursor.segment):
+            return self.after_damage(cursor), data
+        for place in _later_places(data, cursor.offset):
+            return Cursor(cursor.segment, place), data[cursor.offset : place]
+        return self.after_damage(cursor), data[cursor.offset :]
 
     def records(self) -> Iterator[bytes]:
         """Every record from the start; raises ``StorageCorrupt`` at the first damaged one."""
