@@ -28,6 +28,7 @@ from keylease.platform.server.link_assembly import opened_link
 from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
 from keylease.platform.server.services import Services
 from keylease.platform.server.sightings import AuditSightings
+from keylease.platform.server.traces_assembly import opened_traces
 from keylease.platform.server.trust_assembly import (
     GatewayFacts,
     LogFacts,
@@ -121,8 +122,12 @@ async def assembled(
         inventory = InventoryService(
             database, credentials=reports, uses=uses, when_changed=sender.wake
         )
+        traces = await background.enter_async_context(
+            opened_traces(database, projects=directory.projects, clock=clock)
+        )
         yield Services(
             clock=clock,
+            traces=traces,
             database=database,
             inventory=inventory,
             inventory_webhooks=WebhookService(

@@ -17,6 +17,7 @@ from keylease.platform.inventory.webhooks import WebhookService
 from keylease.platform.policy.domain import Policy
 from keylease.platform.server.guard import Access, Authenticator
 from keylease.platform.server.link_assembly import Link
+from keylease.platform.server.traces_assembly import Traces
 from keylease.platform.trust.service import TrustService
 from keylease.primitives.clock import Clock
 
@@ -36,6 +37,7 @@ class Services:
     inventory: InventoryService
     inventory_webhooks: WebhookService
     incident_previews: IncidentPreviews
+    traces: Traces
     trust: TrustService
     audit: Audit
     link: Link
@@ -46,6 +48,7 @@ class Services:
         """Let requests that only wait for something answer at once: the server is stopping."""
         self.link.hub.close()
         self.audit.log.stop_following()
+        self.traces.tail.close()
 
     @property
     def secure(self) -> bool:

@@ -5,14 +5,16 @@ The only user of the table ``trace_projects``.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 from sqlalchemy import Column, PrimaryKeyConstraint, String, Table, insert, select, update
 
 from keylease.contracts.audit import AuditAction
-from keylease.errors import InputInvalid
-from keylease.platform.db.callers import Caller, platform_itself
+from keylease.errors import DatabaseUnavailable, InputInvalid
+from keylease.platform.db.callers import Caller
 from keylease.platform.db.columns import (
     METADATA,
     document,
@@ -24,8 +26,9 @@ from keylease.platform.db.columns import (
 from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.db.versions import check_version
+from keylease.platform.traces.ingest.intake import MaskingRules
 from keylease.platform.traces.ingest.personal_data import PersonalDataMasker, PersonalDataRules
-from keylease.primitives.clock import Clock
+from keylease.platform.traces.understanding.costs import PriceOverride, PriceOverrides
 
 TRACE_PROJECTS: Final = Table(
     "trace_projects",
@@ -41,23 +44,10 @@ TRACE_PROJECTS: Final = Table(
 """A project without a row wants the defaults, at version 0."""
 DEFAULT_RETENTION_DAYS: Final = 90
 LONGEST_RETENTION_DAYS: Final = 3650
+_NO_RULES: Final = MaskingRules()
 MOST_PRICES: Final = 200
-_KNOWN_FOR: Final = 1.0
-"""Seconds until a change is in force on what comes in."""
-
-
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What a project pays for a model; micro-USD per million tokens."""
-
-    provider: str
-    """As spans name it; empty is any."""
-    model: str
-    """As spans name it; a ``*`` at its end stands for anything."""
-    input: int
-    output: int
-    cache_read: int | None = None
-    """``None``: as ``input``."""
-    cache_write: int | None = None
+_READ_AGAIN_SECONDS: Final = 2.0
+"""Until a change that another server made is in force here; our own are at once."""
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +56,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     retention_days: int | None = DEFAULT_RETENTION_DAYS
     """``None`` keeps spans until somebody removes them."""
     personal_data: PersonalDataRules = PersonalDataRules()
-    prices: tuple[Price, ...] = ()
+    prices: tuple[PriceOverride, ...] = ()
+    """In place of the price table; the first that fits a model counts."""
 
 
 class TraceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +74,9 @@ class TraceSettings(msgspec.Struct, frozen=True, kw_only=True):
 class TraceSettingsService:
     """Reads and changes them. That a project is the caller's, others have checked."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
-        self._known: dict[tuple[str, str], tuple[float, TraceSettings]] = {}
+        self.in_force = InForce()
 
     async def get(self, caller: Caller, project_id: str) -> TraceSettings:
         """The settings of a project."""
@@ -135,24 +125,65 @@ class TraceSettingsService:
                 AuditAction.TRACE_SETTINGS_CHANGED, project_id, details={"fields": fields}
             )
             changed = await _read(tx, project_id)
-        self._known.pop((caller.organization_id, project_id), None)
+        self.in_force.put(caller.organization_id, changed)
         return changed
 
-    async def in_force(self, organization_id: str, project_id: str) -> Wishes:
-        """For what comes in: read at most once a second."""
-        name = (organization_id, project_id)
-        now = self._clock.monotonic()
-        known = self._known.get(name)
-        if known is None or now - known[0] >= _KNOWN_FOR:
-            known = (now, await self.get(platform_itself(organization_id), project_id))
-            self._known[name] = known
-        return known[1].wishes
+    async def read_again(self) -> None:
+        """Put in force what the database says."""
+        for organization_id, settings in await self.all():
+            self.in_force.put(organization_id, settings)
+
+    async def keep_reading(self, *, on_error: Callable[[BaseException], None]) -> None:
+        """Do so every few seconds, until cancelled."""
+        while True:
+            try:
+                await self.read_again()
+            except DatabaseUnavailable:
+                pass  # what was in force stays so
+            except Exception as error:  # noqa: BLE001 - a defect must not end the reading
+                on_error(error)
+            await asyncio.sleep(_READ_AGAIN_SECONDS)
 
     async def all(self) -> list[tuple[str, TraceSettings]]:
         """Organization and settings of every project that has said something."""
         async with self._database.reading() as tx:
             rows = await tx.rows(select(TRACE_PROJECTS))
         return [(row["organization_id"], _settings(row)) for row in rows]
+
+
+class InForce:
+    """What ingest asks for each body of spans: answers from memory, from any thread."""
+
+    def __init__(self) -> None:
+        self._settings: dict[tuple[str, str], TraceSettings] = {}
+        self._rules: dict[tuple[str, str], MaskingRules] = {}
+        self._prices: dict[tuple[str, str], PriceOverrides] = {}
+
+    def put(self, organization_id: str, settings: TraceSettings) -> None:
+        """Let these settings count from now on."""
+        name = (organization_id, settings.project_id)
+        if (known := self._settings.get(name)) is not None and known.version >= settings.version:
+            return
+        wishes = settings.wishes
+        masker = None
+        if not wishes.personal_data.empty:
+            masker = PersonalDataMasker(wishes.personal_data)
+        self._rules[name] = MaskingRules(masker)
+        self._prices[name] = PriceOverrides(version=str(settings.version), prices=wishes.prices)
+        self._settings[name] = settings
+
+    def rules(self, organization_id: str, project_id: str) -> MaskingRules:
+        """What is masked beside secrets."""
+        return self._rules.get((organization_id, project_id), _NO_RULES)
+
+    def prices(self, organization_id: str, project_id: str) -> PriceOverrides | None:
+        """The project's own prices."""
+        return self._prices.get((organization_id, project_id))
+
+    def retention_days(self, organization_id: str, project_id: str) -> int | None:
+        """How long spans are kept."""
+        known = self._settings.get((organization_id, project_id))
+        return (known.wishes if known else Wishes()).retention_days
 
 
 async def _read(tx: Transaction, project_id: str) -> TraceSettings:
@@ -188,6 +219,6 @@ def _check(wishes: Wishes) -> None:
         raise InputInvalid(f"A project has at most {MOST_PRICES} prices of its own.")
     for price in wishes.prices:
         numbers = (price.input, price.output, price.cache_read or 0, price.cache_write or 0)
-        if not price.model or min(numbers) < 0:
+        if not price.model or min(*numbers, price.per_request) < 0:
             raise InputInvalid("A price names a model, and is not below zero.")
     PersonalDataMasker(wishes.personal_data)

@@ -36,6 +36,7 @@ from keylease.platform.server.routes import (
     sign_in,
     sign_in_methods,
     sign_in_settings,
+    trace_settings,
     trust,
     trust_rules,
     users,
@@ -82,6 +83,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         inventory_webhooks.router,
         vendors.router,
         incidents.router,
+        trace_settings.router,
         trust.router,
         pages.router,
     )
@@ -96,5 +98,6 @@ def all_shapes() -> tuple[Any, ...]:
         *inventory_webhooks.SHAPES,
         *vendors.SHAPES,
         *incidents.SHAPES,
+        *trace_settings.SHAPES,
         *trust.SHAPES,
     )
