@@ -6,6 +6,7 @@ each leaf.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from keylease.platform.traces.model import AttributeValue
@@ -25,17 +26,23 @@ def trees(attributes: dict[str, AttributeValue], prefixes: tuple[str, ...]) -> d
     for name, value in attributes.items():
         if not name.startswith(prefixes):
             continue
-        prefix = next(prefix for prefix in prefixes if name.startswith(prefix))
-        steps = name[len(prefix) :].split(".", _MOST_STEPS)
+        prefix, steps, last = _path(name, prefixes)
         node = found.setdefault(prefix, {})
-        for step in steps[:-1]:
+        for step in steps:
             below = node.get(step)
             if not isinstance(below, dict):
                 below = node[step] = {}
             node = below
-        if not isinstance(node.get(steps[-1]), dict):
-            node[steps[-1]] = value
+        if not isinstance(node.get(last), dict):
+            node[last] = value
     return found
+
+
+@lru_cache(maxsize=4096)  # the same names come with every span
+def _path(name: str, prefixes: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
+    prefix = next(prefix for prefix in prefixes if name.startswith(prefix))
+    *steps, last = name[len(prefix) :].split(".", _MOST_STEPS)
+    return prefix, tuple(steps), last
 
 
 def items(node: object) -> list[object]:

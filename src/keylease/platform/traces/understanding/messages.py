@@ -25,6 +25,8 @@ from keylease.platform.traces.understanding.values import json_of, text
 Object: TypeAlias = dict[str, object]
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "model": "assistant", "function": "tool"}
+_PLAIN: Final = frozenset({"role", "content", "parts", "finish_reason"})
+"""Members of a message that has nothing to be kept beside its content."""
 _KEPT: Final = ("refusal", "tool_call_id", "function_call", "annotations", "audio", "cache_control")
 """Members of a message that OpenAI has and that stay as they are."""
 
@@ -92,6 +94,10 @@ def _message(message: Object, payloads: PayloadBox, role: str) -> list[Object]:
     if not isinstance(content, list):
         content = message.get("content")
     calls = message.get("tool_calls")
+    if isinstance(content, list) and len(content) == 1 and not calls:
+        only = content[0]  # nearly every message is one text: it takes the short way
+        if isinstance(only, dict) and only.get("type") == "text":
+            content = _either(only, "text", "content")
     if isinstance(content, str) and not calls:
         found: Object = {"role": role, "content": content}
         _keep(message, found)
@@ -120,6 +126,8 @@ def _finished(message: Object, role: str, draft: _Draft) -> list[Object]:
 
 
 def _keep(message: Object, found: Object) -> None:
+    if message.keys() <= _PLAIN:
+        return
     for member in ("name", "reasoning_content"):
         value = message.get(member)
         if isinstance(value, str) and value and member not in found:

@@ -44,6 +44,7 @@ _UNRANKED: Final = "reranker.input_documents."
 _RANKED: Final = "reranker.output_documents."
 _EMBEDDINGS: Final = "embedding.embeddings."
 _TREES: Final = (_ASKED, _ANSWERED, _DOCUMENTS, _UNRANKED, _RANKED, _EMBEDDINGS)
+_PLAIN: Final = ("role", "name", "tool_call_id", "content")
 _FIRST_CHUNK: Final = "First Token Stream Event"
 
 
@@ -100,9 +101,7 @@ def _messages(numbered: list[object], payloads: PayloadBox, role: str) -> str:
 
 
 def _unfolded(message: Object) -> Object:
-    found: Object = {
-        name: message.get(name) for name in ("role", "name", "tool_call_id", "content")
-    }
+    found: Object = {name: message[name] for name in _PLAIN if name in message}
     calls = [_call(item) for item in items(message.get("tool_calls"))]
     called = {call.get("id") for call in calls}
     parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +16,8 @@ REFERENCE: Final = "keylease-payload:"
 """An address of this form, in place of a ``data:`` address, names a payload by its digest."""
 _LARGE_MEDIA: Final = 1024
 """Characters of a ``data:`` address from which on it is kept apart."""
-_BYTES_PER_CHARACTER: Final = 4
+_SURELY_SMALL: Final = LARGE_PAYLOAD // 4
+"""Characters; none takes more than four bytes."""
 _BEGINNING: Final = 4096
 """Bytes of a large text that stay in its row."""
 
@@ -45,12 +47,14 @@ class PayloadBox:
             return Kept(text)
         return Kept(encoded[:_BEGINNING].decode("utf-8", "ignore"), self._add(encoded))
 
-    def attribute(self, text: str) -> str:
-        """Keep the JSON of an attribute: as it is, or as the reference that the model describes."""
-        encoded = _large(text)
-        if encoded is None:
-            return text
-        return json_of({"keylease.payload": self._add(encoded), "bytes": len(encoded)})
+    def attributes(self, attributes: Mapping[str, object]) -> dict[str, str]:
+        """Keep the values of attributes as JSON texts, of large ones the reference to them."""
+        kept = {name: json_of(value) for name, value in attributes.items()}
+        for name, text in kept.items():
+            if len(text) > _SURELY_SMALL and (encoded := _large(text)) is not None:
+                reference = {"keylease.payload": self._add(encoded), "bytes": len(encoded)}
+                kept[name] = json_of(reference)
+        return kept
 
     def address(self, url: str) -> str:
         """Keep the address of an image or a sound: as it is, or a reference to its large data."""
@@ -67,7 +71,7 @@ class PayloadBox:
 
 def _large(text: str) -> bytes | None:
     """The UTF-8 of a large text."""
-    if len(text) * _BYTES_PER_CHARACTER <= LARGE_PAYLOAD:
+    if len(text) <= _SURELY_SMALL:
         return None
     encoded = text.encode("utf-8", "replace")
     return encoded if len(encoded) > LARGE_PAYLOAD else None

@@ -114,7 +114,7 @@ class Understander:
             tags=meaning.tags,
             scores=meaning.scores,
             metadata=meaning.metadata,
-            attributes=_kept(span.attributes, payloads),
+            attributes=payloads.attributes(span.attributes),
             events=_events(span, payloads) if span.events else "",
             links=_links(span, payloads) if span.links else "",
             resource=self._resource_of(span.origin),
@@ -151,10 +151,6 @@ def _conclude(meaning: Meaning) -> None:
         meaning.input_tokens += cached
 
 
-def _kept(attributes: Attributes, payloads: PayloadBox) -> dict[str, str]:
-    return {name: payloads.attribute(json_of(value)) for name, value in attributes.items()}
-
-
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """How events stand in a row. Append-only."""
 
@@ -185,5 +181,5 @@ def _links(span: RawSpan, payloads: PayloadBox) -> str:
 
 def _raw(attributes: Attributes, payloads: PayloadBox) -> dict[str, msgspec.Raw]:
     return {
-        name: msgspec.Raw(value.encode()) for name, value in _kept(attributes, payloads).items()
+        name: msgspec.Raw(value.encode()) for name, value in payloads.attributes(attributes).items()
     }
