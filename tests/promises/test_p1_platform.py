@@ -5,8 +5,7 @@ paste where they do not belong. Then its directory and a back-up of its database
 PostgreSQL the server's own files (heap, write-ahead log), and every row as the database gives it,
 which undoes TOAST's compression. Each has a control: a search that is blind fails.
 
-Not shown: memory. What a request carried stays in freed memory until that is used again, as long
-as the process lives; it is not dumpable, and keys that were pasted are to be replaced.
+Memory, passwords, leases and pushed records: test_p1_platform_doors.py.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,16 +32,31 @@ class RunningPlatform:
 
 
 @contextmanager
-def running_platform(data: Path, **members: object) -> Iterator[RunningPlatform]:
-    """Start a server on ``data``; ``members`` are of its configuration. Stops it at the end."""
+def running_platform(
+    data: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    **members: object,
+) -> Iterator[RunningPlatform]:
+    """Start a server on ``data``; ``members`` are of its configuration. Stops it at the end.
+
+    ``environment`` is added to this process's own; ``log`` takes what the server says.
+    """
     read, write = os.pipe()
     configuration = ServerConfiguration(
         data_directory=str(data), ready=write, **{"port": 0, **members}  # type: ignore[arg-type]  # a test's own members
     )  # fmt: skip
     document = msgspec.json.encode(configuration).decode()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keylease.platform", document], pass_fds=[write]
-    )
+    with contextlib.ExitStack() as opened:
+        said = opened.enter_context(log.open("wb")) if log is not None else None
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keylease.platform", document],
+            pass_fds=[write],
+            env={**os.environ, **(environment or {})},
+            stdout=said,
+            stderr=said,
+        )
     os.close(write)
     try:
         with os.fdopen(read, "rb") as answer:

@@ -11,6 +11,7 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     """What a client sent so that a create that is sent again creates nothing twice."""
 
     key: str
+    """A digest of it: a client may send anything, and this is stored."""
     request_digest: str
     """SHA-256 of method, path and body, so that the key is not used for another request."""
 

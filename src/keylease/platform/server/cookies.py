@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
@@ -82,8 +81,7 @@ def local_path(text: str) -> str:
     """
     if len(text) > _LONGEST_PATH or "\\" in text or not _PLAIN_PATH.fullmatch(text):
         return HOME
-    parts = urlsplit(text)
-    return HOME if parts.scheme or parts.netloc else text
+    return text
 
 
 def from_own_page() -> Any:  # noqa: ANN401 - what FastAPI's Depends is

@@ -18,6 +18,7 @@ from fastapi import Depends, Request
 from keylease.errors import InputInvalid, PermissionDenied
 from keylease.platform.access.permissions import INGEST, Permission
 from keylease.platform.db.callers import Caller, IdempotencyKey
+from keylease.platform.server.requests import path_of
 
 SESSION_COOKIE: Final = "keylease_session"
 SECURE_SESSION_COOKIE: Final = "__Host-keylease_session"
@@ -143,6 +144,8 @@ async def _idempotency(request: Request) -> IdempotencyKey | None:
         return None
     if len(key) > _LONGEST_IDEMPOTENCY_KEY or not key.isprintable():
         raise InputInvalid("The Idempotency-Key is over 200 characters or not printable.")
-    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode())
+    digest = hashlib.sha256(f"{request.method} {path_of(request)}\n".encode())
     digest.update(await request.body())
-    return IdempotencyKey(key=key, request_digest=digest.hexdigest())
+    # A client chose it, so it could be anything, a pasted key too: only its digest is kept.
+    kept = hashlib.sha256(key.encode()).hexdigest()
+    return IdempotencyKey(key=kept, request_digest=digest.hexdigest())

@@ -30,6 +30,7 @@ from keylease.platform.server.app import create_server
 from keylease.platform.server.assembly import Surroundings, assembled
 from keylease.platform.server.configuration import ServerConfiguration, ServerReady
 from keylease.platform.server.first_start import begin
+from keylease.platform.server.services import Services
 from keylease.primitives.clock import Clock
 
 _DATABASE_FILE: Final = "platform.sqlite"
@@ -64,16 +65,11 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                     secure=surroundings.public_url.startswith("https://"),
                 )
                 server = _Server(_uvicorn(configuration, app))
-                begun = await begin(services, configuration)
-                ready = ServerReady(
-                    url=surroundings.public_url,
-                    sign_in_link=begun.sign_in_link,
-                    enrolment_code=begun.enrolment_code,
-                    posture=posture,
-                )
+                # It holds a sign-in link and a code: taken out when it is said, and kept nowhere.
+                first_words = [await _first_words(services, configuration, surroundings)]
                 await server.run_until_told(
                     listener,
-                    when_ready=lambda: _say_ready(configuration, ready),
+                    when_ready=lambda: _say_ready(configuration, first_words.pop()),
                     when_stopping=services.stop_waiting,
                 )
         finally:
@@ -183,7 +179,20 @@ def _bound(configuration: ServerConfiguration) -> Iterator[socket.socket]:
         yield listener
 
 
-def _say_ready(configuration: ServerConfiguration, ready: ServerReady) -> None:
+async def _first_words(
+    services: Services, configuration: ServerConfiguration, surroundings: Surroundings
+) -> bytes:
+    begun = await begin(services, configuration)
+    ready = ServerReady(
+        url=surroundings.public_url,
+        sign_in_link=begun.sign_in_link,
+        enrolment_code=begun.enrolment_code,
+        posture=surroundings.posture,
+    )
+    return msgspec.json.encode(ready) + b"\n"
+
+
+def _say_ready(configuration: ServerConfiguration, line: bytes) -> None:
     if configuration.ready is not None:
-        os.write(configuration.ready, msgspec.json.encode(ready) + b"\n")
+        os.write(configuration.ready, line)
         os.close(configuration.ready)

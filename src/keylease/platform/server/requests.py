@@ -1,4 +1,4 @@
-"""What routes read from a request besides their body: pages and versions.
+"""What routes read from a request besides their body: pages, versions, and what was asked for.
 
 page: Annotated[PageRequest, page_request()]
 expected: Annotated[int, expected_version()]
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
 from keylease.errors import InputInvalid, VersionRequired
@@ -31,6 +31,8 @@ __all__ = [
     "check_version",
     "expected_version",
     "page_request",
+    "path_of",
+    "query_of",
     "set_version",
 ]
 
@@ -71,6 +73,21 @@ def expected_version() -> Any:  # noqa: ANN401 - as in page_request
         return int(match[1])
 
     return Depends(read)
+
+
+def path_of(request: Request) -> str:
+    """The path that was asked for, decoded.
+
+    Not ``request.url.path``: ``urllib.parse`` keeps the addresses it has split last for as long as
+    the process lives, and somebody may have pasted a key into one.
+    """
+    return str(request.scope["path"])
+
+
+def query_of(request: Request) -> str:
+    """The query as it was sent; not ``request.url.query``, for the same reason."""
+    query: bytes = request.scope["query_string"]
+    return query.decode("latin-1")
 
 
 def set_version(response: Response, version: int) -> None:

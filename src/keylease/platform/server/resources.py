@@ -23,6 +23,7 @@ from keylease import detectors
 from keylease.errors import InputInvalid, SecretInRequest
 from keylease.platform.server.guard import evidence_of
 from keylease.platform.server.problems import problem_responses
+from keylease.platform.server.requests import path_of, query_of
 
 _LARGE: Final = 256 * 1024
 """Bytes; every form and almost every script sends less."""
@@ -59,8 +60,9 @@ def _may_be_large(request: Request) -> bool:
 
 def _check(body: str, request: Request) -> None:
     refuse_unstorable(body)
-    refuse_unstorable(unquote_plus(request.url.query) + request.url.path)
-    if any(map(detectors.looks_like_secret, _readings(body, request.url.query))):
+    query = query_of(request)
+    refuse_unstorable(unquote_plus(query) + path_of(request))
+    if any(map(detectors.looks_like_secret, _readings(body, query))):
         raise SecretInRequest(
             "The request contains something that looks like a key. Nothing was stored.",
             advice="Put the key into your secret store and send its reference, such as "

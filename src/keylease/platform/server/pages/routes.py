@@ -28,6 +28,7 @@ from keylease.platform.server.cookies import (
 from keylease.platform.server.guard import open_to_all
 from keylease.platform.server.pages import contents
 from keylease.platform.server.pages.layout import message, page
+from keylease.platform.server.requests import path_of, query_of
 from keylease.platform.server.services import identity_of
 
 SIGN_IN: Final = "/sign-in"
@@ -96,9 +97,9 @@ async def back_from_issuer(
 def _at_home(request: Request) -> Response | None:
     """Passkeys and cookies belong to one host: whoever comes by another name is sent there."""
     own = identity_of(request).public_url
-    if request.url.hostname == urlsplit(own).hostname:
+    if urlsplit(f"//{request.headers.get('host', '')}").hostname == urlsplit(own).hostname:
         return None
-    query = f"?{request.url.query}" if request.url.query else ""
+    query = f"?{query_of(request)}" if query_of(request) else ""
     return RedirectResponse(
-        f"{own}{request.url.path}{query}", status_code=HTTPStatus.TEMPORARY_REDIRECT
+        f"{own}{path_of(request)}{query}", status_code=HTTPStatus.TEMPORARY_REDIRECT
     )
