@@ -2,7 +2,8 @@
 
 Files in one directory: ``<transaction>-<number>.json`` says what it is, ``.msgpack`` beside it is
 the ``WriteBatch``. What is damaged in the log itself is ``damage-<segment>-<offset>``. All of it
-was masked before it was logged. Bounded in bytes: beyond the bound the reason is kept, the content not.
+was masked before it was logged. Bounded in bytes: beyond the bound the reason is kept, but not the
+content.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from typing import Final
 
 import msgspec
 
+from keylease.platform.traces.ingest.entries import (
+    decoded_batch,
+    encoded_batch,
+    encoded_writes,
+)
 from keylease.platform.traces.interfaces import PutSpan, Write, WriteBatch
 from keylease.primitives import files
 from keylease.primitives.segments import Cursor
@@ -58,8 +64,13 @@ class SetAsideFiles:
         self, batch: WriteBatch, writes: Sequence[Write], *, at: int, code: str, reason: str
     ) -> SetAside:
         """Set writes of a batch aside. Raises ``StorageError``."""
-        kept = msgspec.structs.replace(batch, writes=writes)
-        content = msgspec.msgpack.encode(kept)
+        content = encoded_batch(
+            organization_id=batch.organization_id,
+            project_id=batch.project_id,
+            xact_id=batch.xact_id,
+            received_at=batch.received_at,
+            writes=encoded_writes(writes),
+        )
         traces = dict.fromkeys(
             write.span.trace_id if isinstance(write, PutSpan) else write.trace_id
             for write in writes
@@ -109,7 +120,7 @@ class SetAsideFiles:
             return None
         path = self._directory / f"{identifier}.msgpack"
         try:
-            batch = msgspec.msgpack.decode(path.read_bytes(), type=WriteBatch)
+            batch = decoded_batch(path.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return batch if batch.organization_id == organization_id else None

@@ -26,7 +26,8 @@ from typing import Final
 import msgspec
 
 from keylease.errors import KeyleaseError, StorageError, TraceQueueFull, TraceStoreInUse
-from keylease.platform.traces.interfaces import Write, WriteBatch
+from keylease.platform.traces.ingest.entries import encoded_batch, encoded_writes
+from keylease.platform.traces.interfaces import Write
 from keylease.primitives import files, segments
 from keylease.primitives.clock import Clock
 from keylease.primitives.segments import Cursor, SegmentLog
@@ -38,9 +39,6 @@ _GROUP: Final = 32 * 1024 * 1024
 """Bytes that share one fsync, at most."""
 _SLACK: Final = 48 * 1024 * 1024
 """Bytes of segments whose records are applied but which are not removed yet."""
-_EMPTY: Final = b"\x90"
-"""An empty list in MessagePack, which ends an entry without writes."""
-_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Unlogged(msgspec.Struct, frozen=True):
@@ -75,7 +73,7 @@ _head: Final = msgspec.msgpack.Decoder(_Head)
 
 def encoded(writes: Sequence[Write]) -> tuple[list[bytes], int]:
     """Writes as MessagePack lists that each fit an entry, and how many do not fit even alone."""
-    whole = _encode(writes)
+    whole = encoded_writes(writes)
     if len(whole) <= LARGEST_ENTRY:
         return ([whole] if writes else []), 0
     if len(writes) == 1:
@@ -188,7 +186,17 @@ class WriteLog:
         for waiting in group:
             for entry in waiting.entries:
                 last = max(self._clock.now() * _NANOSECONDS, last + 1)
-                records.append(segments.encode(_record(entry, last)))
+                records.append(
+                    segments.encode(
+                        encoded_batch(
+                            organization_id=entry.organization_id,
+                            project_id=entry.project_id,
+                            xact_id=last,
+                            received_at=entry.received_at,
+                            writes=entry.writes,
+                        )
+                    )
+                )
             results.append(last)
         error: KeyleaseError | None = None
         try:
@@ -270,18 +278,6 @@ class WriteLog:
                     last = max(last, _head.decode(record).xact_id)
             cursor = batch.following
         return last
-
-
-def _record(entry: Unlogged, xact_id: int) -> bytes:
-    """``WriteBatch`` in MessagePack; its writes are the last member, and encoded already."""
-    batch = WriteBatch(
-        organization_id=entry.organization_id,
-        project_id=entry.project_id,
-        xact_id=xact_id,
-        received_at=entry.received_at,
-        writes=(),
-    )
-    return _encode(batch).removesuffix(_EMPTY) + entry.writes
 
 
 def _locked(path: Path) -> int:

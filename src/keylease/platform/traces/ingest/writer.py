@@ -21,6 +21,7 @@ from keylease.errors import (
     TraceBatchRefused,
     TraceStoreUnavailable,
 )
+from keylease.platform.traces.ingest.entries import decoded_batch
 from keylease.platform.traces.ingest.set_aside import SetAside, SetAsideFiles
 from keylease.platform.traces.ingest.write_log import Mark, WriteLog
 from keylease.platform.traces.interfaces import (
@@ -42,8 +43,6 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _UNEXPECTED_TRIES: Final = 3
-
-_decode: Final = msgspec.msgpack.Decoder(WriteBatch).decode
 
 
 class _Readable(msgspec.Struct, frozen=True):
@@ -136,7 +135,7 @@ class Writer:
         batches: list[WriteBatch] = []
         for number, record in enumerate(block.records):
             try:
-                batches.append(_decode(record))
+                batches.append(decoded_batch(record))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 place = Cursor(self._cursor.segment, self._cursor.offset + number)
                 self._keep_damage(place, record, "It is no entry of the log.")
