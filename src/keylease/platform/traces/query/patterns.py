@@ -1,0 +1,75 @@
+"""Regular expressions of filters: RE2's syntax, which searches in linear time.
+
+Protects: nothing of a caller is given to Python's ``re``, whose time can be exponential. The store
+    searches with RE2; a live tail with Hyperscan, which knows the same syntax but for one thing:
+    ``$`` also matches before a last line break.
+Limits: what both refuse and this module lets pass is refused when the search begins.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Final
+
+from keylease.errors import QueryInvalid
+
+MAXIMUM_PATTERN: Final = 500
+"""Characters."""
+_ADVICE: Final = "The syntax is RE2's: no look-around, no back-references; (?i) folds case."
+_PIECE: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\(\?[^\s]|.", re.DOTALL)
+_GROUP: Final = re.compile(r"\(\?(?::|P<\w+>|<\w+>|[imsU]*(?:-[imsU]+)?[:)])")
+
+
+def check_pattern(pattern: str, *, position: int) -> str:
+    """Return the pattern; raises ``QueryInvalid`` for what RE2 does not know."""
+    if len(pattern) > MAXIMUM_PATTERN:
+        raise QueryInvalid(
+            f"The expression is longer than {MAXIMUM_PATTERN} characters.", position=position
+        )
+    for piece in _PIECE.finditer(pattern):
+        text = piece.group()
+        back_reference = text.startswith("\\") and text[1:].isdigit() and text != "\\0"
+        foreign_group = text.startswith("(?") and not _GROUP.match(pattern, piece.start())
+        if back_reference or foreign_group:
+            raise QueryInvalid(
+                "The expression uses what RE2 does not know.", position=position, advice=_ADVICE
+            )
+    return pattern
+
+
+@functools.lru_cache(maxsize=256)
+def searcher(pattern: str) -> Callable[[str], bool]:
+    """A search in linear time, outside the store. Raises ``QueryInvalid``."""
+    try:
+        import hyperscan  # noqa: PLC0415 - 6 MB that only a live tail with `matches` needs
+    except ImportError as missing:
+        raise QueryInvalid(
+            "`matches` is not available in a live tail on this machine.",
+            advice="Use contains, or search the stored spans.",
+        ) from missing
+    database = hyperscan.Database()
+    flags = (
+        hyperscan.HS_FLAG_DOTALL
+        | hyperscan.HS_FLAG_UTF8
+        | hyperscan.HS_FLAG_ALLOWEMPTY
+        | hyperscan.HS_FLAG_SINGLEMATCH
+    )
+    try:
+        database.compile(expressions=[pattern.encode()], ids=[0], elements=1, flags=[flags])
+    except hyperscan.error as error:
+        raise QueryInvalid("The expression is not one.", advice=_ADVICE) from error
+    scratch = hyperscan.Scratch(database)
+
+    def found(text: str) -> bool:
+        hits: list[int] = []
+
+        def hit(*_: object) -> None:
+            hits.append(1)
+
+        # An empty expression is found in every text; Hyperscan reports nothing for an empty one.
+        database.scan(text.encode(), match_event_handler=hit, scratch=scratch)
+        return bool(hits)
+
+    return found
