@@ -40,12 +40,17 @@ class MergeSpan(msgspec.Struct, frozen=True, tag="merge", kw_only=True):
 
 
 class RemoveSpans(msgspec.Struct, frozen=True, tag="remove", kw_only=True):
-    """Delete for good: one span, a trace, or everything of a user. Exactly one is given."""
+    """Delete for good: one span, a trace, the traces of a user, or everything of the project.
+
+    Exactly one is given. What was written later is not touched.
+    """
 
     trace_id: str = ""
     span_id: str = ""
     """With ``trace_id``: this span only."""
     user_id: str = ""
+    """Every trace that has, or had, a span of this user."""
+    everything: bool = False
     by: str
 
 

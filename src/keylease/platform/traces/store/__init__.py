@@ -1,0 +1,1 @@
+"""The tables of the trace store: versions, reading, removal, export, back-up."""

@@ -1,0 +1,240 @@
+"""The engine behind the store: embedded in this process, or a ClickHouse server.
+
+Both speak through clickhouse-connect, take the same SQL and give the same rows. A client serves one
+thread at a time, so that each engine keeps one for writing and some for reading.
+
+Limits: one embedded engine in a process, at one path. Never fork while it is open: the child hangs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import clickhouse_connect
+import msgspec
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+
+from keylease.errors import TraceStoreUnavailable
+from keylease.platform.traces.interfaces import Rows
+from keylease.platform.traces.store.failures import reading_failed, writing_failed
+
+MEBIBYTE: Final = 1_048_576
+_AS_NUMBERS: Final = {"DateTime64*": "int"}
+"""Times are read as what they are stored as: microseconds."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one engine and one query may use."""
+
+    memory: int = 450 * MEBIBYTE
+    """Bytes that the embedded engine may hold in all; the libraries around it take about 170 MB."""
+    query_memory: int = 300 * MEBIBYTE
+    query_seconds: float = 30.0
+    query_rows: int = 100_000
+    """Rows of an answer."""
+    readers: int = 4
+    threads: int = 2
+    """Of one query."""
+
+    def of_reading(self) -> dict[str, object]:
+        """Settings of every reading client."""
+        return {
+            "max_execution_time": self.query_seconds,
+            "max_memory_usage": self.query_memory,
+            "max_result_rows": self.query_rows,
+            "result_overflow_mode": "throw",
+            "max_threads": self.threads,
+            "do_not_merge_across_partitions_select_final": 1,
+            "readonly": 2,
+        }
+
+
+class Engine(Protocol):
+    """What the store needs of an engine. Methods block; reading is for many threads."""
+
+    def read(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+    ) -> Rows:
+        """Rows of a SELECT, under limits. Raises what ``failures.reading_failed`` makes."""
+
+    def run(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        """A statement that changes something. Raises what ``failures.writing_failed`` makes."""
+
+    def maintain(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        """As ``run``, for what may take long: inserts go on meanwhile."""
+
+    def insert(self, table: str, columns: pa.Table) -> None:
+        """Add rows; on the disk when this returns."""
+
+    def use(self, database: str) -> None:
+        """Let statements name tables without this database. Before threads come."""
+
+    def close(self) -> None:
+        """Let go of the engine."""
+
+
+class _Clients:
+    """One client that writes, and some that read."""
+
+    def __init__(
+        self, writer: Client, maintainer: Client, readers: list[Client], *, wait: float
+    ) -> None:
+        self._writer = writer
+        self._writes = threading.Lock()
+        self._maintainer = maintainer
+        self._maintains = threading.Lock()
+        self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
+        for reader in readers:
+            self._readers.put(reader)
+        self._all = [writer, maintainer, *readers]
+        self._wait = wait
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Client]:
+        with self._writes:
+            yield self._writer
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Client]:
+        """The reader that was used last, whose caches are warm. Raises when all are busy long."""
+        try:
+            client = self._readers.get(timeout=self._wait)
+        except queue.Empty:
+            raise TraceStoreUnavailable(
+                "Too many queries run at the same time.", advice="Try again in a moment."
+            ) from None
+        try:
+            yield client
+        finally:
+            self._readers.put(client)
+
+    def read(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+    ) -> Rows:
+        with self.reading() as client:
+            try:
+                answer = client.query(
+                    sql,
+                    parameters=dict(parameters or {}),
+                    settings=dict(settings or {}),
+                    query_formats=_AS_NUMBERS,
+                )
+            except Exception as error:
+                raise reading_failed(error) from error
+        return Rows(
+            columns=tuple(answer.column_names),
+            types=tuple(kind.name for kind in answer.column_types),
+            rows=[tuple(row) for row in answer.result_rows],
+        )
+
+    def run(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        with self.writing() as client:
+            _command(client, sql, parameters)
+
+    def maintain(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
+        with self._maintains:
+            _command(self._maintainer, sql, parameters)
+
+    def use(self, database: str) -> None:
+        for client in self._all:
+            client.database = database
+
+    def close(self) -> None:
+        for client in self._all:
+            client.close()
+
+
+class EmbeddedEngine(_Clients):
+    """chDB in this process. ``directory`` belongs to it; rows on their way lie in ``incoming``."""
+
+    def __init__(self, directory: Path, *, incoming: Path, limits: Limits) -> None:
+        options = {
+            "max_server_memory_usage": str(limits.memory),
+            "mark_cache_size": str(32 * MEBIBYTE),
+            "index_mark_cache_size": str(16 * MEBIBYTE),
+        }
+
+        def client(settings: dict[str, object]) -> Client:
+            return clickhouse_connect.get_client(
+                dsn=f"chdb://{directory}",
+                chdb_options=options,
+                settings=settings,
+                tz_mode="aware",
+            )
+
+        writer = client({"max_threads": 1, "max_insert_threads": 1})
+        maintainer = client({"max_threads": 1, "mutations_sync": 2, "lightweight_deletes_sync": 2})
+        readers = [client(limits.of_reading()) for _ in range(limits.readers)]
+        super().__init__(writer, maintainer, readers, wait=limits.query_seconds)
+        self._incoming = incoming
+
+    def insert(self, table: str, columns: pa.Table) -> None:
+        """Hand columns over in a file: the engine copies them, and the client would use ``/tmp``."""
+        file = self._incoming / f"{secrets.token_hex(8)}.arrow"
+        names = ", ".join(f"`{name}`" for name in columns.column_names)
+        try:
+            with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, columns.schema) as out:
+                out.write_table(columns)
+            path = str(file).replace("\\", "\\\\").replace("'", "\\'")
+            self.run(f"INSERT INTO {table} ({names}) FROM INFILE '{path}' FORMAT Arrow")
+        except OSError as error:
+            raise writing_failed(error) from error
+        finally:
+            file.unlink(missing_ok=True)
+
+
+class ServerEngine(_Clients):
+    """A ClickHouse server, or any node of a cluster, by its address."""
+
+    def __init__(self, dsn: str, *, limits: Limits, cluster: str = "") -> None:
+        settings: dict[str, object] = {"wait_end_of_query": 1}
+        if cluster:
+            settings |= {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
+        try:
+            writer = _server_client(dsn, settings)
+            maintainer = _server_client(
+                dsn, settings | {"mutations_sync": 2, "lightweight_deletes_sync": 2}
+            )
+            readers = [_server_client(dsn, limits.of_reading()) for _ in range(limits.readers)]
+        except Exception as error:
+            raise TraceStoreUnavailable(
+                "The ClickHouse server of the trace store does not answer.",
+                advice="Check its address, user and password, and that it runs.",
+            ) from error
+        super().__init__(writer, maintainer, readers, wait=limits.query_seconds)
+
+    def insert(self, table: str, columns: pa.Table) -> None:
+        """Send columns as an Arrow stream."""
+        with self.writing() as client:
+            try:
+                client.insert_arrow(table, columns)
+            except Exception as error:
+                raise writing_failed(error) from error
+
+
+def _server_client(dsn: str, settings: Mapping[str, object]) -> Client:
+    return clickhouse_connect.get_client(
+        dsn=dsn, settings=dict(settings), autogenerate_session_id=False, tz_mode="aware"
+    )
+
+
+def _command(client: Client, sql: str, parameters: Mapping[str, object] | None) -> None:
+    try:
+        client.command(sql, parameters=dict(parameters or {}))
+    except Exception as error:
+        raise writing_failed(error) from error

@@ -1,0 +1,96 @@
+"""What the engine says, as our errors.
+
+The engine's messages hold statements, literals and paths. Nobody is shown more of them than the
+sentence that says what a query has wrong, and that only for errors that are about the query.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from clickhouse_connect.driver.exceptions import Error
+
+from keylease.errors import (
+    QueryInvalid,
+    QueryNotAllowed,
+    QueryTooExpensive,
+    TraceBatchRefused,
+    TraceError,
+    TraceStoreUnavailable,
+)
+
+_TOO_EXPENSIVE: Final = {
+    158: "it reads or answers more rows than a query may",
+    159: "it takes longer than a query may",
+    160: "it would take longer than a query may",
+    191: "it holds a larger set than a query may",
+    241: "it needs more memory than a query may use",
+    307: "it reads more bytes than a query may",
+    396: "its answer is larger than a query's may be",
+}
+_NOT_ALLOWED: Final = frozenset({164, 291, 446, 482, 497})
+"""READONLY, DATABASE_ACCESS_DENIED, FUNCTION_NOT_ALLOWED, ..., ACCESS_DENIED."""
+_INVALID: Final = frozenset(
+    {
+        6, 7, 8, 10, 16, 20, 26, 27, 32, 33, 34, 35, 36, 38, 41, 42, 43, 44, 46, 47, 49, 50, 51, 53,
+        60, 62, 63, 65, 69, 70, 72, 80, 92, 117, 125, 130, 131, 137, 153, 162, 167, 168, 169, 170,
+        179, 184, 190, 206, 207, 215, 222, 223, 230, 321, 349, 352, 386, 395, 403, 407, 427, 431,
+        456, 457, 479, 559, 636,
+    }
+)  # fmt: skip
+"""Codes of ClickHouse's ``ErrorCodes.cpp`` that are about the statement or its values."""
+_REFUSED: Final = frozenset({6, 16, 26, 27, 33, 41, 44, 53, 69, 70, 72, 117, 131, 321, 349, 407})
+"""Of those, what an insert of ours can meet: values that no column takes."""
+_INSIDE: Final = re.compile(
+    r"(?:[.:,]?\s+(?:[Ii]n scope |[Ww]hile |Stack trace|In query)|\(version |\s\([A-Z_]{4,}\)\s*$).*",
+    re.DOTALL,
+)
+_LONGEST: Final = 300
+
+
+def code_of(error: Exception) -> int | None:
+    """The engine's number for what went wrong; None when it was not the engine."""
+    code = getattr(error, "code", None)
+    if isinstance(code, int):
+        return code
+    match = re.search(r"Code:\s*(\d+)", str(error))
+    return int(match.group(1)) if match else None
+
+
+def reading_failed(error: Exception) -> TraceError:
+    """What a reader is told."""
+    code = code_of(error)
+    if code in _TOO_EXPENSIVE:
+        return QueryTooExpensive(
+            f"The query was stopped: {_TOO_EXPENSIVE[code]}.",
+            advice="Ask for a shorter time, fewer columns or fewer rows.",
+        )
+    if code in _NOT_ALLOWED:
+        return QueryNotAllowed("The query reaches for something that queries may not use.")
+    if code in _INVALID:
+        return QueryInvalid(f"The engine does not take the query: {_sentence(error)}.")
+    return TraceStoreUnavailable(
+        "The trace store did not answer.",
+        advice="What was sent is safe in the write-ahead log. Try again; the log says why.",
+    )
+
+
+def writing_failed(error: Exception) -> TraceError:
+    """What the writer is told: whether it makes sense to try these rows again."""
+    if code_of(error) in _REFUSED:
+        return TraceBatchRefused(f"The trace store does not take these rows: {_sentence(error)}.")
+    return TraceStoreUnavailable(
+        "The trace store could not write.",
+        advice="Check the free space and the memory limit of the store; it is tried again.",
+    )
+
+
+def is_engine_failure(error: Exception) -> bool:
+    """Whether an exception comes from the engine or its client, not from our own mistake."""
+    return isinstance(error, Error | OSError) or code_of(error) is not None
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error).split("DB::Exception: ", 1)[-1]
+    return _INSIDE.sub("", text).strip().rstrip(".")[:_LONGEST]

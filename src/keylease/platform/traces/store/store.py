@@ -1,0 +1,142 @@
+"""The trace store: opens the engine, brings the tables up to date, writes and reads.
+
+    store = open_embedded(directory, limits=Limits())
+    store = open_server("clickhouse://user:password@host:8123/keylease")
+
+Importing this loads Arrow and the engine (about 100 MB, half a second): import it when needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from keylease.errors import TraceError, TraceStoreUnavailable
+from keylease.platform.traces.interfaces import Rows, Understood, WriteBatch
+from keylease.platform.traces.model import Span
+from keylease.platform.traces.store.engine import EmbeddedEngine, Engine, Limits, ServerEngine
+from keylease.platform.traces.store.failures import is_engine_failure
+from keylease.platform.traces.store.migrate import migrate
+from keylease.platform.traces.store.place import Place
+from keylease.platform.traces.store.reading import Reader
+from keylease.platform.traces.store.removal import Removal
+from keylease.platform.traces.store.schema import Layout
+from keylease.platform.traces.store.writing import Writer
+
+_TABLES = ("spans", "span_versions", "span_keys", "payloads", "removals")
+
+
+class TraceStore:
+    """As ``interfaces.Store``. ``apply`` is for one thread, everything else for many."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        *,
+        store_id: str,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine
+        self.layout = layout
+        self.store_id = store_id
+        self.reader = Reader(engine, layout)
+        self.removal = Removal(engine, layout)
+        self._let_go = let_go
+        self._writer = Writer(
+            engine, layout, remove=self.removal.remove, whole_text=self._whole_text
+        )
+        engine.use(layout.database)
+        self._applied = self._last_transaction()
+
+    def apply(self, batches: Sequence[WriteBatch], rows: Sequence[Sequence[Understood]]) -> None:
+        """As ``interfaces.Store.apply``."""
+        self._writer.apply(batches, rows)
+        if batches:
+            self._applied = max(self._applied, batches[-1].xact_id)
+
+    def applied(self) -> int:
+        """The last transaction that reads see; 0 for an empty store.
+
+        After a start it is the last one that left a row: one that changed nothing is not in it.
+        """
+        return self._applied
+
+    def select(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+    ) -> Rows:
+        """As ``interfaces.Store.select``. Tables are named without a database."""
+        return self.engine.read(sql, parameters, settings=settings)
+
+    def close(self) -> None:
+        """Let go of the engine and of the directory."""
+        self.engine.close()
+        self._let_go()
+
+    def _last_transaction(self) -> int:
+        answer = self.engine.read(
+            self.layout.sql(
+                "SELECT max(last) FROM (SELECT max(xact_id) AS last FROM @span_keys "
+                "UNION ALL SELECT max(xact_id) FROM @removals)"
+            )
+        )
+        return int(str(answer.rows[0][0] or 0))
+
+    def _whole_text(self, span: Span, digest: str) -> str:
+        text = self.reader.payload(span.organization_id, span.project_id, span.trace_id, digest)
+        return text or ""
+
+
+def open_embedded(directory: Path, *, limits: Limits | None = None) -> TraceStore:
+    """Open the store in ``directory`` with an engine in this process; make it when it is the first.
+
+    Raises ``TraceStoreInUse``, ``TraceStoreTooNew`` and ``TraceStoreUnavailable``.
+    """
+    place = Place(directory)
+    place.open()
+    engine: Engine | None = None
+    try:
+        engine = EmbeddedEngine(place.engine, incoming=place.incoming, limits=limits or Limits())
+        layout = Layout()
+        store_id = migrate(engine, layout, store_id=place.store_id)
+        _check_tables(engine, layout)
+        place.made()
+        return TraceStore(engine, layout, store_id=store_id, let_go=place.close)
+    except Exception as error:
+        if engine is not None:
+            engine.close()
+        place.close()
+        if isinstance(error, TraceError) or not is_engine_failure(error):
+            raise
+        raise TraceStoreUnavailable(
+            f"The trace store in {directory} cannot be opened.",
+            advice="Its files are damaged, or not readable. Restore a back-up into an empty "
+            "directory with `keylease traces restore`.",
+        ) from error
+
+
+def open_server(
+    dsn: str, *, limits: Limits | None = None, database: str = "keylease", cluster: str = ""
+) -> TraceStore:
+    """Use the tables on a ClickHouse server, or on the cluster of this name.
+
+    Raises ``TraceStoreTooNew`` and ``TraceStoreUnavailable``.
+    """
+    engine = ServerEngine(dsn, limits=limits or Limits(), cluster=cluster)
+    try:
+        layout = Layout(database=database, cluster=cluster)
+        store_id = migrate(engine, layout)
+        return TraceStore(engine, layout, store_id=store_id)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _check_tables(engine: Engine, layout: Layout) -> None:
+    """Touch every table: the engine loads them late, and then says what is broken."""
+    for name in _TABLES:
+        engine.read(layout.sql("SELECT count() FROM @table", table=layout.table(name)))

@@ -1,0 +1,149 @@
+"""Spans, their superseded versions, the way from a trace to its rows, large texts, removals.
+
+``spans`` is ordered by minutes before traces, because lists and aggregates ask for times; the hash
+stands before the identifiers so that rows of a minute are spread evenly whatever senders choose.
+Granules are small: the newest rows of a project and the rows of a trace are few.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keylease.platform.traces.store.schema import Step, Table
+
+_NAME: Final = "LowCardinality(String) CODEC(ZSTD(1))"
+_TEXT: Final = "String CODEC(ZSTD(1))"
+_COUNT: Final = "Nullable(Int64) CODEC(ZSTD(1))"
+_TIME: Final = "DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1))"
+_WHOLE: Final = "Int64 CODEC(Delta, ZSTD(1))"
+_ATTRIBUTES: Final = "Map(LowCardinality(String), String) CODEC(ZSTD(1))"
+
+_SPAN: Final = (
+    ("organization_id", _NAME),
+    ("project_id", _NAME),
+    ("trace_id", _TEXT),
+    ("span_id", _TEXT),
+    ("row_id", _TEXT),
+    ("parent_span_id", _TEXT),
+    ("xact_id", _WHOLE),
+    ("created_at", _TIME),
+    ("sort_at", _TIME),
+    ("changed_by", _NAME),
+    ("change", _TEXT),
+    ("source", _NAME),
+    ("name", _NAME),
+    ("kind", _NAME),
+    ("status", _NAME),
+    ("status_message", _TEXT),
+    ("started_at", _TIME),
+    ("ended_at", _TIME),
+    ("duration", "Int64 CODEC(ZSTD(1))"),
+    ("service", _NAME),
+    ("environment", _NAME),
+    ("scope", _NAME),
+    ("error", _TEXT),
+    ("input", _TEXT),
+    ("output", _TEXT),
+    ("expected", _TEXT),
+    ("input_preview", _TEXT),
+    ("output_preview", _TEXT),
+    ("input_payload", _TEXT),
+    ("output_payload", _TEXT),
+    ("model", _NAME),
+    ("requested_model", _NAME),
+    ("provider", _NAME),
+    ("input_tokens", _COUNT),
+    ("output_tokens", _COUNT),
+    ("cache_read_tokens", _COUNT),
+    ("cache_write_tokens", _COUNT),
+    ("reasoning_tokens", _COUNT),
+    ("cost", _COUNT),
+    ("price_version", _NAME),
+    ("time_to_first_chunk", _COUNT),
+    ("session_id", _TEXT),
+    ("user_id", _TEXT),
+    ("prompt_name", _NAME),
+    ("prompt_version", _NAME),
+    ("tool_name", _NAME),
+    ("agent_name", _NAME),
+    ("tags", "Array(LowCardinality(String)) CODEC(ZSTD(1))"),
+    ("scores", "Map(LowCardinality(String), Float64) CODEC(ZSTD(1))"),
+    ("metadata", _TEXT),
+    ("attributes", _ATTRIBUTES),
+    ("events", _TEXT),
+    ("links", _TEXT),
+    ("resource", _ATTRIBUTES),
+)
+
+STEP: Final = Step(
+    number=1,
+    name="spans",
+    tables=(
+        Table(
+            name="spans",
+            columns=_SPAN,
+            order_by="organization_id, project_id, toStartOfMinute(sort_at), "
+            "cityHash64(trace_id), trace_id, span_id",
+            replaced_by="xact_id",
+            indexes=(
+                "text_input lower(input) TYPE text(tokenizer = splitByNonAlpha)",
+                "text_output lower(output) TYPE text(tokenizer = splitByNonAlpha)",
+            ),
+            settings="index_granularity = 2048",
+        ),
+        Table(
+            name="span_versions",
+            columns=(*_SPAN, ("superseded_by", _WHOLE)),
+            order_by="organization_id, project_id, cityHash64(trace_id), trace_id, span_id, "
+            "xact_id",
+            settings="index_granularity = 1024",
+        ),
+        Table(
+            name="span_keys",
+            columns=(
+                ("organization_id", _NAME),
+                ("project_id", _NAME),
+                ("trace_hash", "UInt64 MATERIALIZED cityHash64(trace_id)"),
+                ("trace_id", _TEXT),
+                ("span_id", _TEXT),
+                ("sort_at", _TIME),
+                ("created_at", _TIME),
+                ("xact_id", _WHOLE),
+                ("digest", "FixedString(16)"),
+            ),
+            order_by="organization_id, project_id, trace_hash, trace_id, span_id",
+            replaced_by="xact_id",
+            settings="index_granularity = 256",
+        ),
+        Table(
+            name="payloads",
+            columns=(
+                ("organization_id", _NAME),
+                ("project_id", _NAME),
+                ("trace_id", _TEXT),
+                ("digest", _TEXT),
+                ("span_id", _TEXT),
+                ("xact_id", _WHOLE),
+                ("sort_at", _TIME),
+                ("text", _TEXT),
+            ),
+            order_by="organization_id, project_id, trace_id, digest, span_id",
+            settings="index_granularity = 16, min_bytes_for_wide_part = 0",
+        ),
+        Table(
+            name="removals",
+            columns=(
+                ("organization_id", _NAME),
+                ("project_id", _NAME),
+                ("xact_id", _WHOLE),
+                ("removed_at", _TIME),
+                ("removed_by", _TEXT),
+                ("trace_id", _TEXT),
+                ("span_id", _TEXT),
+                ("user_id", _TEXT),
+                ("everything", "Bool"),
+            ),
+            order_by="organization_id, project_id, xact_id, trace_id, span_id, user_id",
+        ),
+    ),
+)
