@@ -3,8 +3,8 @@
 Protects: against bombs. What comes out of one outer file is bounded in bytes, in members, in depth
     and in the memory that any step may take; the first bound that is reached ends that file.
 Does not protect: time up to those bounds is spent.
-Limits: zip (jar, whl, docx ...), tar, gzip, bzip2, xz, nested in any order. Encrypted members and
-    other formats are reported, not read.
+Limits: zip (jar, whl, docx ...), tar, gzip, bzip2, xz, zstd, nested in any order. Encrypted members
+    and other formats are reported, not read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import lzma
 import os
 import struct
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +24,11 @@ from typing import IO, Final, cast
 from keylease.discovery.content import COMPRESSED, HEAD, Content, Transcoded, classify
 from keylease.discovery.pieces import Piece, Readable, windows
 from keylease.discovery.problems import Problems
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAXIMUM_DEPTH: Final = 4
 MAXIMUM_MEMBERS: Final = 100_000
@@ -36,6 +42,9 @@ MAXIMUM_NESTED_ZIP: Final = 32 * 1024 * 1024
 _MAXIMUM_DIRECTORY: Final = 12 * 1024 * 1024
 """Bytes of a zip's central directory, which zipfile reads at once."""
 _XZ_MEMORY: Final = 96 * 1024 * 1024
+_ZSTD_WINDOW: Final = 27
+"""Binary logarithm of the largest window, which is held in memory: 128 MB, all that `zstd` itself
+reads without being told to."""
 _SINGLE_READ: Final = 16 * 1024 * 1024
 _STEP: Final = 256 * 1024
 _ZIP_END: Final = b"PK\x05\x06"
@@ -51,6 +60,7 @@ _BROKEN: Final = (
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
+    zstd.ZstdError,
     struct.error,
     EOFError,
     NotImplementedError,
@@ -229,7 +239,7 @@ class Forward:
 
 
 class Inflated:
-    """A gzip, bzip2 or xz file as what is in it, a bounded amount at a time."""
+    """A gzip, bzip2, xz or zstd file as what is in it, a bounded amount at a time."""
 
     def __init__(self, file: Readable, content: Content) -> None:
         self._file = file
@@ -238,11 +248,17 @@ class Inflated:
         self._decompressor = self._new()
         self._begun = False
 
-    def _new(self) -> _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor:
+    def _new(
+        self,
+    ) -> _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor | zstd.ZstdDecompressor:
         if self._content is Content.GZIP:
             return _Gzip()
         if self._content is Content.BZIP2:
             return bz2.BZ2Decompressor()
+        if self._content is Content.ZSTD:
+            return zstd.ZstdDecompressor(
+                options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+            )
         return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
 
     def read(self, size: int, /) -> bytes:

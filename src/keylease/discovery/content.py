@@ -12,11 +12,11 @@ HEAD: Final = 8 * 1024
 """Bytes that are looked at; as git does, and as many."""
 _TAR_AT: Final = 257
 _UNSUPPORTED: Final = (
-    b"\x28\xb5\x2f\xfd",  # zstandard
     b"7z\xbc\xaf\x27\x1c",
     b"Rar!\x1a\x07",
     b"\x04\x22\x4d\x18",  # lz4
 )
+UNSUPPORTED: Final = "7z, rar and lz4 are not read; unpack it, and scan what was in it."
 _SQLITE: Final = b"SQLite format 3\x00"
 _MUCH: Final = 0.4
 _LITTLE: Final = 0.05
@@ -36,6 +36,7 @@ class Content(Enum):
     GZIP = auto()
     BZIP2 = auto()
     XZ = auto()
+    ZSTD = auto()
     TAR = auto()
     UNSUPPORTED_ARCHIVE = auto()
     BINARY = auto()
@@ -47,7 +48,7 @@ CODECS: Final = {
     Content.UTF_32_LE: "utf-32-le",
     Content.UTF_32_BE: "utf-32-be",
 }
-COMPRESSED: Final = frozenset({Content.GZIP, Content.BZIP2, Content.XZ})
+COMPRESSED: Final = frozenset({Content.GZIP, Content.BZIP2, Content.XZ, Content.ZSTD})
 
 
 def classify(head: bytes) -> Content:  # noqa: PLR0911 - one return for each kind
@@ -60,6 +61,8 @@ def classify(head: bytes) -> Content:  # noqa: PLR0911 - one return for each kin
         return Content.BZIP2
     if head.startswith(b"\xfd7zXZ\x00"):
         return Content.XZ
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return Content.ZSTD
     if b"\0" not in head[:HEAD]:
         return Content.TEXT
     if head[_TAR_AT : _TAR_AT + 5] == b"ustar":

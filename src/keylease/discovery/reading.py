@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from keylease.discovery.archives import Archives
-from keylease.discovery.content import CODECS, Content, Transcoded, classify
+from keylease.discovery.content import CODECS, UNSUPPORTED, Content, Transcoded, classify
 from keylease.discovery.pieces import WINDOW, Piece, windows
 from keylease.discovery.problems import Problems
 
@@ -72,7 +72,7 @@ class Reader:
             else:
                 yield from windows(_Descriptor(descriptor), path, head)
         elif content is Content.UNSUPPORTED_ARCHIVE:
-            self._problems.add("archive_unsupported", path, "Archives of this kind are not read.")
+            self._problems.add("archive_unsupported", path, UNSUPPORTED)
         elif content in CODECS:
             os.lseek(descriptor, 0, os.SEEK_SET)
             yield from windows(Transcoded(_Descriptor(descriptor), content), path)

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -17,6 +18,11 @@ import pytest
 from keylease.discovery import archives
 from keylease.discovery.problems import Problems
 from keylease.discovery.reading import Reader
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TEXT = b"KEY = something\n"
 
@@ -59,6 +65,10 @@ def read(tmp_path: Path, content: bytes) -> tuple[dict[str, bytes], list[str]]:
         (gzip.compress(TEXT), ""),
         (bz2.compress(TEXT), ""),
         (lzma.compress(TEXT), ""),
+        (zstd.compress(TEXT), ""),
+        (zstd.compress(TEXT[:5]) + zstd.compress(TEXT[5:]), ""),
+        (zstd.compress(tarred({"b.txt": TEXT})), "!/b.txt"),
+        (tarred({"in.zst": zstd.compress(TEXT)}), "!/in.zst"),
         (gzip.compress(b"") + gzip.compress(TEXT) + b"\0" * 512, ""),
         (gzip.compress(tarred({"x": b"\0\1\2", "b.txt": TEXT})), "!/b.txt"),
         (bz2.compress(tarred({"b.txt": TEXT})), "!/b.txt"),
@@ -74,7 +84,9 @@ def test_what_is_inside_is_read(tmp_path: Path, content: bytes, where: str) -> N
 
 
 @pytest.mark.parametrize(
-    "compress", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"]
+    "compress",
+    [gzip.compress, bz2.compress, lzma.compress, zstd.compress],
+    ids=["gzip", "bzip2", "xz", "zstd"],
 )
 def test_a_bomb_is_ended_at_its_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: Callable[[bytes], bytes]
@@ -97,6 +109,14 @@ def test_a_zip_of_zips_is_ended_by_depth_and_by_bytes(
     monkeypatch.setattr(archives, "EXPANSION", 1)
     bomb = zipped({f"{n}.txt": b"a" * 500_000 for n in range(50)})
     assert "archive_bound" in read(tmp_path, bomb)[1]
+
+
+def test_zstd_that_wants_much_memory_or_is_cut_short_is_said_to_be_damaged(tmp_path: Path) -> None:
+    log = zstd.CompressionParameter.window_log
+    streamed = zstd.ZstdCompressor(options={log: 28})
+    huge = streamed.compress(TEXT * 10) + streamed.flush()
+    assert read(tmp_path, huge) == ({}, ["archive_corrupt"])
+    assert read(tmp_path, zstd.compress(TEXT * 9)[:-3]) == ({}, ["archive_corrupt"])
 
 
 def test_many_members_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

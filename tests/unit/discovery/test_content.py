@@ -27,7 +27,9 @@ from keylease.discovery.content import Content, Transcoded, classify
         (gzip.compress(b"x"), Content.GZIP),
         (bz2.compress(b"x"), Content.BZIP2),
         (lzma.compress(b"x"), Content.XZ),
-        (b"\x28\xb5\x2f\xfd\x00\x00", Content.UNSUPPORTED_ARCHIVE),
+        (b"\x28\xb5\x2f\xfd\x00\x00", Content.ZSTD),
+        (b"7z\xbc\xaf\x27\x1c\x00\x04", Content.UNSUPPORTED_ARCHIVE),
+        (b"Rar!\x1a\x07\x01\x00", Content.UNSUPPORTED_ARCHIVE),
         (b"SQLite format 3\x00\x10\x00", Content.TEXT),
     ],
 )

@@ -17,7 +17,7 @@ from typing import IO, Final
 import msgspec
 
 from keylease.discovery.archives import MAXIMUM_NESTED_ZIP, Archives
-from keylease.discovery.content import CODECS, HEAD, Content, Transcoded, classify
+from keylease.discovery.content import CODECS, HEAD, UNSUPPORTED, Content, Transcoded, classify
 from keylease.discovery.git.command import Git
 from keylease.discovery.pieces import WINDOW, Piece, windows
 from keylease.discovery.problems import Problems
@@ -98,7 +98,7 @@ class ObjectReader:
         elif content in CODECS:
             yield from windows(Transcoded(_Prefixed(head, body), content), path)
         elif content is Content.UNSUPPORTED_ARCHIVE:
-            self._problems.add("archive_unsupported", path, "Archives of this kind are not read.")
+            self._problems.add("archive_unsupported", path, UNSUPPORTED)
         elif content is not Content.BINARY:
             if size > MAXIMUM_NESTED_ZIP:
                 self._problems.add("archive_bound", path, "It is too large to be opened in git.")
