@@ -84,7 +84,7 @@ $(WHEEL): .venv-build/.installed $(SOURCES) README.md LICENSE
 .venv/.dependencies: requirements/base.lock
 	@echo "Installing the product's dependencies ..."
 	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/python $(PIP_INSTALL) --require-hashes -r $<
+	@.venv/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r $<
 	@touch $@
 
 # Without pip, so that nothing but the lock file's distributions and no .pth file lies beside a key.
@@ -101,7 +101,7 @@ $(WHEEL): .venv-build/.installed $(SOURCES) README.md LICENSE
 .venv-dev/.dependencies: requirements/dev.lock
 	@echo "Installing the development environment ..."
 	@$(PYTHON) -m venv --clear .venv-dev
-	@.venv-dev/bin/python $(PIP_INSTALL) --require-hashes -r $<
+	@.venv-dev/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r $<
 	@touch $@
 
 .venv-dev/.installed: .venv-dev/.dependencies pyproject.toml

@@ -24,11 +24,12 @@ from keylease.platform.inventory.webhook_keys import WebhookKeys
 from keylease.platform.inventory.webhook_sender import WebhookSender
 from keylease.platform.inventory.webhooks import WebhookService
 from keylease.platform.records.service import RecordService
+from keylease.platform.server.ingest_access import span_door
 from keylease.platform.server.link_assembly import opened_link
 from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
 from keylease.platform.server.services import Services
 from keylease.platform.server.sightings import AuditSightings
-from keylease.platform.server.traces_assembly import opened_traces
+from keylease.platform.server.traces_assembly import GatewayCalls, opened_traces
 from keylease.platform.server.trust_assembly import (
     GatewayFacts,
     LogFacts,
@@ -54,6 +55,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What this process has given up, in words; empty is not known."""
     promises_file: Path | None = None
     """Last results of the promise tests."""
+    trace_store_url: str = ""
+    """Of a ClickHouse server; empty is the embedded engine."""
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +92,17 @@ async def assembled(
         )
         directory.register(people.holdings)
         directory.register_sign_ins(people.holdings)
-        records, hub = RecordService(database), PollHub()
+        traces = await background.enter_async_context(
+            opened_traces(
+                database,
+                projects=directory.projects,
+                clock=clock,
+                directory=surroundings.data_directory / "traces",
+                store_url=surroundings.trace_store_url,
+            )
+        )
+        records = RecordService(database, GatewayCalls(traces.keeping, traces.projects))
+        hub = PollHub()
         policy = joined_policy(
             database,
             clock=clock,
@@ -122,12 +135,16 @@ async def assembled(
         inventory = InventoryService(
             database, credentials=reports, uses=uses, when_changed=sender.wake
         )
-        traces = await background.enter_async_context(
-            opened_traces(database, projects=directory.projects, clock=clock)
-        )
         yield Services(
             clock=clock,
             traces=traces,
+            spans=span_door(
+                people.authenticator,
+                rules.decisions,
+                projects=traces.projects,
+                keeping=traces.keeping,
+                clock=clock,
+            ),
             database=database,
             inventory=inventory,
             inventory_webhooks=WebhookService(

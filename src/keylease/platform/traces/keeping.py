@@ -1,0 +1,85 @@
+"""The store with what writes into it and reads from it: one thing that is opened and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from keylease.platform.traces.ingest.fingerprint_keys import FingerprintKeyring
+from keylease.platform.traces.ingest.intake import Intake, Reported, opened
+from keylease.platform.traces.project_settings import InForce
+from keylease.platform.traces.understanding.understander import Understander
+from keylease.primitives.clock import Clock
+
+if TYPE_CHECKING:
+    from keylease.platform.traces.store.store import TraceStore
+
+STORE: Final = "store"
+"""Name of the embedded store's directory."""
+_READERS: Final = 4
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """An open trace store."""
+
+    store: TraceStore
+    intake: Intake
+    readers: ThreadPoolExecutor
+
+    async def read(self, job: Callable[[], _Result]) -> _Result:
+        """Do something that reads the store, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, job)
+
+
+@contextlib.asynccontextmanager
+async def kept(
+    directory: Path,
+    *,
+    url: str,
+    clock: Clock,
+    in_force: InForce,
+    keys: FingerprintKeyring,
+    on_finding: Callable[[Reported], None],
+) -> AsyncIterator[Keeping]:
+    """The store in ``directory``, or at ``url`` when it is not empty; its log is in ``directory``.
+
+    Raises ``TraceStoreUnavailable`` and ``StorageError``.
+    """
+    store = await asyncio.to_thread(_open, directory, url)
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="trace-reader")
+    try:
+        async with opened(
+            directory,
+            store=store,
+            understanding=Understander(overrides=in_force.prices),
+            clock=clock,
+            keys=keys,
+            rules=in_force.rules,
+            on_finding=on_finding,
+        ) as intake:
+            yield Keeping(store=store, intake=intake, readers=readers)
+    finally:
+        await asyncio.to_thread(readers.shutdown)
+        await asyncio.to_thread(store.close)
+
+
+def has_spans(directory: Path) -> bool:
+    """Whether there is an embedded store, or a log, from before."""
+    return any((directory / name).exists() for name in (STORE, f"{STORE}.id", "log"))
+
+
+def _open(directory: Path, url: str) -> TraceStore:
+    # Arrow and the engine are 100 MB that a server without spans does not need.
+    from keylease.platform.traces.store.store import (  # noqa: PLC0415 - as said
+        open_embedded,
+        open_server,
+    )
+
+    return open_server(url) if url else open_embedded(directory / STORE)
