@@ -59,6 +59,8 @@ CHANGEABLE: Final = frozenset(
      "prompt_version", "tool_name", "agent_name"}
 )  # fmt: skip
 """What a merge may change."""
+COMMENT: Final = "comment"
+"""What a merge may say that changes nothing of the row: a person's words about it."""
 _JSON: Final = ("input", "output", "expected", "metadata")
 _TYPES: Final[Mapping[str, object]] = {
     field.name: field.type for field in msgspec.structs.fields(Span)
@@ -104,6 +106,8 @@ def merge(
     box = PayloadBox()
     changed: dict[str, object] = {}
     for name, raw in write.fields.items():
+        if name == COMMENT:
+            continue  # stands in the history of the row
         if name not in CHANGEABLE:
             raise TraceBatchRefused(f"A merge cannot change the field {name[:64]!r} of a span.")
         changed |= _changed(current, name, bytes(raw), whole or {}, box)
