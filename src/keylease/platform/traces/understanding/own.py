@@ -73,6 +73,7 @@ DIALECT: Final = Dialect(
     title="Keylease",
     prefixes=("keylease",),
     texts={
+        "model": (names.RESPONSE_MODEL, names.UPSTREAM_MODEL),
         "environment": (names.ENVIRONMENT,),
         "price_version": (names.PRICE_VERSION,),
     },
