@@ -70,7 +70,7 @@ class ConditionReader:
     def condition(self) -> Expression:
         """One condition."""
         start = self.peek()
-        target = self._target()
+        target = self.target()
         token = self.take()
         if token.is_symbol(*_COMPARISONS):
             return self._comparison(target, token)
@@ -90,7 +90,8 @@ class ConditionReader:
             "missing.",
         )
 
-    def _target(self) -> Target:
+    def target(self) -> Target:
+        """A field, or a path to a value."""
         token = self.take()
         if token.kind is not TokenKind.WORD or token.is_word(*_RESERVED):
             raise QueryInvalid("The name of a field is expected here.", position=token.position)

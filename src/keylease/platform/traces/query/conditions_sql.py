@@ -72,7 +72,7 @@ def _compare(compare: Compare, parameters: Parameters) -> str:
             )
             return f"(mapContains(scores, {name}) AND {relation})"
         case _:
-            return _compare_open(_document(target, parameters), compare, parameters)
+            return _compare_open(document_sql(target, parameters), compare, parameters)
 
 
 def _compare_field(target: FieldTarget, compare: Compare, parameters: Parameters) -> str:
@@ -138,7 +138,7 @@ def _relation(
     return f"({subject} IN {parameters.bind(list(values), f'Array({kind})')})"
 
 
-def _document(target: AttributeTarget | MetadataTarget, parameters: Parameters) -> str:
+def document_sql(target: AttributeTarget | MetadataTarget, parameters: Parameters) -> str:
     """Arguments of a JSON function: the document, and the path in it."""
     if isinstance(target, AttributeTarget):
         return f"{target.part}[{parameters.text(target.key)}]"
@@ -151,7 +151,7 @@ def _text(target: Target, parameters: Parameters) -> str:
     if isinstance(target, ScoreTarget):  # pragma: no cover - the parser refuses it
         raise TypeError(target)
     # The text of a text; of anything else its JSON.
-    return f"JSONExtractString({_document(target, parameters)})"
+    return f"JSONExtractString({document_sql(target, parameters)})"
 
 
 def _exists(target: Target, parameters: Parameters) -> str:
@@ -161,7 +161,7 @@ def _exists(target: Target, parameters: Parameters) -> str:
         case ScoreTarget():
             return f"mapContains(scores, {parameters.text(target.name)})"
         case _:
-            return f"(JSONType({_document(target, parameters)}) != 'Null')"
+            return f"(JSONType({document_sql(target, parameters)}) != 'Null')"
 
 
 def _field_exists(target: FieldTarget) -> str:

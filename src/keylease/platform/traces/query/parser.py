@@ -24,7 +24,7 @@ from keylease.errors import QueryInvalid
 from keylease.platform.traces.query.conditions import ConditionReader
 from keylease.platform.traces.query.fields import WORD_SEARCHES
 from keylease.platform.traces.query.lexer import Token, TokenKind, tokenize
-from keylease.platform.traces.query.syntax import All, Any, Expression, Not, Words
+from keylease.platform.traces.query.syntax import All, Any, Expression, Not, Target, Words
 from keylease.platform.traces.query.words import split_words
 
 MAXIMUM_DEPTH: Final = 40
@@ -50,6 +50,19 @@ def parse_filter(text: str, *, now: int) -> Expression:
             advice="A text of several words stands in quotes.",
         )
     return expression
+
+
+def parse_target(text: str) -> Target:
+    """Parse what stands before an operator: a field, or a path to an attribute.
+
+    Raises ``QueryInvalid``.
+    """
+    parser = _Parser(tokenize(text), 0)
+    target = parser.target()
+    left = parser.peek()
+    if left.kind is not TokenKind.END:
+        raise QueryInvalid("The name should end here.", position=left.position)
+    return target
 
 
 class _Parser(ConditionReader):
