@@ -119,6 +119,9 @@ class FakeResponder:
     def abort(self) -> None:
         self.aborted = True
 
+    def afterwards(self, work: Callable[[], None]) -> None:
+        work()
+
     def pause_reading(self) -> None:
         self.reading_paused = True
 

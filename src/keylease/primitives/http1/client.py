@@ -87,7 +87,7 @@ class UpstreamPool(Pool, Home):
         self._after_target = f" HTTP/1.1\r\nhost: {authority}\r\n".encode("ascii")
         self._beginnings: dict[tuple[str, bytes], bytes] = {}
         self.limits = limits or PoolLimits()
-        self.outbox = Outbox(self._loop)
+        self.outbox = Outbox(self._loop, on_error)
         self.heads = ResponseHeads(self.limits.header_count)
         self.sweeper = Sweeper(
             self._loop,

@@ -44,7 +44,7 @@ class Connections:
         self.limits = limits
         self.on_error = on_error
         self.heads = RequestHeads(limits)
-        self.outbox = Outbox(loop)
+        self.outbox = Outbox(loop, on_error)
         self.draining = False
         self.date = b""
         self._clock = clock

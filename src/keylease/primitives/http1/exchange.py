@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from keylease.primitives.http1.interfaces import Headers, RequestHandler, Responder
+from keylease.primitives.http1.outbox import Outbox
 from keylease.primitives.http1.rendering import (
     CHUNKED,
     CLOSE,
@@ -33,6 +35,7 @@ class Connection(Protocol):
 
     peer: str
     certificate: str
+    outbox: Outbox
 
     def put(self, data: bytes) -> None:
         """Write bytes."""
@@ -184,6 +187,10 @@ class Exchange(Responder):
         self.state = GONE
         self.handler = None
         self._connection.broken(hard=hard)
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Do ``work`` when everything that was written has left."""
+        self._connection.outbox.after(work)
 
     def pause_reading(self) -> None:
         """Stop taking the body; what was already read is still delivered."""

@@ -6,6 +6,7 @@ future. A message is parsed and written anew; bytes of a peer's framing never re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 Headers = list[tuple[bytes, bytes]]
@@ -125,6 +126,13 @@ class Responder(Protocol):
 
     def abort(self) -> None:
         """Break the connection so that the client cannot take the answer for whole."""
+        ...
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Do ``work`` before this turn of the loop ends, behind everything that is written in it.
+
+        For what the client need not wait for. What it raises is reported to ``on_error``.
+        """
         ...
 
     def pause_reading(self) -> None:

@@ -3,12 +3,13 @@
 Whoever waits for a message on another core has to be woken up for it, and that can cost more than
 the message. Messages that leave one right after the other find their reader awake. So what is
 written while the loop handles what it has just received is held until that is done: no timer and
-no waiting for more is part of it.
+no waiting for more is part of it. Work that nobody waits for is done behind it (``after``).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 TOGETHER: Final = 16
@@ -20,20 +21,46 @@ HELD_BYTES: Final = 64 * 1024
 class Outbox:
     """Shared by the connections of one server or pool."""
 
-    __slots__ = ("_call_soon", "_waiting")
+    __slots__ = ("_afterwards", "_call_soon", "_due", "_on_error", "_waiting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_error: Callable[[BaseException], None]
+    ) -> None:
+        """``on_error`` is told what work raises."""
         self._call_soon = loop.call_soon
+        self._on_error = on_error
         self._waiting: list[Outlet] = []
+        self._afterwards: list[Callable[[], None]] = []
+        self._due = False
 
     def add(self, outlet: Outlet) -> None:
         """Have ``outlet`` flushed at the end of this turn, or before."""
         waiting = self._waiting
         waiting.append(outlet)
-        if len(waiting) == 1:
-            self._call_soon(self.flush)
-        elif len(waiting) >= TOGETHER:
+        if not self._due:
+            self._due = True
+            self._call_soon(self._turn_over)
+        if len(waiting) >= TOGETHER:
             self.flush()
+
+    def after(self, work: Callable[[], None]) -> None:
+        """Do ``work`` at the end of this turn, when everything that was written has left."""
+        self._afterwards.append(work)
+        if not self._due:
+            self._due = True
+            self._call_soon(self._turn_over)
+
+    def _turn_over(self) -> None:
+        self._due = False
+        self.flush()
+        afterwards = self._afterwards
+        if afterwards:
+            self._afterwards = []
+            for work in afterwards:
+                try:
+                    work()
+                except Exception as error:  # noqa: BLE001 - one call's defect must not stop others
+                    self._on_error(error)
 
     def flush(self) -> None:
         """Send everything that is held."""

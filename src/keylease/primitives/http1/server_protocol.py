@@ -52,11 +52,12 @@ class ServerProtocol(Connection):
         "_exchange", "_half_closed", "_incoming", "_input_held", "_last_request", "_limits",
         "_line_seen", "_lingering", "_outlet", "_pending", "_read_paused", "_scanned", "_shared",
         "_sweeper", "_sweeps", "_transport", "_unsent", "_write_paused", "certificate", "deadline",
-        "peer",
+        "outbox", "peer",
     )  # fmt: skip
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
+        self.outbox = shared.outbox
         self._limits = shared.limits
         self._sweeper = shared.sweeper
         self.peer = ""
@@ -90,7 +91,7 @@ class ServerProtocol(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected (and TLS is up)."""
         self._transport: asyncio.Transport = cast("asyncio.Transport", transport)
-        self._outlet = Outlet(self._shared.outbox, self._transport)
+        self._outlet = Outlet(self.outbox, self._transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
         self.certificate = client_certificate(transport)
@@ -219,8 +220,9 @@ class ServerProtocol(Connection):
         if self._write_paused:
             return
         if self._body is not None:
-            held = self._input_held
-            self.deadline = NEVER if held else self._sweeper.now + self._limits.body_seconds
+            self.deadline = (
+                NEVER if self._input_held else self._sweeper.now + self._limits.body_seconds
+            )
         elif self._exchange is not None:
             self.deadline = self._sweeper.now if self._half_closed else NEVER
 

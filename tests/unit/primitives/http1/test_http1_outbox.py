@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.support.http1_kit import FakeTransport
+from tests.support.http1_kit import FakeTransport, no_error
 
 from keylease.primitives.http1.outbox import HELD_BYTES, TOGETHER, Outbox, Outlet
 
 
 def outlets(count: int) -> tuple[list[FakeTransport], list[Outlet]]:
-    outbox = Outbox(asyncio.get_running_loop())
+    outbox = Outbox(asyncio.get_running_loop(), no_error)
     transports = [FakeTransport() for _ in range(count)]
     return transports, [Outlet(outbox, transport) for transport in transports]
 
@@ -63,3 +63,29 @@ async def test_what_is_held_of_a_connection_that_ended_is_dropped() -> None:
     assert (gone.written, kept.written) == (b"", b"a")
     writers[0].write_eof()
     assert not gone.ended
+
+
+async def test_work_is_done_behind_everything_that_is_written_in_its_turn() -> None:
+    reported: list[BaseException] = []
+    outbox = Outbox(asyncio.get_running_loop(), reported.append)
+    transport = FakeTransport()
+    outlet = Outlet(outbox, transport)
+    seen: list[bytes] = []
+
+    def broken() -> None:
+        raise ValueError("a defect")
+
+    def more() -> None:
+        seen.append(transport.written)
+        outlet.write(b"c")
+        outbox.after(lambda: seen.append(transport.written))
+
+    outbox.after(broken)
+    outbox.after(more)
+    outlet.write(b"a")
+    outlet.write(b"b")
+    await asyncio.sleep(0)
+    assert seen == [b"ab"]
+    await asyncio.sleep(0)
+    assert seen == [b"ab", b"abc"]
+    assert [str(error) for error in reported] == ["a defect"]

@@ -74,7 +74,7 @@ class AttemptOwner(Protocol):
         """The provider answered 401; the attempt is over."""
         ...
 
-    def answered(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+    def answered(self, attempt: Attempt) -> None:
         """The answer is whole and may be finished."""
         ...
 
@@ -121,7 +121,7 @@ class Attempt(ResponseReceiver):
         """A part of the answer was sent to the client."""
         self.status = 0
         self.learned: tuple[str, ...] = ()
-        self._guard = EchoGuard(authentication.secret)
+        self._guard = EchoGuard(authentication.needles)
         self._fields = b""
         """Field lines for the client."""
         self._collect = False
@@ -248,7 +248,7 @@ class Attempt(ResponseReceiver):
                 self._owner.responder.write(tail)
         if self.learns:
             self.learned = self._named()
-        self._owner.answered(self, self.metered())
+        self._owner.answered(self)
 
     def failed(self, failure: UpstreamFailure) -> None:
         """There is no (more of the) answer."""

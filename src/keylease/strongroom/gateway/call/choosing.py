@@ -7,12 +7,11 @@ from urllib.parse import unquote
 
 from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.leases import LeaseClaims
-from keylease.errors import ModelNotAllowed, ObjectNotAllowed, RequestMalformed
+from keylease.errors import RequestMalformed
 from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.forms import FormBody
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, Decision
-from keylease.strongroom.gateway.interfaces import CoordinatorLink
-from keylease.strongroom.gateway.providers.interfaces import OBJECT_ID, Operation
+from keylease.strongroom.gateway.providers.interfaces import Operation
 
 _QUERY_VALUE: Final = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%:,[]+"
@@ -53,47 +52,6 @@ def choose(
         for further in body.further_models():
             policy.decide(claims, further, wire_format)
     return Choice(decision, model)
-
-
-async def choose_for_file(
-    link: CoordinatorLink,
-    policy: CompiledPolicy,
-    claims: LeaseClaims,
-    body: JsonBody,
-    wire_format: WireFormat,
-) -> Choice:
-    """A batch of the requests in a file: by what was found in the file when it was uploaded.
-
-    What was not looked at then may name any model and any object.
-    """
-    file_id = body.members.get("input_file_id")
-    known = isinstance(file_id, str) and OBJECT_ID.fullmatch(file_id)
-    owned = await link.find_object(str(file_id)) if known else None
-    if owned is not None and owned.batch_models:
-        model, *of_tools = owned.batch_models
-        for further in of_tools:
-            policy.decide(claims, further, wire_format)
-        decision = policy.decide(claims, model, wire_format)
-        return Choice(decision, "", serving_as_named(decision, model))
-    decision = policy.decide_without_model(claims, wire_format, every_model=True)
-    if not decision.objects_all:
-        raise ObjectNotAllowed(
-            "The lines of the batch's file were not checked by this gateway.",
-            advice="Upload it here with the purpose 'batch', or ask for a grant with "
-            'objects = "all" and models = ["*"].',
-        )
-    return Choice(decision, "")
-
-
-def serving_as_named(decision: Decision, model: str) -> set[str]:
-    """The credentials whose provider knows ``model`` by this name; raises ``ModelNotAllowed``."""
-    found = {t.credential.id for t in decision.targets if t.model in ("", model)}
-    if not found:
-        raise ModelNotAllowed(
-            f"The route of '{model}' gives it another name, which the lines of a file keep.",
-            advice="Name the model in the file as the provider does, and get a route for that.",
-        )
-    return found
 
 
 def _choose_for_batch(

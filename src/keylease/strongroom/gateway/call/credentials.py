@@ -1,8 +1,8 @@
 """The header lines that carry a credential, rendered once for each fetched secret.
 
 Protects: a secret that could not be one header value is refused before it is sent.
-Limits: the rendered lines are copies of the secret in this process's memory, one for each
-    credential, until the secret is fetched anew or its age is over.
+Limits: the rendered lines, and the forms that no answer may contain, are copies of the secret in
+    this process's memory, for each credential, until the secret is fetched anew or its age is over.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.policy import Credential
 from keylease.errors import SecretInvalid
+from keylease.strongroom.gateway.call.echo_guard import Needle
+from keylease.strongroom.gateway.call.secret_forms import forms_of
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
 from keylease.strongroom.stores.interfaces import FetchedSecret
 
@@ -28,7 +30,7 @@ _AUTHENTICATION: Final = {
 class Authentication:
     """One secret, ready to be sent."""
 
-    __slots__ = ("fetched", "header_lines", "number", "secret", "version")
+    __slots__ = ("fetched", "header_lines", "needles", "number", "secret", "version")
 
     def __init__(self, fetched: FetchedSecret, wire_format: WireFormat) -> None:
         secret = fetched.secret.reveal(why="authenticate to the provider the binding names")
@@ -42,6 +44,8 @@ class Authentication:
         self.version = fetched.version
         self.number = next(_NUMBERS)
         """No other one of this process has it: what was found out about one may be remembered."""
+        self.needles = tuple(Needle(form) for form in forms_of(secret))
+        """What no answer may contain."""
         self.header_lines = _AUTHENTICATION[wire_format] % secret
 
     def __repr__(self) -> str:

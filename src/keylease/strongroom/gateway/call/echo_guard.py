@@ -1,27 +1,59 @@
 """Keeps a credential out of what goes back to the client.
 
-Protects: the credential's bytes, as they were sent to the provider, never pass in a header or in
-    the body of an answer, also not when they are cut into chunks at any place.
-Does not protect: against an upstream that sends the credential in another form (base64, escaped,
-    reversed, compressed). Encoded answers are refused before they come here.
+Protects: the credential's bytes, as they were sent to the provider and in the forms of
+    ``secret_forms``, never pass in a header or in the body of an answer, also not when they are cut
+    into chunks at any place.
+Does not protect: against an upstream that means to pass the credential on: there are more forms
+    than anybody can list, and it may use the credential itself. Encoded answers are refused before
+    they come here.
 Limits: pieces pass one to one and at once; only an end that could be the beginning of the
     credential waits for the next piece.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from keylease.errors import CredentialEchoed
+
+
+class Needle:
+    """One form of a secret, ready to be looked for."""
+
+    __slots__ = ("first", "first_two", "size", "text")
+
+    def __init__(self, text: bytes) -> None:
+        self.text: Final = text
+        self.first: Final = text[:1]
+        self.first_two: Final = text[:2]
+        self.size: Final = len(text)
+
+    def __repr__(self) -> str:
+        return "Needle(***)"
+
+    def begins_in(self, data: bytes) -> int:
+        """Where the longest end of ``data`` begins that could be the needle's beginning.
+
+        The length of ``data`` where there is none. Two bytes are found by chance much more seldom
+        than one.
+        """
+        size = len(data)
+        position = data.find(self.first_two, max(size - self.size + 1, 0))
+        while position >= 0:
+            if self.text.startswith(data[position:]):
+                return position
+            position = data.find(self.first_two, position + 1)
+        return size - 1 if data.endswith(self.first) else size
 
 
 class EchoGuard:
     """Watches the body of one answer."""
 
-    __slots__ = ("_first", "_first_two", "_held", "_secret")
+    __slots__ = ("_held", "_needles")
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-        self._first = secret[:1]
-        self._first_two = secret[:2]
+    def __init__(self, needles: tuple[Needle, ...]) -> None:
+        """``needles``: the secret as it was sent comes first."""
+        self._needles = needles
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -29,21 +61,15 @@ class EchoGuard:
         if self._held:
             data = self._held + data
             self._held = b""
-        secret = self._secret
-        # ``in`` first asks, by way of an exception, whether it was given a number.
-        if data.find(secret) >= 0:
-            raise _echoed()
-        # The longest end of data that is a beginning of the secret has to wait. Two bytes are
-        # found by chance much more seldom than one.
-        position = data.find(self._first_two, max(len(data) - len(secret) + 1, 0))
-        while position >= 0:
-            if secret.startswith(data[position:]):
-                self._held = data[position:]
-                return data[:position]
-            position = data.find(self._first_two, position + 1)
-        if data.endswith(self._first):
-            self._held = self._first
-            return data[:-1]
+        passing = size = len(data)
+        for needle in self._needles:
+            # ``in`` first asks, by way of an exception, whether it was given a number.
+            if data.find(needle.text) >= 0:
+                raise _echoed()
+            passing = min(passing, needle.begins_in(data))
+        if passing < size:
+            self._held = data[passing:]
+            return data[:passing]
         return data
 
     def finish(self) -> bytes:
@@ -58,7 +84,10 @@ class EchoGuard:
         Names of fields come in lower case, and without its case a secret is still told to whoever
         has a few tries.
         """
-        if self._secret in data or self._secret.lower() in data:
+        for needle in self._needles:
+            if needle.text in data:
+                raise _echoed()
+        if self._needles[0].text.lower() in data:
             raise _echoed()
 
 

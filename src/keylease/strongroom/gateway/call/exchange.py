@@ -13,13 +13,7 @@ from functools import partial
 from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
-from keylease.errors import (
-    CallsNotAccepted,
-    CredentialEchoed,
-    KeyleaseError,
-    ModelNotAllowed,
-    StorageError,
-)
+from keylease.errors import CallsNotAccepted, CredentialEchoed, KeyleaseError, StorageError
 from keylease.primitives.http1.interfaces import (
     RequestHandler,
     RequestHead,
@@ -30,16 +24,12 @@ from keylease.strongroom.gateway.call import objects
 from keylease.strongroom.gateway.call.accounting import CLIENT_GONE, Account
 from keylease.strongroom.gateway.call.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.call.attempt import Attempt, error_for
+from keylease.strongroom.gateway.call.batch_files import check_file, choose_for_file
 from keylease.strongroom.gateway.call.batch_lines import BatchLines
 from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.call_environment import CallEnvironment
 from keylease.strongroom.gateway.call.call_head import CallHead, too_large
-from keylease.strongroom.gateway.call.choosing import (
-    Choice,
-    choose,
-    choose_for_file,
-    serving_as_named,
-)
+from keylease.strongroom.gateway.call.choosing import Choice, choose
 from keylease.strongroom.gateway.call.dispatch import Dispatch, DispatchOwner
 from keylease.strongroom.gateway.call.forms import FormBody
 from keylease.strongroom.gateway.call.model_lists import answer_models
@@ -60,7 +50,7 @@ class Exchange(RequestHandler, DispatchOwner):
     """Handles one request whose lease was verified."""
 
     __slots__ = (
-        "_answer", "_batch_models", "_body_bytes", "_dispatch", "_environment", "_form", "_head",
+        "_batch_models", "_body_bytes", "_dispatch", "_environment", "_form", "_head",
         "_lines", "_operation", "_pieces", "_surface", "_upload", "account", "done", "responder",
         "write_paused",
     )  # fmt: skip
@@ -94,7 +84,6 @@ class Exchange(RequestHandler, DispatchOwner):
         self._dispatch = Dispatch(environment, head=head, upload=self._upload)
         self._pieces: list[bytes] = []
         self._body_bytes = 0
-        self._answer: MeteredAnswer | None = None
         self._form: UploadForm | None = None
         self._lines: BatchLines | None = None
         self._batch_models: tuple[str, ...] = ()
@@ -152,7 +141,7 @@ class Exchange(RequestHandler, DispatchOwner):
         answer = None
         if attempt is not None:
             attempt.cancel()
-            answer = self._answer or attempt.metered()
+            answer = attempt.metered()
             names = attempt.streamed_names()
             if names:
                 self.start(partial(self._remember_quietly, names), "remember objects")
@@ -303,30 +292,13 @@ class Exchange(RequestHandler, DispatchOwner):
             upload.end()
 
     async def _check_lines(self, upload: Upload, lines: BatchLines, rest: bytes) -> None:
-        """A batch's file goes to a credential that serves its model and holds what it names."""
-        decision = lines.decision
-        if decision is None:
-            return
-        serving = serving_as_named(decision, lines.model)
-        located = await objects.locate(
-            self._environment.link,
-            self.account.claims,
-            decision,
-            tuple(lines.object_ids),
-            many=True,
-        )
+        account = self.account
+        link = self._environment.link
+        checked = await check_file(link, account.claims, lines, account.target)
         if self.done:
             return
-        serving.intersection_update(target.credential.id for target in located.targets)
-        target = self.account.target
-        if target is None or target.credential.id not in serving:
-            raise ModelNotAllowed(
-                f"The file went to a credential that does not serve its model '{lines.model}'.",
-                advice="Upload it with a lease that names only this model.",
-            )
-        self._dispatch.restrict(serving)
-        if located.own:
-            self._batch_models = lines.models
+        self._dispatch.restrict(checked.credential_ids)
+        self._batch_models = checked.models
         upload.take(rest)
         upload.end()
 
@@ -363,6 +335,9 @@ class Exchange(RequestHandler, DispatchOwner):
 
     def long_answer(self) -> None:
         """The answer passes piece by piece; what was sent need not be kept until its end."""
+        self.responder.afterwards(self._forget_body)
+
+    def _forget_body(self) -> None:
         self.account.forget_body()
         self._dispatch.forget_body()
 
@@ -375,17 +350,16 @@ class Exchange(RequestHandler, DispatchOwner):
         except KeyleaseError as error:
             self._refuse(error)
 
-    def answered(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+    def answered(self, attempt: Attempt) -> None:
         """The answer is whole: remember what it made, then end it."""
         if self.done:
             return
-        self._answer = answer
         if attempt.learned:
-            self.start(partial(self._remember, attempt, answer), "remember objects")
+            self.start(partial(self._remember, attempt), "remember objects")
         else:
-            self._finish(attempt, answer)
+            self._finish(attempt)
 
-    async def _remember(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+    async def _remember(self, attempt: Attempt) -> None:
         target = self.account.target
         if target is None:
             return
@@ -399,10 +373,10 @@ class Exchange(RequestHandler, DispatchOwner):
             )
         except StorageError as error:
             if not self.done:
-                self._fail(error, answer=answer, in_doubt=True, final=True)
+                self.fail(error, in_doubt=True, final=True)
             return
         if not self.done:
-            self._finish(attempt, answer)
+            self._finish(attempt)
 
     async def _remember_quietly(self, names: tuple[str, ...]) -> None:
         """The client left in the middle of a stream that had named its object already."""
@@ -412,15 +386,24 @@ class Exchange(RequestHandler, DispatchOwner):
                 self._environment.link, self.account.claims, target.credential.id, names
             )
 
-    def _finish(self, attempt: Attempt, answer: MeteredAnswer | None) -> None:
+    def _finish(self, attempt: Attempt) -> None:
         self.done = True
         try:
             attempt.deliver()
         finally:
+            self.responder.afterwards(self._settle)
+
+    def _settle(self) -> None:
+        """Count and record what the client has by now."""
+        attempt = self._dispatch.attempt
+        if attempt is not None:
             self.account.close(
-                status=attempt.status, answer=answer, sent=True, in_doubt=attempt.may_have_cost
+                status=attempt.status,
+                answer=attempt.metered(),
+                sent=True,
+                in_doubt=attempt.may_have_cost,
             )
-            self._dispatch.let_go()
+        self._dispatch.let_go()
 
     def echoed(self, attempt: Attempt, error: CredentialEchoed) -> None:
         """Cut the answer off and report it."""

@@ -1,19 +1,29 @@
 from __future__ import annotations
 
+import base64
+import json
 import secrets
+import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keylease.errors import CredentialEchoed
-from keylease.strongroom.gateway.call.echo_guard import EchoGuard
+from keylease.strongroom.gateway.call.echo_guard import EchoGuard, Needle
+from keylease.strongroom.gateway.call.secret_forms import forms_of
+
+
+def guard_of(secret: bytes) -> EchoGuard:
+    return EchoGuard(tuple(Needle(form) for form in forms_of(secret)))
+
 
 SECRET = b"sk-test-" + secrets.token_hex(16).encode()
 
 
 def test_pieces_pass_one_to_one_and_at_once() -> None:
-    guard = EchoGuard(SECRET)
+    guard = guard_of(SECRET)
     pieces = [b"data: {}\n\n", b"data: [DONE]\n\n", b"", b"x"]
     assert [guard.feed(piece) for piece in pieces] == pieces
     assert guard.finish() == b""
@@ -21,7 +31,7 @@ def test_pieces_pass_one_to_one_and_at_once() -> None:
 
 @pytest.mark.parametrize("cut", range(1, len(SECRET)))
 def test_the_secret_never_passes_wherever_it_is_cut(cut: int) -> None:
-    guard = EchoGuard(SECRET)
+    guard = guard_of(SECRET)
     passed = guard.feed(b"before " + SECRET[:cut])
     assert passed == b"before "
     with pytest.raises(CredentialEchoed):
@@ -29,7 +39,7 @@ def test_the_secret_never_passes_wherever_it_is_cut(cut: int) -> None:
 
 
 def test_the_secret_never_passes_byte_by_byte() -> None:
-    guard = EchoGuard(SECRET)
+    guard = guard_of(SECRET)
     passed = b""
     for byte in b"xx" + SECRET[:-1]:
         passed += guard.feed(bytes([byte]))
@@ -39,7 +49,7 @@ def test_the_secret_never_passes_byte_by_byte() -> None:
 
 
 def test_what_only_looked_like_the_beginning_passes_later() -> None:
-    guard = EchoGuard(SECRET)
+    guard = guard_of(SECRET)
     assert guard.feed(b"see sk-test-") == b"see "
     assert guard.feed(b"nothing") == b"sk-test-nothing"
     assert guard.feed(b"ends with s") == b"ends with "
@@ -47,7 +57,7 @@ def test_what_only_looked_like_the_beginning_passes_later() -> None:
 
 
 def test_header_values_are_checked_whole() -> None:
-    guard = EchoGuard(SECRET)
+    guard = guard_of(SECRET)
     guard.check(SECRET[:-1])
     with pytest.raises(CredentialEchoed) as echoed:
         guard.check(b"Bearer " + SECRET)
@@ -55,7 +65,7 @@ def test_header_values_are_checked_whole() -> None:
 
 
 def test_names_of_fields_are_checked_without_regard_to_case() -> None:
-    guard = EchoGuard(b"sk-Test-AbCdEf")
+    guard = guard_of(b"sk-Test-AbCdEf")
     guard.check(b"x-ratelimit-sk-test-abcde: f\r\n")
     with pytest.raises(CredentialEchoed):
         guard.check(b"x-ratelimit-sk-test-abcdef: 1\r\n")
@@ -71,7 +81,7 @@ def test_nothing_is_lost_and_nothing_leaks(
 ) -> None:
     alphabet = bytes(b"ab"[byte % 2] for byte in filler)
     stream = [bytes(b"ab"[byte % 2] for byte in piece) for piece in [*pieces, alphabet]]
-    guard = EchoGuard(secret)
+    guard = EchoGuard((Needle(secret),))
     passed = b""
     try:
         for piece in stream:
@@ -82,3 +92,51 @@ def test_nothing_is_lost_and_nothing_leaks(
     else:
         assert passed == b"".join(stream)
     assert secret not in passed
+
+
+AWKWARD = b"k\"\\/<&>=+'`%" + secrets.token_urlsafe(12).encode()
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "json": lambda secret: json.dumps(secret.decode()).encode(),
+    "json, PHP": lambda secret: json.dumps(secret.decode()).replace("/", "\\/").encode(),
+    "json, Go": lambda secret: (
+        json.dumps(secret.decode())
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
+        .encode()
+    ),
+    "url": lambda secret: urllib.parse.quote(secret, safe="").encode(),
+    "form": lambda secret: urllib.parse.urlencode({"key": secret}).encode(),
+    "base64": base64.b64encode,
+    "base64 for URLs": base64.urlsafe_b64encode,
+    "basic": lambda secret: base64.b64encode(b"user:" + secret),
+    "bearer": lambda secret: base64.b64encode(b"Bearer " + secret + b" and more"),
+    "in between": lambda secret: base64.b64encode(b"ab" + secret + b"c"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("secret", [SECRET, AWKWARD])
+def test_other_forms_of_the_secret_do_not_pass_either(name: str, secret: bytes) -> None:
+    shown = FORMS[name](secret)
+    needles = [Needle(form) for form in forms_of(secret)]
+    with pytest.raises(CredentialEchoed):
+        EchoGuard(tuple(needles)).check(b"x-a: " + shown + b"\r\n")
+    for size in (1, 5, 1000):
+        guard = EchoGuard(tuple(needles))
+        text = b"before " + shown + b" after"
+        passed = b""
+        with pytest.raises(CredentialEchoed):  # noqa: PT012 - any of the pieces may be the one
+            for at in range(0, len(text), size):
+                passed += guard.feed(text[at : at + size])
+        assert not any(needle.text[:9] in passed for needle in needles)
+
+
+def test_a_plain_secret_has_few_forms() -> None:
+    assert forms_of(SECRET)[0] == SECRET
+    assert len(forms_of(b"sk-test-0123456789abcdef")) == 4, "itself, and base64 at three places"
+    assert all(len(form) >= 8 for form in forms_of(b"12345678"))
+
+
+def test_needles_do_not_show_what_they_look_for() -> None:
+    assert "sk-test" not in repr([Needle(form) for form in forms_of(SECRET)])
