@@ -338,10 +338,11 @@ def _global_ignore_files(
 
 
 def _detectors_revision() -> str:
-    """Changes whenever a detector does, so that a history is looked at anew."""
+    """Changes whenever a detector or a source does, so that a history is looked at anew."""
     digest = hashlib.sha256(keylease.__version__.encode())
-    folder = Path(keylease.__file__).parent / "detectors"
-    for file in sorted(folder.rglob("*.py")):
+    package = Path(keylease.__file__).parent
+    folders = (package / "detectors", package / "discovery" / "sources")
+    for file in sorted(file for folder in folders for file in folder.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

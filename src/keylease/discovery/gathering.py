@@ -52,6 +52,10 @@ class MetName(NamedTuple):
     path: str
     repository: str = ""
     repository_path: str = ""
+    in_history_only: bool = False
+    first: Appearance | None = None
+    last: Appearance | None = None
+    removed: Appearance | None = None
 
 
 Owners = Callable[["Met | MetName"], Iterable[OwnerCandidate]]
@@ -85,7 +89,10 @@ class Gathering:
             if digest in identifiers:
                 continue  # the public half of a pair whose secret half was found too
             best = min(places, key=lambda one: _RANK[one.sighting.confidence]).sighting
-            locations = tuple(self._location(one) for one in sorted(places, key=_by_place))
+            locations = tuple(
+                self._location(one, encodings=one.sighting.encodings)
+                for one in sorted(places, key=_by_place)
+            )
             finding = Finding(
                 id=str(best.fingerprints[0]) if best.fingerprints else f"at.{locations[0].id}",
                 provider=best.provider,
@@ -131,7 +138,7 @@ class Gathering:
                 name=self._shown.text(one.sighting.name),
                 provider=one.sighting.provider,
                 reason=self._shown.text(one.sighting.reason),
-                location=self._name_location(one),
+                location=self._location(one),
             )
             for one in met
             if not one.sighting.practice
@@ -141,37 +148,14 @@ class Gathering:
     def practices(self, met: Iterable[MetName]) -> list[Practice]:
         """Places that need no stored secret."""
         found = [
-            Practice(name=one.sighting.name, location=self._name_location(one))
+            Practice(name=one.sighting.name, location=self._location(one))
             for one in met
             if one.sighting.practice
         ]
         return sorted(found, key=lambda one: (one.location.path, one.location.line))
 
-    def _location(self, met: Met) -> Location:
-        return self._with_place(
-            met,
-            met.sighting.place,
-            in_history_only=met.in_history_only,
-            first=self._appearance(met.first),
-            last=self._appearance(met.last),
-            removed=self._appearance(met.removed),
-            encodings=met.sighting.encodings,
-        )
-
-    def _name_location(self, met: MetName) -> Location:
-        return self._with_place(met, met.sighting.place)
-
-    def _with_place(
-        self,
-        met: Met | MetName,
-        place: Place,
-        *,
-        in_history_only: bool = False,
-        first: Appearance | None = None,
-        last: Appearance | None = None,
-        removed: Appearance | None = None,
-        encodings: tuple[str, ...] = (),
-    ) -> Location:
+    def _location(self, met: Met | MetName, *, encodings: tuple[str, ...] = ()) -> Location:
+        place = met.sighting.place
         text, path = self._shown.text, self._shown.path(met.path)
         repository_path = text(met.repository_path)
         where = (met.repository, repository_path) if met.repository else (self._host, path)
@@ -191,10 +175,10 @@ class Gathering:
             detail=detail,
             repository=met.repository,
             repository_path=repository_path,
-            in_history_only=in_history_only,
-            first=first,
-            last=last,
-            removed=removed,
+            in_history_only=met.in_history_only,
+            first=self._appearance(met.first),
+            last=self._appearance(met.last),
+            removed=self._appearance(met.removed),
             owner_candidates=tuple(
                 OwnerCandidate(text(owner.owner), owner.reason) for owner in owners
             ),

@@ -110,8 +110,8 @@ class Inspector:
         for omission in scan.omissions:
             if omission.reason in _OMISSIONS:
                 self._problems.add("not_decoded", path, _OMISSIONS[omission.reason])
-        if kind is None and not git_object:
-            self._look_for_names(source, document, piece, where)
+        if kind is None and (source.past or not git_object):
+            self._look_for_names(source, document, piece, where, past=bool(git_object))
 
     def inspect_names(self, paths: list[str]) -> None:
         """Look for secrets in the names of files."""
@@ -123,11 +123,12 @@ class Inspector:
                 self._sightings.append(self._sighting(match, place))
 
     def _look_for_names(
-        self, source: Source, document: Document, piece: Piece, where: _Places
+        self, source: Source, document: Document, piece: Piece, where: _Places, *, past: bool
     ) -> None:
+        """``past``: in an object of a history, of which only names are of interest."""
         for practice, named in [
             *((False, named) for named in source.mentions(document)),
-            *((True, named) for named in source.practices(document)),
+            *((True, named) for named in (() if past else source.practices(document))),
         ]:
             if named.offset < piece.low or (piece.high is not None and named.offset >= piece.high):
                 continue
@@ -140,7 +141,7 @@ class Inspector:
                     place=where.place(named.offset, _context(named, source)),
                 )
             )
-        damage = source.damage(document)
+        damage = "" if past else source.damage(document)
         if damage:
             self._problems.add("malformed", document.path, damage)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from keylease.contracts.findings import OwnerCandidate
+from keylease.contracts.findings import Appearance, OwnerCandidate
 from keylease.discovery.gathering import Met, MetName
 from keylease.discovery.git import history, state
-from keylease.discovery.git.appearances import history_places
+from keylease.discovery.git.appearances import HistoryPlace, history_places
 from keylease.discovery.git.command import Git, GitFailed, git_directory
 from keylease.discovery.git.objects import GitObject
 from keylease.discovery.git.repository import (
@@ -162,13 +162,18 @@ class Repositories:
 
     # --- after the jobs --------------------------------------------------------------------
 
-    def history_met(self, repository: Repository, sightings: Iterable[Sighting]) -> list[Met]:
+    def history_met(
+        self,
+        repository: Repository,
+        sightings: Sequence[Sighting],
+        names: Sequence[NameSighting],
+    ) -> tuple[list[Met], list[MetName]]:
         """What was found in a history, with the commits that brought it and took it away."""
-        found = list(sightings)
-        if not found or self._git is None:
-            return []
+        if not (sightings or names) or self._git is None:
+            return [], []
         prefix = _prefix(repository)
-        oids = frozenset(sighting.place.git_object for sighting in found)
+        places = [one.place for one in sightings] + [one.place for one in names]
+        oids = frozenset(place.git_object for place in places)
         try:
             head = head_files(self._git, repository)
         except GitFailed as error:
@@ -176,30 +181,26 @@ class Repositories:
             self._problems.add(
                 "git_history", str(repository.directory), f"Its newest commit: {error.reason}."
             )
-        changes = history.changes(self._git, repository, self._problems, of=oids)
-        met = []
-        for place in history_places(found, changes, head, prefix=prefix):
-            inside = os.fsdecode(place.sighting.place.path)
-            in_tree = bool(inside)
-            path = str(repository.folder / inside) if in_tree else str(repository.folder)
-            if not in_tree:
-                path = f"{path}: {place.sighting.place.git_object[:12]}"
-            met.append(
-                Met(
-                    sighting=place.sighting,
-                    path=path,
-                    repository=self.address(repository),
-                    repository_path=inside or place.sighting.place.git_object,
-                    in_history_only=not place.at_head,
-                    first=place.first,
-                    last=place.last,
-                    removed=place.removed,
-                )
-            )
-        return met
+        changes = list(history.changes(self._git, repository, self._problems, of=oids))
+        address = self.address(repository)
+        return (
+            [
+                Met(one.sighting, *_where(repository, address, one))
+                for one in history_places(sightings, changes, head, prefix=prefix)
+            ],
+            [
+                MetName(one.sighting, *_where(repository, address, one))
+                for one in history_places(names, changes, head, prefix=prefix)
+            ],
+        )
 
     def remember(
-        self, repository: Repository, sightings: Iterable[Sighting], *, states: Path, detectors: str
+        self,
+        repository: Repository,
+        sightings: Iterable[Sighting | NameSighting],
+        *,
+        states: Path,
+        detectors: str,
     ) -> None:
         """Leave for the next scan what has been looked at. Raises ``StorageError``."""
         if repository in self._broken or repository not in self._tips:
@@ -254,15 +255,43 @@ class Repositories:
             if repository not in self._code_owners:
                 self._code_owners[repository] = CodeOwners.of(repository.folder)
             yield from self._code_owners[repository].owners(inside)
-            first = met.first if isinstance(met, Met) else None
-            if first is not None and first.author:
-                yield OwnerCandidate(first.author, "commit that brought it")
+            if met.first is not None and met.first.author:
+                yield OwnerCandidate(met.first.author, "commit that brought it")
             elif author := self._authors.get((repository, inside)):
                 yield OwnerCandidate(author, "last commit to the file")
         if met.path.startswith("/") and isinstance(met.sighting, Sighting | NameSighting):
             owner = file_owner(met.path.partition("!/")[0])
             if owner:
                 yield OwnerCandidate(owner, "owner of the file")
+
+
+class _Where(NamedTuple):
+    """What ``Met`` and ``MetName`` say beyond the sighting, in their order."""
+
+    path: str
+    repository: str
+    repository_path: str
+    in_history_only: bool
+    first: Appearance | None
+    last: Appearance | None
+    removed: Appearance | None
+
+
+def _where(
+    repository: Repository,
+    address: str,
+    place: HistoryPlace[Sighting] | HistoryPlace[NameSighting],
+) -> _Where:
+    inside, oid = os.fsdecode(place.sighting.place.path), place.sighting.place.git_object
+    return _Where(
+        path=str(repository.folder / inside) if inside else f"{repository.folder}: {oid[:12]}",
+        repository=address,
+        repository_path=inside or oid,
+        in_history_only=not place.at_head,
+        first=place.first,
+        last=place.last,
+        removed=place.removed,
+    )
 
 
 def _prefix(repository: Repository) -> bytes:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import keylease
 from keylease.contracts.findings import (
@@ -204,7 +204,7 @@ class _Scan:
                         for sighting in result.sightings
                         if (sighting.digest, sighting.place.path) not in old
                     ]
-                    self._take(new, result.names, result.problems, result.tally)
+                    self._take(new, (), result.problems, result.tally)
         finally:
             bench.close()
             before.close()
@@ -265,7 +265,7 @@ class _Scan:
 
     def _report(self) -> ScanReport:
         shown = Shown(self._scanner, self._wanted.roots, self._with.home)
-        met = self._met()
+        met, names = self._met()
         self._repositories.learn_authors(
             one.path for one in met if one.first is None and one.path.startswith("/")
         )
@@ -276,7 +276,6 @@ class _Scan:
             known=baseline.knows if baseline else lambda _finding, _sighting: False,
             told=self._told(),
         )
-        names = [self._met_name(one) for one in self._names]
         problems = tuple(
             ReadProblem(
                 code=problem.code,
@@ -341,32 +340,34 @@ class _Scan:
             self._interrupted = True
         return lambda sighting: verdict_of(sighting, verdicts)
 
-    def _met(self) -> list[Met]:
+    def _met(self) -> tuple[list[Met], list[MetName]]:
         files = [self._met_file(one) for one in self._sightings if self._is_file(one)]
+        named = [self._met_name(one) for one in self._names if self._is_file(one)]
         if self._wanted.staged:
-            return files
-        by_repository: Mapping[Repository, list[Sighting]] = defaultdict(list)
+            return files, named
         repositories = list(self._repositories)
-        prefixes = [(os.fsencode(f"{r.folder}/"), r) for r in repositories]
-        prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
-        for one in self._sightings:
-            if one.place.git_object:
-                owner = next(r for prefix, r in prefixes if one.place.path.startswith(prefix))
-                by_repository[owner].append(one)
+        secrets = _by_repository(self._sightings, repositories)
+        names = _by_repository(self._names, repositories)
         history: list[Met] = []
+        past: list[MetName] = []
         for repository in repositories if self._wanted.history else ():
-            found = by_repository[repository]
-            if not self._interrupted:
-                history += self._repositories.history_met(repository, found)
-                if self._states is not None:
-                    self._repositories.remember(
-                        repository, found, states=self._states, detectors=self._with.detectors
-                    )
-            else:
-                history += [self._met_file(one) for one in found]
-        return _joined(files, history)
+            if self._interrupted:
+                history += map(self._met_file, secrets[repository])
+                past += map(self._met_name, names[repository])
+                continue
+            met = self._repositories.history_met(repository, secrets[repository], names[repository])
+            history += met[0]
+            past += met[1]
+            if self._states is not None:
+                self._repositories.remember(
+                    repository,
+                    (*secrets[repository], *names[repository]),
+                    states=self._states,
+                    detectors=self._with.detectors,
+                )
+        return _joined(files, history), _joined_names(named, past)
 
-    def _is_file(self, one: Sighting) -> bool:
+    def _is_file(self, one: Sighting | NameSighting) -> bool:
         return self._wanted.staged or not one.place.git_object
 
     def _met_file(self, one: Sighting) -> Met:
@@ -385,6 +386,40 @@ class _Scan:
             return "", ""
         name = self._repositories.address(found[0])
         return (name, found[1]) if name else ("", "")
+
+
+Found = TypeVar("Found", Sighting, NameSighting)
+
+
+def _by_repository(
+    found: Iterable[Found], repositories: Iterable[Repository]
+) -> Mapping[Repository, list[Found]]:
+    """What was met in objects, by the repository that has them."""
+    prefixes = [(os.fsencode(f"{r.folder}/"), r) for r in repositories]
+    prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
+    grouped: Mapping[Repository, list[Found]] = defaultdict(list)
+    for one in found:
+        if one.place.git_object:
+            owner = next(r for prefix, r in prefixes if one.place.path.startswith(prefix))
+            grouped[owner].append(one)
+    return grouped
+
+
+def _joined_names(files: list[MetName], history: list[MetName]) -> list[MetName]:
+    """A name in a file and in that file's history is in one place; so it is for secrets."""
+    there = {(one.sighting.digest, one.path) for one in files}
+    past = {(one.sighting.digest, one.path): one for one in history if not one.in_history_only}
+    joined = []
+    for file in files:
+        brought = past.get((file.sighting.digest, file.path))
+        joined.append(
+            file if brought is None else file._replace(first=brought.first, last=brought.last)
+        )
+    return joined + [
+        one
+        for one in history
+        if one.in_history_only or (one.sighting.digest, one.path) not in there
+    ]
 
 
 def _joined(files: list[Met], history: list[Met]) -> list[Met]:

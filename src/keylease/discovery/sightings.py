@@ -6,6 +6,8 @@ which tells equal ones apart from others, and as fingerprints; never as itself.
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from keylease.contracts.findings import (
@@ -59,6 +61,13 @@ class NameSighting(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     practice: bool
     place: Place
+
+    @property
+    def digest(self) -> bytes:
+        """What tells it from other names in the same file, over all its versions."""
+        place = self.place
+        told = f"{self.name}\0{self.reason}\0{place.detail}\0{place.environment}"
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
 
 
 class Tally(msgspec.Struct, array_like=True):

@@ -324,3 +324,40 @@ def test_staged_looks_at_what_is_new_only(tmp_path: Path) -> None:
         ("groq", "a.py"),
         ("anthropic", "b.txt"),
     }
+
+
+def workflow(*names: str) -> str:
+    lines = "".join(f"          {name}: ${{{{ secrets.{name} }}}}\n" for name in names)
+    return f"jobs:\n  evals:\n    steps:\n      - run: make evals\n        env:\n{lines}"
+
+
+def test_names_that_a_pipeline_used_once_are_found_with_their_commits(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "r")
+    path = ".github/workflows/evals.yml"
+    first = repo.commit(
+        {path: workflow("OPENAI_API_KEY"), "run.py": 'os.environ["GROQ_API_KEY"]\n'}
+    )
+    repo.commit({path: workflow("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "run.py": "pass\n"})
+    last = repo.commit({path: "# moved\n" + workflow("ANTHROPIC_API_KEY")})
+    given = surroundings(states=tmp_path / "states")
+    for _ in range(2):  # the second time from what the first one left
+        report = look_at(repo.folder, given=given, history=True)
+        found = {one.name: one for one in report.mentions}
+        assert list(found) == ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"]
+        there, gone = found["ANTHROPIC_API_KEY"].location, found["OPENAI_API_KEY"].location
+        assert not there.in_history_only
+        assert there.line == 7
+        assert there.last is not None
+        assert there.last.commit == last
+        assert gone.in_history_only
+        assert gone.path == path
+        assert gone.first is not None
+        assert (gone.first.commit, gone.first.author) == (first, "Ann Example <ann@example.org>")
+        assert gone.removed is not None
+        assert gone.removed.commit == last
+        assert ("Ann Example <ann@example.org>", "commit that brought it") in [
+            (one.owner, one.reason) for one in gone.owner_candidates
+        ]
+    now = look_at(repo.folder)
+    assert [one.name for one in now.mentions] == ["ANTHROPIC_API_KEY"]
+    assert now.mentions[0].location.id == there.id

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from keylease.contracts.findings import Appearance
 from keylease.discovery.git.history import Change
-from keylease.discovery.sightings import Sighting
+from keylease.discovery.sightings import NameSighting, Sighting
+
+Met = TypeVar("Met", Sighting, NameSighting)
 
 
-class HistoryPlace(NamedTuple):
-    """One secret under one path of a repository's history."""
+class HistoryPlace(NamedTuple, Generic[Met]):
+    """One secret, or one name of one, under one path of a repository's history."""
 
-    sighting: Sighting
+    sighting: Met
     """In the newest object that has it; its place has the path relative to the repository."""
     at_head: bool
     first: Appearance | None = None
@@ -25,14 +27,14 @@ class HistoryPlace(NamedTuple):
 
 
 def history_places(
-    sightings: Iterable[Sighting],
+    sightings: Iterable[Met],
     changes: Iterable[Change],
     head: Mapping[bytes, str],
     *,
     prefix: bytes,
-) -> list[HistoryPlace]:
+) -> list[HistoryPlace[Met]]:
     """Join what was found in objects with the commits that moved them. Newest changes first."""
-    carriers: dict[bytes, dict[str, Sighting]] = defaultdict(dict)
+    carriers: dict[bytes, dict[str, Met]] = defaultdict(dict)
     for sighting in sightings:
         carriers[sighting.digest].setdefault(sighting.place.git_object, sighting)
     secrets_of: dict[str, list[bytes]] = defaultdict(list)
@@ -40,7 +42,7 @@ def history_places(
         for oid in objects:
             secrets_of[oid].append(digest)
 
-    found: dict[tuple[bytes, bytes], HistoryPlace] = {}
+    found: dict[tuple[bytes, bytes], HistoryPlace[Met]] = {}
     removals: dict[tuple[bytes, bytes], Appearance] = {}
     for change in changes:
         _follow(change, carriers, secrets_of, found, removals)
@@ -62,9 +64,9 @@ def history_places(
 
 def _follow(
     change: Change,
-    carriers: Mapping[bytes, Mapping[str, Sighting]],
+    carriers: Mapping[bytes, Mapping[str, Met]],
     secrets_of: Mapping[str, list[bytes]],
-    found: dict[tuple[bytes, bytes], HistoryPlace],
+    found: dict[tuple[bytes, bytes], HistoryPlace[Met]],
     removals: dict[tuple[bytes, bytes], Appearance],
 ) -> None:
     appearance = Appearance(
@@ -84,7 +86,7 @@ def _follow(
             removals.setdefault((digest, change.path), appearance)
 
 
-def _at(sighting: Sighting, path: bytes) -> Sighting:
+def _at(sighting: Met, path: bytes) -> Met:
     return msgspec.structs.replace(
         sighting, place=msgspec.structs.replace(sighting.place, path=path)
     )

@@ -24,6 +24,7 @@ _INSTALLED: Final = re.compile(r"/(?:site-packages|dist-packages|node_modules|ve
 class Code(Source):
     """Source code in the usual languages. Installed packages say nothing about who uses a key."""
 
+    past: ClassVar[bool] = False  # who used a key once is no consumer, and every version would tell
     endings: ClassVar[tuple[str, ...]] = (
         ".bash",
         ".cjs",

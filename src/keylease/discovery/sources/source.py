@@ -26,6 +26,9 @@ class Source:
     beginnings: ClassVar[tuple[str, ...]] = ()
     """Beginnings of file names that may be, in lower case."""
 
+    past: ClassVar[bool] = True
+    """Whether a name that such a file had once still says something: where a secret was kept."""
+
     def claims(self, path: str, name: str, data: bytes) -> bool:  # noqa: ARG002 - for those that look
         """Whether a file that may be of this family is. ``path`` and ``name`` in lower case."""
         return True
