@@ -20,6 +20,14 @@ from keylease.errors import ConfigurationError, ProcessFailed
 from keylease.platform.db.database import database_url, sqlite_url
 from keylease.settings import Settings
 
+WithoutBackup = Annotated[
+    bool,
+    typer.Option(
+        "--without-backup",
+        help="Upgrade the database without a back-up of it: for once, when you have made one.",
+    ),
+]
+
 
 def command(
     *,
@@ -29,10 +37,11 @@ def command(
         int | None,
         typer.Option(min=0, max=65535, help="Listen on this port instead of the configured one."),
     ] = None,
+    without_backup: WithoutBackup = False,
 ) -> None:
     """Run the platform alone, in the foreground. SIGTERM lets requests end first."""
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
-    line = server_command(settings, port=port)
+    line = server_command(settings, port=port, without_backup=without_backup)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -41,9 +50,11 @@ def command(
         raise ProcessFailed(f"The server cannot be started: {error.strerror}.") from error
 
 
-def server_command(settings: Settings, *, port: int | None = None) -> list[str]:
+def server_command(
+    settings: Settings, *, port: int | None = None, without_backup: bool = False
+) -> list[str]:
     """The command line of the platform's process."""
-    document = server_document(settings, port=port)
+    document = server_document(settings, port=port, without_backup=without_backup)
     return [sys.executable, "-I", "-m", "keylease.platform", document]
 
 

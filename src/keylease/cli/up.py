@@ -17,7 +17,7 @@ import typer
 from keylease.cli import output
 from keylease.cli.environment import handover_environment, kept_names
 from keylease.cli.options import ConfigDir, DataDir, settings_from
-from keylease.cli.server import server_document
+from keylease.cli.server import WithoutBackup, server_document
 from keylease.cli.strongroom_process import log_arguments, strongroom_command
 from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.primitives.clock import SystemClock
@@ -64,6 +64,7 @@ def command(
             "--no-server", help="Run the gateway alone, on the local policy file keylease.toml."
         ),
     ] = False,
+    without_backup: WithoutBackup = False,
     strongroom_uid: Annotated[
         int,
         typer.Option(
@@ -92,7 +93,9 @@ def command(
     configuration = load_gateway(settings.gateway_file)
     arguments = _supervisor_command(settings, port=port, uid=strongroom_uid)
     if configuration.platform is not None and not no_server:
-        document = _server_document(settings, configuration, port=server_port)
+        document = _server_document(
+            settings, configuration, port=server_port, without_backup=without_backup
+        )
         arguments += ["--server", document]
     _become(settings, arguments)
 
@@ -119,7 +122,9 @@ def _server_url(settings: Settings, port: int | None) -> str:
     return f"http://localhost:{configured if port is None else port}"
 
 
-def _server_document(settings: Settings, gateway: GatewayConfiguration, *, port: int | None) -> str:
+def _server_document(
+    settings: Settings, gateway: GatewayConfiguration, *, port: int | None, without_backup: bool
+) -> str:
     """The server's configuration, with the first policy and a place for this gateway in it."""
     present = process_environment()
     platform_url = gateway.platform.url if gateway.platform else ""
@@ -136,6 +141,7 @@ def _server_document(settings: Settings, gateway: GatewayConfiguration, *, port:
         first_policy=policy,
         same_machine=True,
         local_group="" if enrolled else gateway.group,
+        without_backup=without_backup,
     )
 
 

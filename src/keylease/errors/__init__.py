@@ -75,7 +75,8 @@
         |-- VersionChanged              412: somebody else changed it first
         |-- VersionRequired             428: an update must say which version it changes
         |-- TooManyAttempts             429, with a time to wait
-        |-- DatabaseUnavailable         503: DatabaseTooNew (stops the start)
+        |-- DatabaseUnavailable         503: DatabaseTooNew, DatabaseNotBackedUp,
+        |   |                             DatabaseNotUpgraded (stop the start)
         |-- TraceError                  spans: SpansMalformed (400; SpansTooLarge 413),
         |   |                             IngestKeyRequired (401), TraceQueueFull (429),
         |   |                             TraceStoreUnavailable (503; TraceStoreInUse,
@@ -96,6 +97,8 @@ from keylease.errors.api import (
     ApiError,
     ApiProblem,
     CursorInvalid,
+    DatabaseNotBackedUp,
+    DatabaseNotUpgraded,
     DatabaseTooNew,
     DatabaseUnavailable,
     InputInvalid,
@@ -280,6 +283,8 @@ __all__ = [
     "CursorInvalid",
     "DataDirectoryLocked",
     "DataFormatTooNew",
+    "DatabaseNotBackedUp",
+    "DatabaseNotUpgraded",
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "Diagnostic",

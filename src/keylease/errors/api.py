@@ -147,6 +147,20 @@ class DatabaseTooNew(DatabaseUnavailable):
     exit_status = 64
 
 
+class DatabaseNotBackedUp(DatabaseUnavailable):
+    """The schema must be changed, and no back-up could be made before; nothing was changed."""
+
+    code = "database_not_backed_up"
+    exit_status = 64
+
+
+class DatabaseNotUpgraded(DatabaseUnavailable):
+    """A step of the upgrade of the schema does not work here; nothing was changed."""
+
+    code = "database_not_upgraded"
+    exit_status = 64
+
+
 class ApiProblem(ApiError):
     """The platform answered the command line with a problem document."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -167,9 +168,16 @@ def _translated() -> Iterator[None]:
     except (OperationalError, PoolTimeout) as error:
         raise _unavailable(error) from error
     except DBAPIError as error:
-        if not (error.connection_invalidated or _is_gone(error)):
+        if not is_passing(error):
             raise
         raise _unavailable(error) from error
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the database is away or busy, and not at odds with the statement."""
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
+    return error.connection_invalidated or _is_gone(error)
 
 
 def _is_gone(error: DBAPIError) -> bool:

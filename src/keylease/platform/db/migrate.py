@@ -1,7 +1,7 @@
 """Brings the schema of a database to the version this program knows.
 
 1. Refuse a database that a newer program has written.
-2. When there is something to change and something to lose, make a back-up first.
+2. When there is something to change and something to lose, make a back-up first, or refuse.
 3. Take the lock, so that two servers that start together do not both change the schema.
 4. Run the missing steps in one transaction, with time-outs: a step that waits for a lock somebody
    holds gives up and has changed nothing.
@@ -9,9 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +17,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
-from keylease.errors import DatabaseTooNew
-from keylease.platform.db.database import Database
+from keylease.errors import DatabaseNotUpgraded, DatabaseTooNew
+from keylease.platform.db.backups import BackUps, back_up, cleaned
+from keylease.platform.db.database import Database, is_passing
 
 _LOCK: Final = 0x6B65796C  # "keyl": names our advisory lock among all of the database
 _LOCK_SECONDS: Final = 30
@@ -43,20 +42,35 @@ def newest_version() -> str:
     return str(ScriptDirectory.from_config(_configuration()).get_current_head())
 
 
-async def migrate(database: Database, *, target: str = "head") -> tuple[str, str]:
+async def migrate(
+    database: Database, *, target: str = "head", backups: BackUps | None = None
+) -> tuple[str, str]:
     """Bring the schema up to ``target``; gives the versions before and after ("" is empty).
 
-    Raises ``DatabaseTooNew``, or ``DatabaseUnavailable`` when the lock or a step took too long.
+    Without ``backups`` SQLite is copied beside itself, and a PostgreSQL that has data is refused.
+    Raises ``DatabaseTooNew``, ``DatabaseNotBackedUp``, ``DatabaseNotUpgraded`` when a step does not
+    work on this database, or ``DatabaseUnavailable`` when the lock or a step took too long.
     """
     before = await current_version(database)
+    copy = None
     if before and before != newest_version():
-        await asyncio.to_thread(_back_up, database, before)
+        copy = await back_up(database, before, backups)
     async with database.transaction() as transaction:
         if not database.is_sqlite:
             await transaction.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
             await transaction.execute(text(f"SET LOCAL statement_timeout = '{_STEP_SECONDS}s'"))
             await transaction.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        return await transaction.connection.run_sync(_migrate, target)
+        try:
+            return await transaction.connection.run_sync(_migrate, target)
+        except DBAPIError as error:
+            if is_passing(error):  # whoever tries again may well succeed: said so by the caller
+                raise
+            raise DatabaseNotUpgraded(
+                f"The schema could not be brought from version {before or 'none'} to "
+                f"{newest_version()}: {cleaned(str(error.orig), first=True)}.",
+                advice="Nothing was changed. Start the program of before again"
+                + (f"; {copy} is a copy of the database as it is." if copy else "."),
+            ) from error
 
 
 async def current_version(database: Database) -> str:
@@ -80,17 +94,3 @@ def _migrate(connection: Connection, target: str) -> tuple[str, str]:
     before = _current(connection)
     command.upgrade(_configuration(connection), target)
     return before, _current(connection)
-
-
-def _back_up(database: Database, version: str) -> None:
-    """Copy a SQLite database beside itself, by SQLite's own online copy."""
-    file = database.engine.url.database
-    if not database.is_sqlite or not file:
-        return
-    backup = Path(f"{file}.backup-{version}")
-    backup.unlink(missing_ok=True)
-    with (
-        contextlib.closing(sqlite3.connect(file)) as source,
-        contextlib.closing(sqlite3.connect(backup)) as copy,
-    ):
-        source.backup(copy)

@@ -20,6 +20,8 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path of the platform's own directory, ``<data>/platform``; mode 0700."""
     database_url: str = ""
     """Empty is SQLite in the data directory."""
+    without_backup: bool = False
+    """Change the schema without a back-up of the database before: somebody has made one."""
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     public_url: str = ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from keylease.platform.db.backups import find_pg_dump
 from keylease.platform.server.configuration import ServerConfiguration
 from keylease.primitives.confinement.interpreter import interpreter_needs
 from keylease.primitives.confinement.landlock import Confinement, confine
@@ -33,6 +34,7 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
     directory = Path(configuration.data_directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     needs = interpreter_needs()
+    pg_dump = (find_pg_dump(),) if configuration.database_url.startswith("postgresql") else ()
     measures = [no_core_dumps(), no_new_privileges()]
     user = OwnUser(
         uid=configuration.user_id,
@@ -47,7 +49,7 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
         stop_with_parent()
     confinement = Confinement(
         readable=needs.readable,
-        executable=needs.executable,
+        executable=(*needs.executable, *filter(None, pg_dump)),
         writable=(*needs.writable, str(directory)),
         ports=(configuration.port,),
     )

@@ -24,6 +24,7 @@ import msgspec
 import uvicorn
 
 from keylease.errors import ConfigurationError, DataDirectoryLocked, PortInUse
+from keylease.platform.db.backups import BackUps
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 from keylease.platform.server.app import create_server
@@ -46,7 +47,8 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
         url = configuration.database_url or sqlite_url(directory / _DATABASE_FILE)
         database = Database(url, clock=clock)
         try:
-            await migrate(database)
+            backups = BackUps(directory=directory, waived=configuration.without_backup)
+            await migrate(database, backups=backups)
             surroundings = Surroundings(
                 data_directory=directory,
                 public_url=public_url(configuration, listener),

@@ -40,9 +40,3 @@ def upgrade() -> None:
         unique=True,
     )
     op.create_index("ix_idempotent_creates_at", "idempotent_creates", ["at"])
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_table("idempotent_creates")
-    op.drop_table("outbox")

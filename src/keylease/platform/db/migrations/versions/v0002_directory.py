@@ -172,18 +172,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_users"),
     )
     op.create_index("ix_users_organization", "users", ["organization_id", "id"])
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_table("users")
-    op.drop_table("service_accounts")
-    op.drop_table("projects")
-    op.drop_table("person")
-    op.drop_table("organizations")
-    op.drop_table("invitations")
-    op.drop_table("installation")
-    op.drop_table("groups")
-    op.drop_table("group_members")
-    op.drop_table("environments")
-    op.drop_table("contacts")

@@ -61,10 +61,3 @@ def upgrade() -> None:
         sqlite_where=sa.text("removed_at IS NULL"),
         postgresql_where=sa.text("removed_at IS NULL"),
     )
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_table("roles")
-    op.drop_table("access_versions")
-    op.drop_table("access_grants")

@@ -219,20 +219,3 @@ def upgrade() -> None:
         ["user_code_digest"],
         unique=True,
     )
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_table("device_authorizations")
-    op.drop_table("outside_identities")
-    op.drop_table("outside_issuers")
-    op.drop_table("sessions")
-    op.drop_table("known_browsers")
-    op.drop_table("sign_in_attempts")
-    op.drop_table("sign_in_steps")
-    op.drop_table("sign_in_links")
-    op.drop_table("recovery_codes")
-    op.drop_table("one_time_codes")
-    op.drop_table("passkeys")
-    op.drop_table("passwords")
-    op.drop_table("sign_in_settings")

@@ -46,8 +46,3 @@ def upgrade() -> None:
     )
     op.create_index("uq_api_keys_digest", "api_keys", ["digest"], unique=True)
     op.create_index("uq_api_keys_previous_digest", "api_keys", ["previous_digest"], unique=True)
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_table("api_keys")

@@ -135,15 +135,3 @@ def upgrade() -> None:
             "organization_id", "gateway_group", "version", name="pk_policy_bundles"
         ),
     )
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_table("policy_bundles")
-    op.drop_table("policy_keys")
-    op.drop_table("policy_revocations")
-    op.drop_table("policy_proposals")
-    op.drop_table("policy_versions")
-    op.drop_table("policy_revisions")
-    op.drop_table("policy_objects")
-    op.drop_table("policy_state")

@@ -55,9 +55,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("gateway_id", "nonce", name="pk_gateway_nonces"),
     )
     op.create_index("ix_gateway_nonces_at", "gateway_nonces", ["at"])
-
-
-def downgrade() -> None:
-    """Remove them."""
-    for name in ("gateway_nonces", "gateways", "enrolment_codes"):
-        op.drop_table(name)

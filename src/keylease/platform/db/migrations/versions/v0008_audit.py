@@ -100,16 +100,3 @@ def upgrade() -> None:
     _index()
     _gateways()
     _checkpoints()
-
-
-def downgrade() -> None:
-    """Remove them. The logs themselves are files, and stay."""
-    for table in (
-        "audit_witnesses",
-        "audit_checkpoints",
-        "audit_set_aside",
-        "audit_sources",
-        "audit_index",
-        "audit_logs",
-    ):
-        op.drop_table(table)

@@ -102,15 +102,3 @@ def upgrade() -> None:
     _credential_versions_seen()
     _call_spools()
     _call_records_set_aside()
-
-
-def downgrade() -> None:
-    """Remove them."""
-    for name in (
-        "call_records_set_aside",
-        "call_spools",
-        "credential_versions_seen",
-        "call_totals",
-        "call_records",
-    ):
-        op.drop_table(name)

@@ -246,32 +246,3 @@ def upgrade() -> None:
         ["webhook_id", "id"],
         unique=False,
     )
-
-
-def downgrade() -> None:
-    """Remove them."""
-    op.drop_index(
-        "ix_inventory_webhook_deliveries_webhook", table_name="inventory_webhook_deliveries"
-    )
-    op.drop_table("inventory_webhook_deliveries")
-    op.drop_table("inventory_webhook_queue")
-    op.drop_index("ix_inventory_webhooks_organization", table_name="inventory_webhooks")
-    op.drop_table("inventory_webhooks")
-    op.drop_index("ix_inventory_locations_vendor", table_name="inventory_locations")
-    op.drop_index("ix_inventory_locations_secret", table_name="inventory_locations")
-    op.drop_index("ix_inventory_locations_place", table_name="inventory_locations")
-    op.drop_table("inventory_locations")
-    op.drop_index("ix_inventory_fingerprints_secret", table_name="inventory_fingerprints")
-    op.drop_table("inventory_fingerprints")
-    op.drop_index("ix_inventory_exceptions_secret", table_name="inventory_exceptions")
-    op.drop_table("inventory_exceptions")
-    op.drop_index("ix_inventory_changes_secret", table_name="inventory_changes")
-    op.drop_index("ix_inventory_changes_organization", table_name="inventory_changes")
-    op.drop_table("inventory_changes")
-    op.drop_index("uq_inventory_vendors", table_name="inventory_vendors")
-    op.drop_table("inventory_vendors")
-    op.drop_index("uq_inventory_sources", table_name="inventory_sources")
-    op.drop_table("inventory_sources")
-    op.drop_index("ix_inventory_secrets_provider", table_name="inventory_secrets")
-    op.drop_index("ix_inventory_secrets_credential", table_name="inventory_secrets")
-    op.drop_table("inventory_secrets")

@@ -31,9 +31,3 @@ def upgrade() -> None:
         ["organization_id", "credential_id"],
         unique=False,
     )
-
-
-def downgrade() -> None:
-    """Remove it."""
-    op.drop_index("ix_inventory_reported_credential", table_name="inventory_reported")
-    op.drop_table("inventory_reported")

@@ -19,8 +19,3 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "project_id", name="pk_trace_projects"),
     )
-
-
-def downgrade() -> None:
-    """Forget the settings; spans stay."""
-    op.drop_table("trace_projects")
