@@ -413,6 +413,8 @@ class Intake:
             "location": msgspec.json.encode(location),
             "pushed_by": tx.caller.name,
         }
+        # A newer complete scan would have met it, had it still been there.
+        gone = None if location.in_history_only else self._overtaken_at
         if known is not None:
             self._again += 1
             newer = self._seen_at >= known["last_seen"]
@@ -423,7 +425,7 @@ class Intake:
                 .values(
                     first_seen=min(self._seen_at, known["first_seen"]),
                     last_seen=max(self._seen_at, known["last_seen"]),
-                    removed_at=None if back else known["removed_at"],
+                    removed_at=gone if back else known["removed_at"],
                     **(values if newer else {}),
                 )
             )
@@ -440,8 +442,7 @@ class Intake:
                 place=location.id,
                 first_seen=self._seen_at,
                 last_seen=self._seen_at,
-                # A newer scan would have met it, had it still been there.
-                removed_at=None if location.in_history_only else self._overtaken_at,
+                removed_at=gone,
                 **values,
             )
         )

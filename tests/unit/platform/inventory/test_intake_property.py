@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from tests.support.inventory_kit import ADA, Declared, finding, fingerprint, place, report
 from tests.support.manual_clock import ManualClock
@@ -68,15 +68,16 @@ def expected(sent: Sequence[Sent]) -> dict[tuple[str, str, int], Life]:
         met = {(one.host, at, root[key[0]]) for key, places in one.found.items() for at in places}
         for spot in met:
             life = lives.get(spot)
+            overtaken = newest_complete.get(one.host, 0) > one.at
+            gone = newest_complete[one.host] if overtaken else None
             if life is None:
-                overtaken = newest_complete.get(one.host, 0) > one.at
-                lives[spot] = Life(one.at, one.at, newest_complete[one.host] if overtaken else None)
+                lives[spot] = Life(one.at, one.at, gone)
                 continue
             newer = one.at >= life.last
             lives[spot] = Life(
                 min(one.at, life.first),
                 max(one.at, life.last),
-                None if newer and (life.removed or 0) <= one.at else life.removed,
+                gone if newer and (life.removed or 0) <= one.at else life.removed,
             )
         current = one.at >= newest.get(one.host, 0)
         if one.complete and current:
@@ -137,6 +138,20 @@ async def stored(file: Path, sent: Sequence[Sent]) -> dict[tuple[str, str, int],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(sent=st.lists(SENT, min_size=1, max_size=7))
+@example(
+    sent=[
+        Sent(host="runner", at=3, complete=True, found={(1,): ("b",)}),
+        Sent(host="runner", at=2, complete=False, found={(1,): ("a",)}),
+        Sent(
+            host="runner",
+            at=2,
+            complete=True,
+            found={(11,): ("b", "c"), (3,): ("c",), (2,): ("b",)},
+        ),
+        Sent(host="runner", at=5, complete=True, found={(2, 12): ("c", "b")}),
+        Sent(host="runner", at=3, complete=True, found={(11,): ("b", "a"), (1, 11): ("a", "c")}),
+    ]
+)
 def test_every_place_has_the_life_that_the_reports_tell(
     migrated_sqlite: Path, sent: list[Sent]
 ) -> None:
