@@ -97,7 +97,8 @@ def _message(message: Object, payloads: PayloadBox, role: str) -> list[Object]:
     if isinstance(content, list) and len(content) == 1 and not calls:
         only = content[0]  # nearly every message is one text: it takes the short way
         if isinstance(only, dict) and only.get("type") == "text":
-            content = _either(only, "text", "content")
+            short = _either(only, "text", "content")
+            content = short if isinstance(short, str) else content
     if isinstance(content, str) and not calls:
         found: Object = {"role": role, "content": content}
         _keep(message, found)
@@ -145,7 +146,7 @@ def _content(parts: list[Object]) -> object:
     if not parts:
         return None
     if len(parts) == 1 and parts[0].get("type") == "text":
-        return parts[0]["text"]
+        return parts[0].get("text", parts)
     return parts
 
 

@@ -21,6 +21,7 @@ _encoder: Final = msgspec.json.Encoder()
 _decode: Final = msgspec.json.Decoder().decode
 _check: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeEncodeError, RecursionError)
+_UNWRITABLE: Final = '"[cannot be written as JSON]"'
 _UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -28,8 +29,8 @@ def json_of(value: object) -> str:
     """Write a value as JSON."""
     try:
         return _encoder.encode(value).decode()
-    except _UNENCODABLE:  # lone surrogates, or nested beyond what can be written
-        return _encoder.encode(_printable(repr(value))).decode()
+    except _UNENCODABLE:  # nested beyond what can be written, or no UTF-8
+        return _UNWRITABLE
 
 
 def decoded(value: object) -> object:
@@ -150,7 +151,3 @@ def object_json(value: object) -> str:
     """A JSON object as text, or nothing when the value is none or is empty."""
     value = decoded(value)
     return json_of(value) if isinstance(value, dict) and value else ""
-
-
-def _printable(value: str) -> str:
-    return value.encode("utf-8", "replace").decode()
