@@ -48,7 +48,7 @@ def new_id(digits: int = 32) -> str:
     return f"{next(_numbers):0{digits}x}"
 
 
-def a_span(**fields: Any) -> Span:
+def a_span(**fields: object) -> Span:
     """A row; what is not given is plain."""
     plain: dict[str, Any] = {
         "organization_id": ORGANIZATION,
@@ -88,8 +88,18 @@ class Writes:
         self.writes.append(MergeSpan(trace_id=trace_id, span_id=span_id, fields=raw, by="user:1"))
         return self
 
-    def remove(self, **which: Any) -> Writes:
-        self.writes.append(RemoveSpans(by="user:1", **which))
+    def remove(
+        self, *, trace_id: str = "", span_id: str = "", user_id: str = "", everything: bool = False
+    ) -> Writes:
+        self.writes.append(
+            RemoveSpans(
+                by="user:1",
+                trace_id=trace_id,
+                span_id=span_id,
+                user_id=user_id,
+                everything=everything,
+            )
+        )
         return self
 
     def batch(self) -> WriteBatch:

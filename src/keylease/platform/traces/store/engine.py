@@ -29,6 +29,18 @@ MEBIBYTE: Final = 1_048_576
 _AS_NUMBERS: Final = {"DateTime64*": "int"}
 """Times are read as what they are stored as: microseconds."""
 
+_EMBEDDED: Final = {
+    "mark_cache_size": 32 * MEBIBYTE,
+    "index_mark_cache_size": 16 * MEBIBYTE,
+    "primary_index_cache_size": 16 * MEBIBYTE,
+    "query_condition_cache_size": 8 * MEBIBYTE,
+    "background_pool_size": 2,
+    "background_merges_mutations_concurrency_ratio": 1,
+    "background_common_pool_size": 2,
+}
+"""The engine's own defaults are for a server with a machine to itself: caches of 5 GB each, merges
+on sixteen threads."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one engine and one query may use."""
@@ -163,11 +175,8 @@ class EmbeddedEngine(_Clients):
     """chDB in this process. ``directory`` belongs to it; rows on their way lie in ``incoming``."""
 
     def __init__(self, directory: Path, *, incoming: Path, limits: Limits) -> None:
-        options = {
-            "max_server_memory_usage": str(limits.memory),
-            "mark_cache_size": str(32 * MEBIBYTE),
-            "index_mark_cache_size": str(16 * MEBIBYTE),
-        }
+        options = {name: str(value) for name, value in _EMBEDDED.items()}
+        options["max_server_memory_usage"] = str(limits.memory)
 
         def client(settings: dict[str, object]) -> Client:
             return clickhouse_connect.get_client(
@@ -184,7 +193,7 @@ class EmbeddedEngine(_Clients):
         self._incoming = incoming
 
     def insert(self, table: str, columns: pa.Table) -> None:
-        """Hand columns over in a file: the engine copies them, and the client would use ``/tmp``."""
+        """Hand columns over in a file of ours; the client by itself would use ``/tmp``."""
         file = self._incoming / f"{secrets.token_hex(8)}.arrow"
         names = ", ".join(f"`{name}`" for name in columns.column_names)
         try:

@@ -43,7 +43,8 @@ _INVALID: Final = frozenset(
 _REFUSED: Final = frozenset({6, 16, 26, 27, 33, 41, 44, 53, 69, 70, 72, 117, 131, 321, 349, 407})
 """Of those, what an insert of ours can meet: values that no column takes."""
 _INSIDE: Final = re.compile(
-    r"(?:[.:,]?\s+(?:[Ii]n scope |[Ww]hile |Stack trace|In query)|\(version |\s\([A-Z_]{4,}\)\s*$).*",
+    r"(?:[.:,]?\s+(?:[Ii]n scope |[Ww]hile |Stack trace|In query)|\(version "
+    r"|\s\([A-Z_]{4,}\)\s*$).*",
     re.DOTALL,
 )
 _LONGEST: Final = 300

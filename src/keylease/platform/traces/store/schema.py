@@ -17,6 +17,11 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PLACE: Final = re.compile(r"@(?P<rows>rows:)?(?P<name>[a-z_]+)")
 DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
 """What was inserted is on the disk when the insert returns: files, and the names of files."""
+SMALL_BUFFERS: Final = (
+    "min_bytes_for_wide_part = 33554432, max_compress_block_size = 262144, "
+    "min_compress_block_size = 65536, vertical_merge_algorithm_min_rows_to_activate = 16384"
+)
+"""Each column of a part in the making has its buffers; sixty columns of 2 MB would be too much."""
 INTACT: Final = "max_suspicious_broken_parts = 0, max_suspicious_broken_parts_bytes = 0"
 """The engine by itself sets a broken part aside and goes on without its rows; here it refuses."""
 
@@ -79,7 +84,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         """What makes the table; running it again changes nothing."""
         lines = [f"`{name}` {kind}" for name, kind in self.columns]
         lines += [f"INDEX {index}" for index in self.indexes]
-        settings = ", ".join(part for part in (DURABLE, INTACT, self.settings) if part)
+        settings = ", ".join(
+            part for part in (DURABLE, INTACT, SMALL_BUFFERS, self.settings) if part
+        )
         local = f"{self.name}_local" if layout.cluster else self.name
         made = [
             f"CREATE TABLE IF NOT EXISTS {layout.rows(self.name)}{layout.on_cluster} (\n  "

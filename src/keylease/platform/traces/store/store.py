@@ -52,8 +52,7 @@ class TraceStore:
     def apply(self, batches: Sequence[WriteBatch], rows: Sequence[Sequence[Understood]]) -> None:
         """As ``interfaces.Store.apply``."""
         self._writer.apply(batches, rows)
-        if batches:
-            self._applied = max(self._applied, batches[-1].xact_id)
+        self._applied = max(self._applied, *(batch.xact_id for batch in batches), 0)
 
     def applied(self) -> int:
         """The last transaction that reads see; 0 for an empty store.

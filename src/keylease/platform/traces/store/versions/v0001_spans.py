@@ -75,20 +75,22 @@ _SPAN: Final = (
     ("resource", _ATTRIBUTES),
 )
 
+_SEARCHED: Final = (
+    "String ALIAS lower(concat(name, ' ', input, ' ', output, ' ', error, ' ', metadata))"
+)
+"""What a search for words looks at. Computed when it is asked for; the index has its words."""
+
 STEP: Final = Step(
     number=1,
     name="spans",
     tables=(
         Table(
             name="spans",
-            columns=_SPAN,
+            columns=(*_SPAN, ("searched", _SEARCHED)),
             order_by="organization_id, project_id, toStartOfMinute(sort_at), "
             "cityHash64(trace_id), trace_id, span_id",
             replaced_by="xact_id",
-            indexes=(
-                "text_input lower(input) TYPE text(tokenizer = splitByNonAlpha)",
-                "text_output lower(output) TYPE text(tokenizer = splitByNonAlpha)",
-            ),
+            indexes=("words searched TYPE text(tokenizer = splitByNonAlpha)",),
             settings="index_granularity = 2048",
         ),
         Table(
@@ -128,7 +130,7 @@ STEP: Final = Step(
                 ("text", _TEXT),
             ),
             order_by="organization_id, project_id, trace_id, digest, span_id",
-            settings="index_granularity = 16, min_bytes_for_wide_part = 0",
+            settings="index_granularity = 16",
         ),
         Table(
             name="removals",
