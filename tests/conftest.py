@@ -1,4 +1,8 @@
-"""Results of the promises, written where the trust report and ``keylease doctor`` look for them."""
+"""What holds for every test.
+
+Results of the promises are written where the trust report and ``keylease doctor`` look for them.
+Tests that repeat lines many times are not measured for coverage.
+"""
 
 from __future__ import annotations
 
@@ -76,3 +80,23 @@ def pytest_configure(config: pytest.Config) -> None:
     interrupts_are_heard()
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(PromiseResults(), "promise-results")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out of coverage what runs the same lines again, and again.
+
+    Measuring makes Python code take 1.7 times as long (CPython 3.11). A test on PostgreSQL has its
+    twin on SQLite, and generated cases are many rounds through what examples have shown.
+    """
+    for item in items:
+        if _on_postgresql(item) or _is_generated(item):
+            item.add_marker(pytest.mark.no_cover)
+
+
+def _on_postgresql(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and "postgresql" in callspec.params.values()
+
+
+def _is_generated(item: pytest.Item) -> bool:
+    return getattr(getattr(item, "obj", None), "is_hypothesis_test", False)

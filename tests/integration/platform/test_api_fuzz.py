@@ -44,6 +44,7 @@ DOCUMENT = json.loads(
 OPERATIONS = [
     (method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods
 ]
+pytestmark = pytest.mark.no_cover  # the server is another process; here cases are made
 AS_OWNER, AS_NOBODY = 4, 1
 """Requests to each operation."""
 ENDLESS = {"/v1/audit/stream"}
