@@ -16,7 +16,8 @@ from keylease.errors import InputInvalid, VersionRequired
 from keylease.platform.db.paging import DEFAULT_LIMIT, MAXIMUM_LIMIT, PageRequest
 from keylease.platform.db.versions import check_version
 
-_ETAG: Final = re.compile(r'"(\d{1,18})"')
+_ETAG: Final = re.compile(r'"(\d{1,19})"')
+_LARGEST: Final = 2**63 - 1
 Item = TypeVar("Item")
 Identifier = Annotated[
     str,
@@ -34,6 +35,7 @@ __all__ = [
     "path_of",
     "query_of",
     "set_version",
+    "version_of",
 ]
 
 
@@ -67,12 +69,17 @@ def expected_version() -> Any:  # noqa: ANN401 - as in page_request
                 "This request must say which version it changes.",
                 advice='Send the ETag of what you read as If-Match, for example If-Match: "3".',
             )
-        match = _ETAG.fullmatch(if_match.strip())
-        if match is None:
-            raise InputInvalid('If-Match is not of the form "NUMBER", as ETag gives it.')
-        return int(match[1])
+        return version_of(if_match)
 
     return Depends(read)
+
+
+def version_of(if_match: str) -> int:
+    """The version that an ``If-Match`` names. Raises ``InputInvalid``."""
+    match = _ETAG.fullmatch(if_match.strip())
+    if match is None or int(match[1]) > _LARGEST:
+        raise InputInvalid('If-Match is not of the form "NUMBER", as ETag gives it.')
+    return int(match[1])
 
 
 def path_of(request: Request) -> str:

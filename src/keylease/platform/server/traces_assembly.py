@@ -23,6 +23,8 @@ from keylease.platform.traces.interfaces import PutSpan
 from keylease.platform.traces.keeping import Keeping, has_spans, kept
 from keylease.platform.traces.opening import WhenNeeded
 from keylease.platform.traces.project_settings import TraceSettingsService
+from keylease.platform.traces.searching import TraceSearch
+from keylease.platform.traces.service import TraceService
 from keylease.platform.traces.tail import TailHub
 from keylease.primitives.clock import Clock
 
@@ -35,6 +37,8 @@ class Traces:
     settings: TraceSettingsService
     tail: TailHub
     keeping: WhenNeeded[Keeping]
+    service: TraceService
+    search: TraceSearch
 
 
 class GatewayCalls:
@@ -106,6 +110,8 @@ async def opened_traces(
                 settings=settings,
                 tail=tail,
                 keeping=keeping,
+                service=TraceService(database, keeping),
+                search=TraceSearch(keeping, clock),
             )
         finally:
             tail.close()

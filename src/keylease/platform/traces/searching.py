@@ -1,0 +1,155 @@
+"""Lists, sessions and sums over spans: what is asked becomes a statement, its rows an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.paging import Page, PageRequest, page_of
+from keylease.platform.traces.keeping import Keeping
+from keylease.platform.traces.model import Span
+from keylease.platform.traces.opening import WhenNeeded
+from keylease.platform.traces.query.aggregates import Bucket, aggregates
+from keylease.platform.traces.query.evaluate import selects
+from keylease.platform.traces.query.lists import (
+    SpanOrder,
+    session_key,
+    sessions_page,
+    spans_page,
+    trace_summaries,
+    traces_page,
+)
+from keylease.platform.traces.query.parser import parse_filter
+from keylease.platform.traces.query.scope import Scope, TimeRange
+from keylease.platform.traces.query.statement import Statement
+from keylease.platform.traces.wire import SessionLine, SpanLine, SumLine, TraceLine
+from keylease.primitives.clock import Clock
+
+SESSION_PLACES: Final = 3
+"""How many texts a cursor of sessions has."""
+Row = dict[str, Any]
+Line = TypeVar("Line")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What lists and sums have in common."""
+
+    project_id: str
+    filter: str = ""
+    time: TimeRange = TimeRange()
+    at: int | None = None
+    """The transaction to read as of; ``None`` is now."""
+
+
+class TraceSearch:
+    """Everything about many spans."""
+
+    def __init__(self, keeping: WhenNeeded[Keeping], clock: Clock) -> None:
+        self._keeping = keeping
+        self._clock = clock
+
+    async def spans(
+        self, caller: Caller, asked: Asked, page: PageRequest, *, order: SpanOrder
+    ) -> Page[SpanLine]:
+        """Spans without their texts. Raises ``QueryInvalid`` or ``CursorInvalid``."""
+        rows = await self._rows(
+            spans_page(
+                _scope(caller, asked),
+                limit=page.limit + 1,
+                where=parse_filter(asked.filter, now=self._clock.now()),
+                time=asked.time,
+                order=order,
+                after=page.after(order.places),
+            )
+        )
+        return _lines(page_of(rows, page, key=order.key), SpanLine)
+
+    async def traces(
+        self, caller: Caller, asked: Asked, page: PageRequest, *, order: SpanOrder
+    ) -> Page[TraceLine]:
+        """Traces with a span that the filter selects: the root, and sums over all spans."""
+        scope = _scope(caller, asked)
+        rows = await self._rows(
+            traces_page(
+                scope,
+                limit=page.limit + 1,
+                where=parse_filter(asked.filter, now=self._clock.now()),
+                time=asked.time,
+                order=order,
+                after=page.after(order.places),
+            )
+        )
+        found = page_of(rows, page, key=order.key)
+        names = [row["trace_id"] for row in found.items]
+        sums = await self._rows(trace_summaries(scope, names)) if names else []
+        for row in sums:
+            row["last_xact_id"] = str(row["last_xact_id"])
+        by_trace = {row["trace_id"]: row for row in sums}
+        for row in found.items:
+            row["trace"] = by_trace.get(row["trace_id"])
+        return _lines(found, TraceLine)
+
+    async def sessions(self, caller: Caller, asked: Asked, page: PageRequest) -> Page[SessionLine]:
+        """Sessions, those that were active last first."""
+        rows = await self._rows(
+            sessions_page(
+                _scope(caller, asked),
+                limit=page.limit + 1,
+                where=parse_filter(asked.filter, now=self._clock.now()),
+                time=asked.time,
+                after=page.after(SESSION_PLACES),
+            )
+        )
+        return _lines(page_of(rows, page, key=session_key), SessionLine)
+
+    async def sums(
+        self,
+        caller: Caller,
+        asked: Asked,
+        *,
+        bucket: Bucket | None = None,
+        group_by: str = "",
+        top: int = 10,
+    ) -> list[SumLine]:
+        """Counts, errors, latencies, tokens and costs. Raises ``QueryInvalid``."""
+        rows = await self._rows(
+            aggregates(
+                _scope(caller, asked),
+                where=parse_filter(asked.filter, now=self._clock.now()),
+                time=asked.time,
+                bucket=bucket,
+                group_by=group_by,
+                top=top,
+            )
+        )
+        return msgspec.convert(rows, list[SumLine], strict=False)
+
+    def selector(self, text: str) -> Callable[[Span], bool]:
+        """A filter for single rows, as a tail needs it. Raises ``QueryInvalid``."""
+        expression = parse_filter(text, now=self._clock.now())
+        return lambda span: selects(expression, span)
+
+    async def _rows(self, statement: Statement) -> list[Row]:
+        keeping = await self._keeping()
+        found = await keeping.read(
+            lambda: keeping.store.select(statement.sql, statement.parameters)
+        )
+        return [dict(row) for row in found.dicts()]
+
+
+def _lines(page: Page[Row], shape: type[Line]) -> Page[Line]:
+    for row in page.items:
+        if "xact_id" in row:
+            row["xact_id"] = str(row["xact_id"])
+    # Not strict: the engine's booleans are numbers.
+    items = msgspec.convert(page.items, tuple[shape, ...], strict=False)  # type: ignore[valid-type]  # a type made here
+    return Page(items=items, next_cursor=page.next_cursor)
+
+
+def _scope(caller: Caller, asked: Asked) -> Scope:
+    return Scope(
+        organization_id=caller.organization_id, project_ids=(asked.project_id,), at=asked.at
+    )

@@ -1,0 +1,227 @@
+"""Reads traces, and writes what people and programs say about them.
+
+Promises: a change is readable when it is acknowledged, and its row's history says who made it. What
+    is removed has an audit entry before it is gone.
+Protects: nothing here leaves the caller's organization and the project it names; that the caller
+    may do it there, the route has checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import msgspec
+from msgspec import UNSET
+
+from keylease.contracts.audit import AuditAction
+from keylease.errors import InputInvalid, ResourceNotFound
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database
+from keylease.platform.db.versions import check_version
+from keylease.platform.traces.interfaces import MergeSpan, RemoveSpans
+from keylease.platform.traces.keeping import Keeping
+from keylease.platform.traces.model import Span, SpanKind
+from keylease.platform.traces.opening import WhenNeeded
+from keylease.platform.traces.wire import Annotation, TraceSummary, Tree, Version, shown
+
+TREE_COLUMNS: Final = (
+    "span_id",
+    "parent_span_id",
+    "name",
+    "kind",
+    "status",
+    "started_at",
+    "duration",
+    "model",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "error",
+)
+_CALLS_OF_MODELS: Final = frozenset({SpanKind.LLM, SpanKind.EMBEDDING, SpanKind.RERANKER})
+
+
+class TraceService:
+    """Everything about single traces and spans; ``searching`` has lists and sums."""
+
+    def __init__(self, database: Database, keeping: WhenNeeded[Keeping]) -> None:
+        self._database = database
+        self._keeping = keeping
+        self._changing: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def tree(
+        self,
+        caller: Caller,
+        project_id: str,
+        trace_id: str,
+        *,
+        at: int | None = None,
+        offset: int = 0,
+        limit: int,
+    ) -> Tree:
+        """A trace without its texts. Raises ``ResourceNotFound``."""
+        keeping = await self._keeping()
+        reader, organization_id = keeping.store.reader, caller.organization_id
+        read_at = keeping.store.applied() if at is None else at
+        found = await keeping.read(
+            lambda: reader.trace(organization_id, project_id, trace_id, columns=TREE_COLUMNS, at=at)
+        )
+        if not found.rows:
+            raise ResourceNotFound("There is no such trace.")
+        end = offset + limit
+        return Tree(
+            trace_id=trace_id,
+            summary=_summary(found.rows),
+            columns=TREE_COLUMNS,
+            rows=list(found.rows[offset:end]),
+            next_offset=end if end < len(found.rows) else None,
+            at=str(read_at),
+        )
+
+    async def span(
+        self, caller: Caller, project_id: str, trace_id: str, span_id: str, *, at: int | None = None
+    ) -> Span:
+        """One span, whole but for large texts. Raises ``ResourceNotFound``."""
+        keeping = await self._keeping()
+        return await self._span(keeping, caller, (project_id, trace_id, span_id), at=at)
+
+    async def history(
+        self, caller: Caller, project_id: str, trace_id: str, span_id: str
+    ) -> list[Version]:
+        """Every state of a span, the newest first. Raises ``ResourceNotFound``."""
+        keeping = await self._keeping()
+        states = await keeping.read(
+            lambda: keeping.store.reader.history(
+                caller.organization_id, project_id, trace_id, span_id
+            )
+        )
+        if not states:
+            raise ResourceNotFound("There is no such span.")
+        return [
+            Version(
+                xact_id=str(state.xact_id),
+                changed_by=state.changed_by,
+                change=msgspec.json.decode(state.change) if state.change else None,
+                span=shown(state),
+            )
+            for state in states
+        ]
+
+    async def payload(self, caller: Caller, project_id: str, trace_id: str, digest: str) -> str:
+        """A large text, whole. Raises ``ResourceNotFound``."""
+        keeping = await self._keeping()
+        text = await keeping.read(
+            lambda: keeping.store.reader.payload(
+                caller.organization_id, project_id, trace_id, digest
+            )
+        )
+        if text is None:
+            raise ResourceNotFound("There is no such text in this trace.")
+        return text
+
+    # --- changing --------------------------------------------------------------------------
+
+    async def annotate(
+        self,
+        caller: Caller,
+        project_id: str,
+        trace_id: str,
+        span_id: str,
+        annotation: Annotation,
+        *,
+        expected: int | None = None,
+    ) -> Span:
+        """Say something about a span; the span as it is then.
+
+        ``expected``: the version that the caller has read; without it the change is merged into
+        whatever is there. Raises ``ResourceNotFound``, ``VersionChanged`` or ``InputInvalid``.
+        """
+        fields = _fields(annotation)
+        if not fields:
+            raise InputInvalid("Say something: scores, tags, metadata, expected or a comment.")
+        keeping = await self._keeping()
+        key = (project_id, trace_id, span_id)
+        lock = self._changing.setdefault((caller.organization_id, *key), asyncio.Lock())
+        async with lock:
+            before = await self._span(keeping, caller, key)
+            if expected is not None:
+                check_version(current=before.xact_id, expected=expected)
+            xact_id = await keeping.intake.take(
+                caller.organization_id,
+                project_id,
+                [MergeSpan(trace_id=trace_id, span_id=span_id, fields=fields, by=caller.name)],
+            )
+            await keeping.intake.settled(xact_id)
+            return await self._span(keeping, caller, key)
+
+    async def remove(
+        self,
+        caller: Caller,
+        project_id: str,
+        *,
+        trace_id: str = "",
+        span_id: str = "",
+        user_id: str = "",
+    ) -> None:
+        """Delete a span, a trace or everything of a user for good. Raises ``ResourceNotFound``."""
+        keeping = await self._keeping()
+        if span_id:
+            await self._span(keeping, caller, (project_id, trace_id, span_id))
+        elif trace_id:
+            await self.tree(caller, project_id, trace_id, limit=1)
+        what = "span" if span_id else "trace" if trace_id else "user"
+        async with self._database.transaction(caller) as tx:
+            await tx.record(
+                AuditAction.TRACES_REMOVED,
+                project_id,
+                details={"what": what, "trace_id": trace_id, "span_id": span_id},
+            )
+        xact_id = await keeping.intake.take(
+            caller.organization_id,
+            project_id,
+            [RemoveSpans(trace_id=trace_id, span_id=span_id, user_id=user_id, by=caller.name)],
+        )
+        await keeping.intake.settled(xact_id)
+
+    async def _span(
+        self, keeping: Keeping, caller: Caller, key: tuple[str, str, str], *, at: int | None = None
+    ) -> Span:
+        reader, organization_id = keeping.store.reader, caller.organization_id
+        found = await keeping.read(lambda: reader.span(organization_id, *key, at=at))
+        if found is None:
+            raise ResourceNotFound("There is no such span.")
+        return found
+
+
+def _fields(annotation: Annotation) -> dict[str, msgspec.Raw]:
+    return {
+        name: msgspec.Raw(msgspec.json.encode(value))
+        for name in Annotation.__struct_fields__
+        if (value := getattr(annotation, name)) is not UNSET
+    }
+
+
+def _summary(rows: Sequence[tuple[Any, ...]]) -> TraceSummary:
+    position = {name: number for number, name in enumerate(TREE_COLUMNS)}
+    kind, status, cost = position["kind"], position["status"], position["cost"]
+    asked, answered = position["input_tokens"], position["output_tokens"]
+    started, duration = position["started_at"], position["duration"]
+    identifier, parent = position["span_id"], position["parent_span_id"]
+    of_models = {row[identifier] for row in rows if row[kind] in _CALLS_OF_MODELS}
+    # A client's span of a call and the gateway's span below it are the same call.
+    calls = [row for row in rows if row[identifier] in of_models and row[parent] not in of_models]
+    return TraceSummary(
+        spans=len(rows),
+        errors=sum(row[status] == "error" for row in rows),
+        started_at=min(row[started] for row in rows),
+        ended_at=max(row[started] + row[duration] for row in rows),
+        input_tokens=sum(row[asked] or 0 for row in calls),
+        output_tokens=sum(row[answered] or 0 for row in calls),
+        cost=sum(row[cost] or 0 for row in calls),
+        cost_unknown=sum(row[cost] is None for row in calls),
+    )
