@@ -20,6 +20,8 @@ from keylease.platform.server.problems import (
 from keylease.platform.server.routes import all_routers, all_shapes
 from keylease.platform.server.routes.inventory import MAXIMUM_REPORT
 from keylease.platform.server.routes.link import MAXIMUM_BODY as MAXIMUM_PUSH
+from keylease.platform.server.routes.traces_ingest import MAXIMUM_BODY as MAXIMUM_SPANS
+from keylease.platform.server.routes.traces_ingest import PATHS as SPAN_PATHS
 from keylease.platform.server.services import Services
 from keylease.platform.server.shapes import schemas_of
 
@@ -27,8 +29,9 @@ LARGER_BODIES: Final = {
     "/v1/inventory/scans": MAXIMUM_REPORT,
     CALL_RECORDS: MAXIMUM_PUSH,
     AUDIT_ENTRIES: MAXIMUM_PUSH,
+    **dict.fromkeys(SPAN_PATHS, MAXIMUM_SPANS),
 }
-"""Path prefix -> bytes, where more than the usual may be sent."""
+"""Path -> bytes, where more than the usual may be sent."""
 
 
 def create_app(services: Services) -> FastAPI:

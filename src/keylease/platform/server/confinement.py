@@ -48,7 +48,7 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
     if configuration.stop_with_parent:
         stop_with_parent()
     confinement = Confinement(
-        readable=needs.readable,
+        readable=(*needs.readable, "/proc/self"),
         executable=(*needs.executable, *filter(None, pg_dump)),
         writable=(*needs.writable, str(directory)),
         ports=(configuration.port,),

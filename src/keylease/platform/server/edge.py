@@ -51,7 +51,7 @@ class Edge:
         secure: bool = False,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """``hosts`` are names without port; ``larger_bodies`` maps path prefixes to bytes."""
+        """``hosts`` are names without port; ``larger_bodies`` maps paths to bytes."""
         self._body_seconds = body_seconds
         self._app = app
         self._clock = clock
@@ -111,10 +111,7 @@ class Edge:
         await self._app(scope, bounded, dressed)
 
     def _limit(self, path: str) -> int:
-        for prefix, limit in self._larger.items():
-            if path.startswith(prefix):
-                return limit
-        return MAXIMUM_BODY
+        return self._larger.get(path, MAXIMUM_BODY)
 
     def _host_is_ours(self, scope: Scope) -> bool:
         hosts = [value for name, value in scope["headers"] if name == b"host"]

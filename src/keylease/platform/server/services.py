@@ -16,6 +16,7 @@ from keylease.platform.inventory.service import InventoryService
 from keylease.platform.inventory.webhooks import WebhookService
 from keylease.platform.policy.domain import Policy
 from keylease.platform.server.guard import Access, Authenticator
+from keylease.platform.server.ingest_access import SpanDoor
 from keylease.platform.server.link_assembly import Link
 from keylease.platform.server.traces_assembly import Traces
 from keylease.platform.trust.service import TrustService
@@ -38,6 +39,7 @@ class Services:
     inventory_webhooks: WebhookService
     incident_previews: IncidentPreviews
     traces: Traces
+    spans: SpanDoor
     trust: TrustService
     audit: Audit
     link: Link

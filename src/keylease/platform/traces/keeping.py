@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from keylease.platform.traces.ingest.fingerprint_keys import FingerprintKeyring
 from keylease.platform.traces.ingest.intake import Intake, Reported, opened
 from keylease.platform.traces.project_settings import InForce
+from keylease.platform.traces.store.loading import load_engine
 from keylease.platform.traces.understanding.understander import Understander
 from keylease.primitives.clock import Clock
 
@@ -82,4 +83,7 @@ def _open(directory: Path, url: str) -> TraceStore:
         open_server,
     )
 
-    return open_server(url) if url else open_embedded(directory / STORE)
+    if url:
+        return open_server(url)
+    load_engine(directory / "temporary")
+    return open_embedded(directory / STORE)

@@ -37,6 +37,7 @@ from keylease.platform.server.routes import (
     sign_in_methods,
     sign_in_settings,
     trace_settings,
+    traces_ingest,
     trust,
     trust_rules,
     users,
@@ -85,6 +86,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         incidents.router,
         trace_settings.router,
         trust.router,
+        traces_ingest.router,
         pages.router,
     )
 
