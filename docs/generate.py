@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from docs.span_model import span_model_page
+
 from keylease import errors, settings
 from keylease.detectors.definitions import ALL, SHAPES
 from keylease.discovery.formats.schemas import schemas as scan_schemas
@@ -137,6 +139,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "cli.md": cli_page,
     "detectors.md": detectors_page,
+    "span-model.md": span_model_page,
     "openapi.json": openapi_page,
     **{name: partial(schema_page, name) for name in scan_schemas()},
 }

@@ -123,36 +123,55 @@ class Meaning(msgspec.Struct, kw_only=True):
     """
 
     kind: SpanKind = SpanKind.OTHER
+    """What the span is about."""
     input: str = ""
+    """JSON; chat messages, arguments, a query, or whatever went in."""
     output: str = ""
+    """JSON; chat messages, a result, documents. Vectors stay in the attributes."""
     expected: str = ""
+    """JSON; what should have come out."""
     model: str = ""
     """As the provider answered it, else as it was asked for."""
     requested_model: str = ""
+    """As it was asked for."""
     provider: str = ""
+    """As the dialect names it, in lower case."""
     input_tokens: int | None = None
     """Includes cached ones."""
     output_tokens: int | None = None
+    """Includes those of reasoning."""
     cache_read_tokens: int | None = None
+    """The part of the input that came from a cache."""
     cache_write_tokens: int | None = None
+    """The part of the input that went into a cache."""
     reasoning_tokens: int | None = None
+    """The part of the output that was thinking."""
     cost: int | None = None
-    """Micro-USD, when the span itself says it; else computed by ``costs``."""
+    """Micro-USD; what the span itself says, else computed from prices."""
     price_version: str = ""
     """Of the price table a cost was computed with; ``reported`` when the span said it."""
     session_id: str = ""
+    """Conversation or session."""
     user_id: str = ""
+    """The end user, as the sender names them."""
     prompt_name: str = ""
+    """Of a managed prompt."""
     prompt_version: str = ""
+    """Of a managed prompt."""
     tool_name: str = ""
+    """Of the tool that ran."""
     agent_name: str = ""
+    """Of the agent that acted."""
     error: str = ""
     """Type and message of the error, or empty."""
     time_to_first_chunk: int | None = None
     """Microseconds."""
     environment: str = ""
+    """Where it ran: `production`, `staging` ..."""
     tags: list[str] = []
+    """Words that the sender gave it."""
     scores: dict[str, float] = {}
+    """Name to value."""
     metadata: str = ""
     """A JSON object, or empty."""
 

@@ -39,7 +39,6 @@ _CONTENT_COMPLETION: Final = "gen_ai.content.completion"
 def _rest(span: RawSpan, meaning: Meaning, payloads: PayloadBox) -> None:
     attributes = span.attributes
     meaning.kind = _KINDS.get(text(attributes.get(_REQUEST_TYPE)), SpanKind.OTHER)
-    meaning.provider = meaning.provider.lower()
     if (cost := attributes.get(_COST)) is not None:
         meaning.cost = micro_usd(cost)
     found = trees(attributes, (_PROMPT, _COMPLETION))

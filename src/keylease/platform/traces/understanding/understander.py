@@ -141,6 +141,7 @@ class Understander:
 
 def _conclude(meaning: Meaning) -> None:
     """What follows from the fields together."""
+    meaning.provider = meaning.provider.lower()
     if meaning.kind is SpanKind.OTHER and meaning.model and meaning.output_tokens is not None:
         meaning.kind = SpanKind.LLM
     if not meaning.requested_model and meaning.kind in {SpanKind.LLM, SpanKind.EMBEDDING}:
