@@ -106,21 +106,23 @@ class RunningGateway:
 
 
 @contextlib.contextmanager
-def running_gateway(
+def running_gateway(  # noqa: PLR0913 - what a gateway is started with, by keyword
     directory: Path,
     *,
     gateway_toml: str = "",
     policy_toml: str = "",
     workers: int = 1,
     environment: Mapping[str, str] | None = None,
+    session: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
     python: str = sys.executable,
 ) -> Iterator[RunningGateway]:
     """Start a gateway in ``directory`` (``data/`` and ``config/`` in it) and stop it at the end.
 
     ``environment`` is what ``env://`` references find: it reaches the gateway by the handover, as
-    under `keylease up`. Calling it again with the same directory restarts on the same data; empty
-    texts then leave the files as they are. Raises ``GatewayDidNotStart``.
+    under `keylease up`. ``session`` are variables of its own process. Calling it again with the
+    same directory restarts on the same data; empty texts then leave the files as they are. Raises
+    ``GatewayDidNotStart``.
     """
     config_dir, data_dir = directory / "config", directory / "data"
     config_dir.mkdir(mode=0o700, exist_ok=True)
@@ -136,6 +138,7 @@ def running_gateway(
             *arguments,
         ],
         environment or {},
+        session or {},
         python,
     )
     assert process.stderr is not None
@@ -183,7 +186,7 @@ def _write(path: Path, text: str, *, given: str) -> None:
 
 
 def _start(
-    arguments: list[str], values: Mapping[str, str], python: str
+    arguments: list[str], values: Mapping[str, str], session: Mapping[str, str], python: str
 ) -> tuple[subprocess.Popen[bytes], int]:
     ready, ready_end = os.pipe()
     descriptors = [ready_end]
@@ -199,7 +202,7 @@ def _start(
     try:
         process = subprocess.Popen(
             command,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+            env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), **session},
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import Final
 from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.policy import Credential
 from keylease.errors import SecretInvalid
-from keylease.strongroom.gateway.call.echo_guard import Needle
+from keylease.strongroom.gateway.call.echo_guard import Needles
 from keylease.strongroom.gateway.call.secret_forms import forms_of
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
 from keylease.strongroom.stores.interfaces import FetchedSecret
@@ -44,7 +44,7 @@ class Authentication:
         self.version = fetched.version
         self.number = next(_NUMBERS)
         """No other one of this process has it: what was found out about one may be remembered."""
-        self.needles = tuple(Needle(form) for form in forms_of(secret))
+        self.needles = Needles(forms_of(secret))
         """What no answer may contain."""
         self.header_lines = _AUTHENTICATION[wire_format] % secret
 

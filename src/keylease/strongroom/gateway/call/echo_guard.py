@@ -46,13 +46,29 @@ class Needle:
         return size - 1 if data.endswith(self.first) else size
 
 
+class Needles:
+    """All forms of a secret."""
+
+    __slots__ = ("all", "inside", "plain")
+
+    def __init__(self, forms: tuple[bytes, ...]) -> None:
+        """``forms``: the secret as it is sent comes first."""
+        self.plain: Final = forms[0]
+        self.all: Final = tuple(Needle(form) for form in forms)
+        begun = frozenset(b"".join(form[:-1] for form in forms))
+        self.inside: Final = bytes(code in begun for code in range(256))
+        """For each byte, whether something that ends with it could be the beginning of a form."""
+
+    def __repr__(self) -> str:
+        return "Needles(***)"
+
+
 class EchoGuard:
     """Watches the body of one answer."""
 
     __slots__ = ("_held", "_needles")
 
-    def __init__(self, needles: tuple[Needle, ...]) -> None:
-        """``needles``: the secret as it was sent comes first."""
+    def __init__(self, needles: Needles) -> None:
         self._needles = needles
         self._held = b""
 
@@ -61,11 +77,16 @@ class EchoGuard:
         if self._held:
             data = self._held + data
             self._held = b""
-        passing = size = len(data)
-        for needle in self._needles:
+        needles = self._needles
+        for needle in needles.all:
             # ``in`` first asks, by way of an exception, whether it was given a number.
             if data.find(needle.text) >= 0:
                 raise _echoed()
+        # Most pieces end in a line break or a brace, and no form has one of these.
+        if not data or not needles.inside[data[-1]]:
+            return data
+        passing = size = len(data)
+        for needle in needles.all:
             passing = min(passing, needle.begins_in(data))
         if passing < size:
             self._held = data[passing:]
@@ -84,10 +105,10 @@ class EchoGuard:
         Names of fields come in lower case, and without its case a secret is still told to whoever
         has a few tries.
         """
-        for needle in self._needles:
+        for needle in self._needles.all:
             if needle.text in data:
                 raise _echoed()
-        if self._needles[0].text.lower() in data:
+        if self._needles.plain.lower() in data:
             raise _echoed()
 
 

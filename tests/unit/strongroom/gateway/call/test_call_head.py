@@ -19,7 +19,7 @@ from keylease.primitives.http1.interfaces import RequestHead, ResponseHead
 from keylease.primitives.http1.limits import ServerLimits
 from keylease.primitives.http1.request_head import RequestHeads
 from keylease.strongroom.gateway.call.answers import AnswerFields
-from keylease.strongroom.gateway.call.echo_guard import EchoGuard, Needle
+from keylease.strongroom.gateway.call.echo_guard import EchoGuard, Needles
 from keylease.strongroom.gateway.interfaces import PriceQuote
 
 BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
@@ -152,6 +152,6 @@ def test_fields_of_an_answer_are_sorted_once_and_searched_for_each_credential() 
     assert fields.rendered == (
         b"content-type: text/event-stream\r\nopenai-model: m\r\nx-provider-request-id: req_1\r\n"
     )
-    EchoGuard((Needle(b"sk-test-0000"),)).check(fields.rendered)
+    EchoGuard(Needles((b"sk-test-0000",))).check(fields.rendered)
     with pytest.raises(CredentialEchoed):
-        EchoGuard((Needle(b"req_1"),)).check(fields.rendered)
+        EchoGuard(Needles((b"req_1",))).check(fields.rendered)
