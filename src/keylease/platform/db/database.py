@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from keylease.errors import ConfigurationError, DatabaseUnavailable
 from keylease.platform.db.callers import Caller, platform_itself
+from keylease.platform.db.sqlite_driver import OneTripDriver, begin_first
 from keylease.platform.db.transaction import Transaction
 from keylease.primitives.clock import Clock
 
@@ -95,12 +96,11 @@ class Database:
         """A transaction that sees one state of the database and changes nothing."""
         async with self._connected() as connection:
             with _translated():
-                if self.is_sqlite:
-                    await connection.execute(text("BEGIN"))
+                begin_first(connection, wanted=True)
                 try:
                     yield Transaction(connection, caller or platform_itself(), self._clock)
-                finally:
-                    await connection.rollback()
+                finally:  # it is rolled back when the connection is given back
+                    begin_first(connection, wanted=False)
 
     async def check(self) -> None:
         """Raise ``DatabaseUnavailable`` unless the database answers."""
@@ -121,12 +121,18 @@ class Database:
         try:
             yield connection
         finally:
-            await connection.close()
+            with _translated():
+                await connection.close()
 
 
 def _sqlite(url: URL) -> AsyncEngine:
     engine = create_async_engine(
-        url, pool_size=8, max_overflow=8, pool_timeout=10, connect_args={"timeout": 5}
+        url,
+        module=OneTripDriver(),
+        pool_size=8,
+        max_overflow=8,
+        pool_timeout=10,
+        connect_args={"timeout": 5},
     )
 
     @event.listens_for(engine.sync_engine, "connect")

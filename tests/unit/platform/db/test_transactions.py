@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text, update
 from tests.support.manual_clock import ManualClock
 from tests.support.postgres import PostgresServer
 
@@ -125,3 +125,34 @@ async def test_a_server_that_went_away_is_said_and_then_found_again(
     async with database.transaction(caller()) as tx:
         await tx.record(AuditAction.POLICY_LOADED, "7")
     assert await entries(database) == 1
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+async def test_a_reader_sees_one_state_from_its_first_statement_on(database: Database) -> None:
+    async with database.reading() as reader:
+        assert (await reader.execute(select(func.count()).select_from(OUTBOX))).scalar_one() == 0
+        async with database.transaction(caller()) as tx:
+            await tx.record(AuditAction.POLICY_LOADED, "7")
+        assert (await reader.execute(select(func.count()).select_from(OUTBOX))).scalar_one() == 0
+    assert await entries(database) == 1
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+async def test_who_reads_nothing_leaves_no_transaction_behind(database: Database) -> None:
+    for _ in range(2):  # the pool gives the same connection again
+        async with database.reading():
+            pass
+        async with database.transaction(caller()) as tx:
+            await tx.record(AuditAction.POLICY_LOADED, "7")
+    assert await entries(database) == 2
+
+
+async def test_many_rows_and_what_a_statement_changed(database: Database) -> None:
+    async with database.transaction(caller()) as tx:
+        for number in range(3):
+            await tx.record(AuditAction.POLICY_LOADED, str(number))
+        changed = await tx.execute(update(OUTBOX).values(organization_id=ADA.id))
+        assert changed.rowcount == 3
+        names = await tx.execute(delete(OUTBOX).returning(OUTBOX.c.organization_id))
+        assert names.scalars().all() == [ADA.id] * 3
+    assert await entries(database) == 0
