@@ -364,7 +364,7 @@ def _integer(value: int | str) -> int:
     """A 64-bit integer, which JSON may write as text."""
     if isinstance(value, str):
         try:
-            value = int(value) if len(value) <= 20 else _LARGEST_INTEGER  # noqa: PLR2004 - digits of 64 bits
+            value = int(value) if len(value) <= 20 else 2 * _LARGEST_INTEGER  # noqa: PLR2004 - digits of 64 bits
         except ValueError:
             raise _Refused("a number that is none") from None
     if not -_LARGEST_INTEGER <= value < 2 * _LARGEST_INTEGER:
