@@ -1,12 +1,14 @@
 """What holds for every test.
 
 Results of the promises are written where the trust report and ``keylease doctor`` look for them.
-Tests that repeat lines many times are not measured for coverage.
+Tests that repeat lines many times are not measured for coverage. Where memory has room, temporary
+files lie in it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +19,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+MEMORY = "/dev/shm"  # noqa: S108 - pytest makes a private directory in it
+ENOUGH = 4 * 1024**3
+"""Bytes; a run of everything leaves a small part of it."""
 PROMISE_FILE = re.compile(r"tests/promises/test_p(\d)_")
 
 
@@ -76,9 +81,23 @@ def commit() -> str:
     return result.stdout.strip() or "unknown"
 
 
+def keep_files_in_memory() -> None:
+    """Much of what is tested waits for the disk (fsync), thousands of times in a run.
+
+    No test takes the power away, so none needs a disk; PYTEST_DEBUG_TEMPROOT=/tmp gives one.
+    """
+    try:
+        room = os.statvfs(MEMORY)
+    except OSError:
+        return  # not Linux
+    if room.f_bavail * room.f_frsize >= ENOUGH and not room.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     interrupts_are_heard()
     if not hasattr(config, "workerinput"):
+        keep_files_in_memory()
         config.pluginmanager.register(PromiseResults(), "promise-results")
 
 

@@ -12,8 +12,10 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 from tests.support.emptied import EmptiedDatabase
 from tests.support.manual_clock import ManualClock
 from tests.support.postgres import PostgresServer, postgres_server
@@ -25,6 +27,7 @@ __all__ = [
     "clock",
     "database",
     "database_url",
+    "hurried",
     "migrated_postgres",
     "migrated_sqlite",
     "migrated_url",
@@ -90,6 +93,19 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 async def database(migrated_url: str, clock: ManualClock) -> AsyncIterator[Database]:
-    opened = Database(migrated_url, clock=clock)
+    opened = hurried(Database(migrated_url, clock=clock))
     yield opened
     await opened.close()
+
+
+def hurried(database: Database) -> Database:
+    """Let SQLite commit without waiting for the disk: no test pulls the plug on this database."""
+    if database.is_sqlite:
+
+        @event.listens_for(database.engine.sync_engine, "connect")
+        def _hurry(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's adapter
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA synchronous=OFF")
+            cursor.close()
+
+    return database

@@ -22,6 +22,7 @@ from fastapi.routing import APIRoute
 from tests.support.databases import (
     clock,
     database,
+    hurried,
     migrated_postgres,
     migrated_sqlite,
     migrated_url,
@@ -155,7 +156,7 @@ async def two(migrated_sqlite: Path, clock: ManualClock, tmp_path: Path) -> Asyn
     """On SQLite: what decides here is the same statements on both."""
     file = tmp_path / "platform.sqlite"
     shutil.copyfile(migrated_sqlite, file)
-    database = Database(sqlite_url(file), clock=clock)
+    database = hurried(Database(sqlite_url(file), clock=clock))
     async with both(database, clock, tmp_path) as made:
         yield made
     await database.close()
@@ -174,7 +175,7 @@ async def bare(migrated_sqlite: Path, clock: ManualClock, tmp_path: Path) -> Asy
     """Both organizations as they begin."""
     file = tmp_path / "platform.sqlite"
     shutil.copyfile(migrated_sqlite, file)
-    database = Database(sqlite_url(file), clock=clock)
+    database = hurried(Database(sqlite_url(file), clock=clock))
     async with both(database, clock, tmp_path, things=False) as made:
         yield made
     await database.close()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.databases import hurried
 from tests.support.manual_clock import ManualClock
 from tests.support.sign_in_kit import House, house_of
 
@@ -43,7 +44,7 @@ async def quick_house(
 ) -> AsyncIterator[House]:
     """On SQLite alone: for what the kind of database has no part in."""
     file = shutil.copy(migrated, tmp_path / "platform.sqlite")
-    database = Database(sqlite_url(Path(file)), clock=clock)
+    database = hurried(Database(sqlite_url(Path(file)), clock=clock))
     async with house_of(database, clock, tmp_path / "platform", monkeypatch) as made:
         yield made
     await database.close()
