@@ -15,11 +15,13 @@ from keylease.platform.db.callers import Caller
 from keylease.platform.server.services import Services
 
 
-async def still_allowed(services: Services, caller: Caller, permission: Permission) -> bool:
-    """Whether session or API key have not ended, and the permission is still held."""
+async def still_allowed(
+    services: Services, caller: Caller, permission: Permission, *, project_id: str = ""
+) -> bool:
+    """Whether session or API key have not ended, and the permission is still held there."""
     now = services.clock.now()
     try:
-        await services.access.require(caller, permission)
+        await services.access.require(caller, permission, project_id=project_id)
         if caller.session_id:
             return now < (await services.identity.sessions.current(caller)).expires_at
         if caller.api_key_id:

@@ -6,6 +6,7 @@ Protects: a client learns the code, the safe message, the advice and a request i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,7 +17,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from keylease.errors import KeyleaseError, LimitReached, PolicyInvalid, TooManyAttempts
+from keylease.errors import (
+    KeyleaseError,
+    LimitReached,
+    PolicyInvalid,
+    QueryInvalid,
+    TooManyAttempts,
+    TraceQueueFull,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE: Final = "urn:keylease:error:"
@@ -47,6 +55,9 @@ class Problem(BaseModel):
     request_id: str
     advice: str = ""
     errors: list[ProblemPart] = Field(default_factory=list)
+    position: int | None = Field(
+        default=None, description="The character of a filter or of SQL at fault, from 0."
+    )
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -66,7 +77,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(KeyleaseError)
     async def _known(request: Request, error: KeyleaseError) -> JSONResponse:
         headers = {}
-        if isinstance(error, TooManyAttempts | LimitReached):
+        if isinstance(error, TooManyAttempts | LimitReached | TraceQueueFull):
             headers["Retry-After"] = str(error.retry_after)
         if error.http_status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
@@ -76,7 +87,7 @@ def add_problem_handlers(app: FastAPI) -> None:
             error.code,
             error.message,
             error.advice,
-            errors=_parts(error),
+            more=_more(error),
             headers=headers,
         )
 
@@ -92,7 +103,7 @@ def add_problem_handlers(app: FastAPI) -> None:
             "input_invalid",
             "The request is not as it must be.",
             "`errors` says where; the OpenAPI document says how it must be.",
-            errors=parts,
+            more={"errors": parts},
         )
 
     @app.exception_handler(HTTPException)
@@ -123,10 +134,10 @@ def problem(
     detail: str,
     advice: str = "",
     *,
-    errors: list[ProblemPart] | None = None,
+    more: Mapping[str, Any] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """A problem document as a response."""
+    """A problem document as a response; ``more`` are further members of it."""
     body = Problem(
         type=_TYPE + code,
         title=HTTPStatus(status).phrase,
@@ -135,7 +146,7 @@ def problem(
         code=code,
         request_id=_id(request),
         advice=advice,
-        errors=errors or [],
+        **(more or {}),
     )
     return JSONResponse(
         body.model_dump(exclude_defaults=True),
@@ -145,13 +156,17 @@ def problem(
     )
 
 
-def _parts(error: KeyleaseError) -> list[ProblemPart]:
+def _more(error: KeyleaseError) -> dict[str, Any]:
+    """What the document says beside the message: each mistake, or the character at fault."""
+    if isinstance(error, QueryInvalid):
+        return {"position": error.position}
     if not isinstance(error, PolicyInvalid):
-        return []
-    return [
+        return {}
+    parts = [
         ProblemPart(location=part.location, message=f"{part.message} {part.suggestion}".strip())
         for part in error.mistakes
     ]
+    return {"errors": parts}
 
 
 def _id(request: Request) -> str:

@@ -70,6 +70,11 @@ class TailHub:
         self._listeners: set[_Listener] = set()
         self._closed = False
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._listeners)
+
     def publish(self, spans: Sequence[Span]) -> None:
         """Tell who listens; returns at once."""
         if self._listeners and not self._loop.is_closed():

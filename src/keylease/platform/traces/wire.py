@@ -119,6 +119,12 @@ class SpanLine(msgspec.Struct, frozen=True, kw_only=True):
     scores: dict[str, float]
 
 
+def line_of(span: Span) -> SpanLine:
+    """A row as a line of a list."""
+    values = {name: getattr(span, name) for name in SpanLine.__struct_fields__}
+    return SpanLine(**{**values, "xact_id": str(span.xact_id)})
+
+
 class Sums(msgspec.Struct, frozen=True, kw_only=True):
     """Over the spans of a trace or a session."""
 

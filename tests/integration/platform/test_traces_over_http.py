@@ -1,0 +1,275 @@
+"""The API of traces on a real store: what is sent is found, spoken of, and removed for good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.furnished import Tenant, bearer, client, founded, tenant
+from tests.support.platform_kit import server_of
+from tests.support.trace_kit import NOW, put, raw_span
+
+from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.server.services import Services
+from keylease.platform.traces.interfaces import PutSpan
+from keylease.primitives.clock import SystemClock
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+ROOT = "b7ad6b7169203331"
+CALL = "00f067aa0ba902b7"
+SECOND = 1_000_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project with a trace of two spans and the span of another session."""
+
+    services: Services
+    api: httpx.AsyncClient
+    stranger: httpx.AsyncClient
+    acme: Tenant
+    project_id: str
+
+    @property
+    def base(self) -> str:
+        return f"/v1/projects/{self.project_id}"
+
+    async def get(self, path: str, **parameters: object) -> Any:  # noqa: ANN401 - JSON
+        answer = await self.api.get(f"{self.base}{path}", params=parameters)  # type: ignore[arg-type]  # numbers and texts
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return answer.json()
+
+    async def take(self, *spans: PutSpan) -> None:
+        keeping = await self.services.traces.keeping()
+        xact_id = await keeping.intake.take(self.acme.organization_id, self.project_id, spans)
+        await keeping.intake.settled(xact_id)
+
+
+def spans() -> list[PutSpan]:
+    call = raw_span(
+        trace_id=TRACE,
+        span_id=CALL,
+        parent_span_id=ROOT,
+        name="chat gpt-4o-mini",
+        started_at=NOW + 1000,
+        ended_at=NOW + SECOND,
+        attributes={
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "gen_ai.usage.input_tokens": 100,
+            "gen_ai.usage.output_tokens": 10,
+            "gen_ai.input.messages": '[{"role":"user","parts":[{"type":"text","content":"the '
+            'quick brown fox"}]}]',
+            "gen_ai.conversation.id": "talk",
+            "customer": "zebra",
+        },
+    )
+    root = raw_span(trace_id=TRACE, span_id=ROOT, name="answer", ended_at=NOW + 2 * SECOND)
+    return [PutSpan(span=root), PutSpan(span=call), put(7, name="alone", started_at=NOW - SECOND)]
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    clock = SystemClock()
+    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
+    async with founded(database, clock, tmp_path) as services:
+        acme, zebra = await tenant(services, "Acme"), await tenant(services, "Zebra")
+        async with (
+            client(services, await bearer(services, acme)) as api,
+            client(services, await bearer(services, zebra)) as stranger,
+        ):
+            made = await api.post("/v1/projects", json={"name": "apollo"})
+            found = Place(services, api, stranger, acme, made.json()["id"])
+            await found.take(*spans())
+            yield found
+    await database.close()
+
+
+async def test_what_was_sent_is_found(place: Place) -> None:
+    # lists
+    traces = (await place.get("/traces"))["items"]
+    assert [line["name"] for line in traces] == ["answer", "alone"]
+    assert traces[0]["trace"]["spans"] == 2
+    assert traces[0]["trace"]["sum_input_tokens"] == 100
+    (only,) = (await place.get("/spans", filter='attributes.customer = "zebra"'))["items"]
+    assert only["span_id"] == CALL
+    assert isinstance(only["xact_id"], str)
+    (only,) = (await place.get("/spans", filter='text:"brown fox" and cost > 0'))["items"]
+    assert only["model"] == "gpt-4o-mini"
+    # pages
+    first = await place.get("/spans", limit=2)
+    rest = await place.get("/spans", limit=2, cursor=first["next_cursor"])
+    assert [line["name"] for page in (first, rest) for line in page["items"]] == [
+        "chat gpt-4o-mini",
+        "answer",
+        "alone",
+    ]
+    # one trace, one span
+    tree = await place.get(f"/traces/{TRACE}")
+    assert tree["summary"]["spans"] == 2
+    assert tree["summary"]["ended_at"] == NOW + 2 * SECOND
+    assert [
+        dict(zip(tree["columns"], row, strict=True))["parent_span_id"] for row in tree["rows"]
+    ] == [
+        "",
+        ROOT,
+    ]
+    span = await place.get(f"/traces/{TRACE}/spans/{CALL}")
+    assert "quick brown fox" in span["input"]
+    assert span["attributes"]["customer"] == '"zebra"'
+    # sessions and sums
+    (session,) = (await place.get("/sessions"))["items"]
+    assert (session["session_id"], session["traces"]) == ("talk", 1)
+    (everything,) = (await place.get("/trace-sums"))["items"]
+    assert (everything["spans"], everything["sum_output_tokens"]) == (3, 10)
+    steps = (
+        await place.get(
+            "/trace-sums",
+            bucket="hour",
+            group_by="model",
+            since=NOW - 60 * SECOND,
+            until=NOW + 60 * SECOND,
+        )
+    )["items"]
+    assert {(step["group_value"], step["spans"]) for step in steps} >= {("gpt-4o-mini", 1)}
+
+
+async def test_what_people_say_has_a_history(place: Place) -> None:
+    path = f"{place.base}/traces/{TRACE}/spans/{CALL}"
+    before = await place.api.get(path)
+    said = {
+        "scores": {"quality": 0.5},
+        "tags": ["wrong"],
+        "metadata": {"reviewed": True},
+        "expected": {"answer": 42},
+        "comment": "It should have said so.",
+    }
+    changed = await place.api.patch(path, json=said, headers={"if-match": before.headers["etag"]})
+    assert changed.status_code == httpx.codes.OK, changed.text
+    assert changed.json()["scores"] == {"quality": 0.5}
+    assert changed.headers["etag"] > before.headers["etag"]
+    late = await place.api.patch(path, json=said, headers={"if-match": before.headers["etag"]})
+    assert late.status_code == httpx.codes.PRECONDITION_FAILED
+    more = await place.api.patch(path, json={"scores": {"tone": 1, "quality": None}})
+    assert more.json()["scores"] == {"tone": 1.0}
+    assert more.json()["tags"] == ["wrong"]
+    newest, middle, sent = (await place.get(f"/traces/{TRACE}/spans/{CALL}/history"))["items"]
+    assert newest["changed_by"] == middle["changed_by"] == str(place.acme.owner.principal)
+    assert middle["change"]["comment"] == "It should have said so."
+    assert sent["changed_by"] == ""
+    # as it was before
+    old = await place.get(f"/traces/{TRACE}/spans/{CALL}", at=sent["xact_id"])
+    assert old["scores"] == {}
+    assert (await place.get("/spans", filter="scores.tone >= 1"))["items"]
+    assert not (await place.get("/spans", filter="scores.tone >= 1", at=sent["xact_id"]))["items"]
+
+
+async def test_what_is_removed_is_gone(place: Place) -> None:
+    gone = await place.api.delete(f"{place.base}/traces/{TRACE}")
+    assert gone.status_code == httpx.codes.NO_CONTENT
+    assert (await place.api.get(f"{place.base}/traces/{TRACE}")).status_code == 404
+    assert [line["name"] for line in (await place.get("/spans"))["items"]] == ["alone"]
+
+    async def logged() -> list[str]:
+        found = await place.api.get("/v1/audit/entries", params={"action": "trace.removed"})
+        return [item["entry"]["object"] for item in found.json()["items"]]
+
+    async with asyncio.timeout(10):
+        while await logged() != [place.project_id]:  # noqa: ASYNC110 - sequenced a moment later
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def streaming(place: Place, path: str, query: str) -> AsyncIterator[asyncio.Queue[bytes]]:
+    """The parts of an answer as they come; httpx's transport would wait for the end of all."""
+    parts: asyncio.Queue[bytes] = asyncio.Queue()
+    gone = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not asked.is_set():
+            asked.set()
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        parts.put_nowait(message.get("body", str(message.get("status")).encode()))
+
+    headers = [
+        (b"host", b"localhost"),
+        (b"authorization", place.api.headers["authorization"].encode()),
+    ]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": f"{place.base}{path}",
+        "raw_path": b"",
+        "query_string": query.encode(),
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 4140),
+    }
+
+    async def serve() -> None:
+        await server_of(place.services)(scope, receive, send)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve())
+        try:
+            yield parts
+        finally:
+            gone.set()
+
+
+async def test_a_tail_shows_what_comes_and_nothing_else(place: Place) -> None:
+    async with (
+        asyncio.timeout(30),
+        streaming(place, "/trace-tail", "filter=name=%22late%22") as parts,
+    ):
+        assert await parts.get() == b"200"
+        assert (await parts.get()).startswith(b":")
+        while place.services.traces.tail.listeners == 0:  # noqa: ASYNC110 - it is about to listen
+            await asyncio.sleep(0.01)
+        await place.take(put(8, name="early"), put(9, name="late"))
+        event = await parts.get()
+    (line,) = [line for line in event.splitlines() if line.startswith(b"data:")]
+    assert json.loads(line.removeprefix(b"data:"))["name"] == "late"
+
+
+async def test_a_stranger_finds_nothing(place: Place) -> None:
+    for path in ("/traces", f"/traces/{TRACE}", f"/traces/{TRACE}/spans/{CALL}", "/trace-sums"):
+        answer = await place.stranger.get(f"{place.base}{path}")
+        assert answer.status_code == httpx.codes.NOT_FOUND, path
+
+
+REFUSED: list[tuple[str, str, object, int, str]] = [
+    ("GET", "/spans?filter=nonsense%20%3D%201", None, 422, "query_invalid"),
+    ("GET", "/spans?cursor=zzz", None, 422, "cursor_invalid"),
+    ("GET", "/trace-sums?bucket=hour", None, 422, "query_invalid"),
+    ("GET", f"/traces/{'0' * 31}1", None, 404, "not_found"),
+    ("GET", "/traces/nonsense", None, 422, "input_invalid"),
+    ("GET", f"/traces/{TRACE}/texts/{'0' * 64}", None, 404, "not_found"),
+    ("PATCH", f"/traces/{TRACE}/spans/{CALL}", {}, 422, "input_invalid"),
+    ("PATCH", f"/traces/{TRACE}/spans/{CALL}", {"score": 1}, 422, "input_invalid"),
+    ("PATCH", f"/traces/{TRACE}/spans/{CALL}", {"scores": {"a": "b"}}, 422, "input_invalid"),
+    ("DELETE", f"/traces/{'0' * 31}1", None, 404, "not_found"),
+]
+
+
+async def test_what_cannot_be_is_refused(place: Place) -> None:
+    for method, path, body, status, code in REFUSED:
+        answer = await place.api.request(method, f"{place.base}{path}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), (path, answer.text)
+    wrong = await place.api.get(f"{place.base}/spans", params={"filter": "name = "})
+    assert wrong.json()["position"] == len("name = ")
