@@ -56,9 +56,9 @@ def test_both_encodings_say_the_same() -> None:
     wire = request.resource_spans[0].scope_spans[0].spans[0]
     wire.trace_id = bytes.fromhex("5b8efff798038103d269b633813fc60c")
     wire.span_id = bytes.fromhex("eee19b7ec3c1b174")
-    wire.kind = 3
+    wire.kind = wire.SPAN_KIND_CLIENT
     wire.end_time_unix_nano = NOW * 1000 + 7000
-    wire.status.code = 2
+    wire.status.code = wire.status.STATUS_CODE_ERROR
     wire.status.message = "it failed"
     values = {
         "text": {"stringValue": "words"},
