@@ -117,7 +117,7 @@ def _parts(data: bytes, boundary: bytes) -> list[tuple[bytes, int, int]]:
                 raise RequestMalformed("There is something behind the end of the form.")
             return parts
         head_end = data.find(b"\r\n\r\n", position)
-        if not data.startswith(b"\r\n", position) or head_end < 0:
+        if not data.startswith(b"\r\n", position) or head_end < position + 2:
             raise RequestMalformed("The form's parts are not well formed.")
         name = part_name(data[position + 2 : head_end], plain=_FIELDS)
         start = head_end + 4

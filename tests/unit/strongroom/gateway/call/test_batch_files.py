@@ -6,10 +6,20 @@ import json
 
 import msgspec
 import pytest
-from tests.support.call_rig import CallRig, Sent, bundle, credential, grant, route
+from tests.support.call_rig import (
+    ORGANIZATION,
+    CallRig,
+    Sent,
+    bundle,
+    credential,
+    grant,
+    route,
+)
 from tests.support.eventually import eventually
 
+from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import Limits, ObjectAccess, Target
+from keylease.contracts.purposes import Purpose
 from keylease.errors import AccessDenied, RequestMalformed
 from keylease.strongroom.gateway.call import batch_lines
 from keylease.strongroom.gateway.call.batch_lines import BatchLines
@@ -20,6 +30,7 @@ from keylease.strongroom.gateway.providers.openai import OPENAI
 FORM = (b"content-type", b"multipart/form-data; boundary=b")
 CHAT = "/v1/chat/completions"
 ALL = grant(objects=ObjectAccess.ALL)
+SOURCE = {"type": "file", "file_id": "obj-eve"}
 
 
 def line(url: str = CHAT, **body: object) -> bytes:
@@ -96,12 +107,26 @@ class Policy:
     def __init__(self, *models: str) -> None:
         self._models = models
         self.asked: list[str] = []
+        claims = LeaseClaims(
+            iss="local",
+            sub="user:ada",
+            iat=0,
+            exp=900,
+            jti="jti",
+            organization=ORGANIZATION,
+            purpose=Purpose.DEVELOPMENT,
+            environment="local",
+            models=("*",),
+        )
+        self._decision = Decision(
+            claims=claims, grants=(ALL,), limits_of=(), budgets=(), targets=(), weighted=False
+        )
 
     def __call__(self, model: str) -> Decision:
         self.asked.append(model)
         if model not in self._models:
             raise AccessDenied(f"not {model}")
-        return Decision.__new__(Decision)
+        return self._decision
 
 
 def read(
@@ -371,3 +396,30 @@ async def test_a_batch_draws_from_no_budget() -> None:
 async def test_a_batch_of_an_unknown_file_is_refused(file_id: str) -> None:
     call = await batch(CallRig(), file_id)
     assert (call.status, call.code) == (403, "object_not_allowed")
+
+
+# --- requests in the body ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"messages": [{"role": "user", "content": [{"type": "document", "source": SOURCE}]}]},
+        {"container": "obj-eve"},
+        {"container": {"id": "obj-eve", "skills": []}},
+    ],
+)
+async def test_requests_of_an_anthropic_batch_name_only_ones_own_objects(
+    named: dict[str, object],
+) -> None:
+    rig = CallRig()
+    own(rig, "obj-eve", "user:eve", "cred-anthropic")
+    parameters = {"model": "claude-4", "max_tokens": 5}
+    requests = [
+        {"custom_id": "1", "params": parameters},
+        {"custom_id": "2", "params": {**parameters, **named}},
+    ]
+    call = rig.send("POST", "/v1/messages/batches", {"requests": requests})
+    await eventually(lambda: call.status)
+    assert (call.status, call.code) == (403, "object_not_allowed")
+    assert not rig.calls
