@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -21,14 +21,16 @@ PROJECT: Final = "018f0000-0000-7000-8000-0000000000a1"
 OTHER_PROJECT: Final = "018f0000-0000-7000-8000-0000000000a2"
 FOREIGN_MARK: Final = "foreign-marzipan"
 """In every text of the rows that a query within the scope must never show."""
+FOREIGN_TRACE: Final = r"\b0{30}[0-5]f\b"
+"""As a pattern: the identifiers of their traces."""
 START: Final = 1_790_000_000_000_000
 SCOPE: Final = Scope(organization_id=OURS, project_ids=(PROJECT,))
 
 
-def stored_span(number: int, **changes: Any) -> Span:
+def stored_span(number: int, **changes: object) -> Span:
     """The ``number``th span of a plain series: four in a trace, one in a second."""
     at = START + number * 1_000_000
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "organization_id": OURS,
         "project_id": PROJECT,
         "trace_id": f"{number // 4:032x}",
@@ -56,10 +58,10 @@ def stored_span(number: int, **changes: Any) -> Span:
         "scores": {"quality": number / 100},
         "metadata": f'{{"a":{{"b":{number}}}}}',
     }
-    return Span(**{**fields, **changes})
+    return msgspec.convert({**fields, **changes}, Span)
 
 
-def foreign_span(number: int, **changes: Any) -> Span:
+def foreign_span(number: int, **changes: object) -> Span:
     """A span that must never be seen; of another organization, or of another project."""
     texts = dict.fromkeys(
         ("name", "model", "input", "output", "session_id", "user_id", "service", "error"),
@@ -68,7 +70,9 @@ def foreign_span(number: int, **changes: Any) -> Span:
     more = {"attributes": {FOREIGN_MARK: f'"{FOREIGN_MARK}"'}, "tags": [FOREIGN_MARK]}
     base = stored_span(number, trace_id=f"{number:031x}f", organization_id=FOREIGN)
     fields = {name: getattr(base, name) for name in Span.__struct_fields__}
-    return Span(**{**fields, **texts, **more, "metadata": f'"{FOREIGN_MARK}"', **changes})
+    return msgspec.convert(
+        {**fields, **texts, **more, "metadata": f'"{FOREIGN_MARK}"', **changes}, Span
+    )
 
 
 def put(store: TraceStore, spans: Sequence[Span], *, xact_id: int) -> None:

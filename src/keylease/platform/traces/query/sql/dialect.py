@@ -30,3 +30,7 @@ class UserSql(ClickHouse):
             if name == "CASE"
         }
         NO_PAREN_FUNCTIONS: ClassVar = {}
+
+        def _warn_unsupported(self) -> None:
+            """Refuse what sqlglot would take as it is, and write into the log."""
+            self.raise_error("Not a query")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError, TokenError
+from sqlglot.errors import ErrorLevel, ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from keylease.errors import QueryInvalid, QueryNotAllowed
@@ -56,7 +56,7 @@ def read_statement(text: str) -> exp.Expr:
 def generated(statement: exp.Expr) -> str:
     """The statement as SQL, without its comments."""
     try:
-        return statement.sql(dialect=UserSql, comments=False)
+        return statement.sql(dialect=UserSql, comments=False, unsupported_level=ErrorLevel.RAISE)
     except (SqlglotError, RecursionError, ValueError) as error:
         raise not_understood() from error
 
