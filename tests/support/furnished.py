@@ -23,6 +23,7 @@ from sqlalchemy import insert
 from tests.support.inventory_kit import finding, fingerprint, place, report
 from tests.support.link_kit import GatewayHand
 from tests.support.platform_kit import client_of, server_of, services_for
+from tests.support.trace_kit import raw_span
 
 from keylease.contracts import platform_link as wire
 from keylease.contracts.call_records import CallRecord, Usage
@@ -38,6 +39,7 @@ from keylease.platform.identity.sessions.interfaces import (
 )
 from keylease.platform.identity.sign_in.tables import PASSKEYS
 from keylease.platform.server.services import Services
+from keylease.platform.traces.interfaces import PutSpan
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.identifiers import uuid7
 
@@ -113,6 +115,7 @@ async def furnished(services: Services, of: Tenant) -> dict[str, str]:
     ids |= {"organization_id": of.organization_id, "user_id": of.user_id}
     ids |= await _by_a_gateway(services, of, ids["credential_id"])
     ids["passkey_id"] = await _passkey(services, of)
+    ids |= await _spans(services, of, ids["project_id"])
     return ids
 
 
@@ -272,6 +275,23 @@ async def _by_a_gateway(services: Services, of: Tenant, credential_id: str) -> d
     )
     await service.push_call_records(hand.msgpack(wire.CALL_RECORDS, push))
     return {"gateway_id": enrolled.gateway_id, "call_id": record.id}
+
+
+async def _spans(services: Services, of: Tenant, project_id: str) -> dict[str, str]:
+    """A trace with a text that is too large for its row."""
+    trace_id = uuid7(services.clock).replace("-", "")
+    span_id = trace_id[16:]
+    span = raw_span(
+        trace_id=trace_id,
+        span_id=span_id,
+        attributes={"input.value": "many words " * 8_000, "openinference.span.kind": "LLM"},
+    )
+    keeping = await services.traces.keeping()
+    taken = await keeping.intake.take(of.organization_id, project_id, [PutSpan(span=span)])
+    await keeping.intake.settled(taken)
+    row = await services.traces.service.span(of.owner, project_id, trace_id, span_id)
+    assert row.input_payload
+    return {"trace_id": trace_id, "span_id": span_id, "digest": row.input_payload}
 
 
 def call_record(clock: Clock, of: Tenant, credential_id: str) -> CallRecord:

@@ -47,7 +47,7 @@ OPERATIONS = [
 pytestmark = pytest.mark.no_cover  # the server is another process; here cases are made
 AS_OWNER, AS_NOBODY = 4, 1
 """Requests to each operation."""
-ENDLESS = {"/v1/audit/stream"}
+ENDLESS = {"/v1/audit/stream", "/v1/projects/{project_id}/trace-tail"}
 """Answers as long as somebody listens: called with a filter that says no earlier and ends."""
 
 

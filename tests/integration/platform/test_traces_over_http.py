@@ -142,6 +142,29 @@ async def test_what_was_sent_is_found(place: Place) -> None:
     assert {(step["group_value"], step["spans"]) for step in steps} >= {("gpt-4o-mini", 1)}
 
 
+async def test_sql_reads_the_callers_spans_and_no_others(place: Place) -> None:
+    question = {
+        "query": "SELECT name, sum(input_tokens) AS tokens FROM spans WHERE kind = {kind:String} "
+        "GROUP BY name",
+        "parameters": {"kind": "llm"},
+    }
+    for path in (f"{place.base}/sql", "/v1/sql"):
+        answer = await place.api.post(path, json=question)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.json()["rows"] == [["chat gpt-4o-mini", 100]]
+    explained = await place.api.post(f"{place.base}/sql", json=question | {"explain": True})
+    assert explained.json()["columns"] == ["explain"]
+    foreign = await place.stranger.post("/v1/sql", json=question)
+    assert foreign.json()["rows"] == []
+    for query, status, code in (
+        ("SELECT * FROM system.tables", 403, "query_not_allowed"),
+        ("SELECT nonsense FROM spans", 422, "query_invalid"),
+        ("SELECT 1 FROM", 422, "query_invalid"),
+    ):
+        refused = await place.api.post("/v1/sql", json={"query": query})
+        assert (refused.status_code, refused.json()["code"]) == (status, code), refused.text
+
+
 async def test_what_people_say_has_a_history(place: Place) -> None:
     path = f"{place.base}/traces/{TRACE}/spans/{CALL}"
     before = await place.api.get(path)

@@ -56,6 +56,11 @@ class TraceProjects:
         names = await self._names(organization_id)
         return names.get(called) or await self.find(organization_id, "")
 
+    async def all_of(self, organization_id: str) -> tuple[str, ...]:
+        """Every project of an organization, archived ones included."""
+        async with self._database.reading(platform_itself(organization_id)) as tx:
+            return tuple(project.id for project in await repository.PROJECT_ROWS.all(tx))
+
     async def _default(self, organization_id: str) -> str:
         try:
             made = await self._projects.create(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ from keylease.platform.traces.query.lists import (
 )
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
+from keylease.platform.traces.query.sql.scoping import Argument, scoped_query
 from keylease.platform.traces.query.statement import Statement
 from keylease.platform.traces.wire import SessionLine, SpanLine, SumLine, TraceLine
 from keylease.primitives.clock import Clock
@@ -42,6 +44,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     time: TimeRange = TimeRange()
     at: int | None = None
     """The transaction to read as of; ``None`` is now."""
+
+
+class SqlAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a statement gave."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    """ClickHouse's; times of spans are microseconds UTC."""
+    rows: Sequence[tuple[Any, ...]]
+    cut: bool = False
+    """Whether it was cut at the LIMIT that a statement without one gets."""
 
 
 class TraceSearch:
@@ -126,6 +139,36 @@ class TraceSearch:
             )
         )
         return msgspec.convert(rows, list[SumLine], strict=False)
+
+    async def sql(
+        self,
+        caller: Caller,
+        query: str,
+        *,
+        project_ids: tuple[str, ...],
+        parameters: Mapping[str, Argument],
+        at: int | None = None,
+        explain: bool = False,
+    ) -> SqlAnswer:
+        """A statement of a user over these projects.
+
+        Raises ``QueryInvalid``, ``QueryNotAllowed`` or ``QueryTooExpensive``.
+        """
+        scope = Scope(organization_id=caller.organization_id, project_ids=project_ids, at=at)
+        scoped = await asyncio.to_thread(scoped_query, query, scope, parameters)
+        statement = scoped.explained() if explain else scoped.statement
+        keeping = await self._keeping()
+        found = await keeping.read(
+            lambda: keeping.store.select(
+                statement.sql, statement.parameters, settings=scoped.settings
+            )
+        )
+        return SqlAnswer(
+            columns=found.columns,
+            types=found.types,
+            rows=found.rows,
+            cut=scoped.limit is not None and len(found.rows) >= scoped.limit and not explain,
+        )
 
     def selector(self, text: str) -> Callable[[Span], bool]:
         """A filter for single rows, as a tail needs it. Raises ``QueryInvalid``."""

@@ -36,6 +36,7 @@ from keylease.platform.server.routes import (
     sign_in,
     sign_in_methods,
     sign_in_settings,
+    sql,
     trace_settings,
     trace_tail,
     traces,
@@ -88,6 +89,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         incidents.router,
         traces.router,
         trace_tail.router,
+        sql.router,
         trace_settings.router,
         trust.router,
         traces_ingest.router,
@@ -105,6 +107,7 @@ def all_shapes() -> tuple[Any, ...]:
         *vendors.SHAPES,
         *incidents.SHAPES,
         *traces.SHAPES,
+        *sql.SHAPES,
         *trace_settings.SHAPES,
         *trust.SHAPES,
     )
