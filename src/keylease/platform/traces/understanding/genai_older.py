@@ -11,7 +11,8 @@ from typing import Final
 from keylease.platform.traces.model import Meaning, RawSpan, SpanKind
 from keylease.platform.traces.understanding.dialects import Attributes, Dialect
 from keylease.platform.traces.understanding.indexed import items, trees
-from keylease.platform.traces.understanding.messages import Object, chat, chat_json, texts_json
+from keylease.platform.traces.understanding.message_parts import Object
+from keylease.platform.traces.understanding.messages import chat, chat_json, texts_json
 from keylease.platform.traces.understanding.payloads import PayloadBox
 from keylease.platform.traces.understanding.values import as_json, decoded, micro_usd, text
 

@@ -10,7 +10,8 @@ from typing import Final
 from keylease.platform.traces.model import Meaning, RawSpan, SpanKind
 from keylease.platform.traces.understanding.dialects import Attributes, Dialect
 from keylease.platform.traces.understanding.indexed import at, items, trees
-from keylease.platform.traces.understanding.messages import Object, chat, chat_json
+from keylease.platform.traces.understanding.message_parts import Object
+from keylease.platform.traces.understanding.messages import chat, chat_json
 from keylease.platform.traces.understanding.payloads import PayloadBox
 from keylease.platform.traces.understanding.values import (
     any_json,

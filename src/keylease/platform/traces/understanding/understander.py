@@ -8,6 +8,7 @@ Limits: about 20 microseconds for a span of 2 KB; every step is linear in what t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -36,6 +37,25 @@ Overrides = Callable[[str, str], PriceOverrides | None]
 def no_overrides(_organization_id: str, _project_id: str) -> PriceOverrides | None:
     """No project has prices of its own."""
     return None
+
+
+_NAMES: Final = (
+    "model",
+    "requested_model",
+    "provider",
+    "session_id",
+    "user_id",
+    "prompt_name",
+    "prompt_version",
+    "tool_name",
+    "agent_name",
+    "environment",
+    "price_version",
+)
+_LONGEST_NAME: Final = 512
+"""Characters of what stands in a column of names; the attributes have all of it."""
+_MOST_WORDS: Final = 256
+"""Tags, or scores, of a span."""
 
 
 class Understander:
@@ -83,7 +103,7 @@ class Understander:
             started_at=span.started_at,
             ended_at=span.ended_at,
             duration=max(0, span.ended_at - span.started_at),
-            service=text(span.origin.resource.get(SERVICE)),
+            service=text(span.origin.resource.get(SERVICE))[:_LONGEST_NAME],
             environment=meaning.environment,
             scope=span.origin.scope_name,
             error=meaning.error,
@@ -146,6 +166,13 @@ def _conclude(meaning: Meaning) -> None:
         meaning.kind = SpanKind.LLM
     if not meaning.requested_model and meaning.kind in {SpanKind.LLM, SpanKind.EMBEDDING}:
         meaning.requested_model = meaning.model
+    for field in _NAMES:
+        if len(value := getattr(meaning, field)) > _LONGEST_NAME:
+            setattr(meaning, field, value[:_LONGEST_NAME])
+    if meaning.tags:
+        meaning.tags = [tag[:_LONGEST_NAME] for tag in meaning.tags[:_MOST_WORDS]]
+    if len(meaning.scores) > _MOST_WORDS:
+        meaning.scores = dict(sorted(meaning.scores.items())[:_MOST_WORDS])
     cached = (meaning.cache_read_tokens or 0) + (meaning.cache_write_tokens or 0)
     if meaning.input_tokens is not None and cached > meaning.input_tokens:
         # Only possible where input was counted without the cached part, as Anthropic counts it.

@@ -15,13 +15,8 @@ from typing import Final
 from keylease.platform.traces.model import Meaning, RawSpan, SpanKind
 from keylease.platform.traces.understanding.dialects import Attributes, Dialect
 from keylease.platform.traces.understanding.genai import forget_sums
-from keylease.platform.traces.understanding.messages import (
-    Object,
-    chat,
-    chat_json,
-    instructions,
-    tool_call,
-)
+from keylease.platform.traces.understanding.message_parts import Object, tool_call
+from keylease.platform.traces.understanding.messages import chat, chat_json, instructions
 from keylease.platform.traces.understanding.payloads import PayloadBox
 from keylease.platform.traces.understanding.values import (
     any_json,

@@ -158,3 +158,24 @@ def test_the_preview_of_a_call_is_the_call() -> None:
         )
         == "f({})"
     )
+
+
+def test_items_of_openai_s_responses_are_messages() -> None:
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+    items: list[dict[str, Any]] = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi."}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        call,
+        {"type": "function_call_output", "id": "fo_1", "call_id": "c", "output": "7"},
+    ]
+    function = {"name": "f", "arguments": "{}"}
+    assert chat(items, PayloadBox()) == [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": None, "reasoning_content": "Hm."},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": function}],
+        },
+        {"role": "tool", "content": "7", "tool_call_id": "c"},
+    ]

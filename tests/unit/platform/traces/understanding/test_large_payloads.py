@@ -78,3 +78,22 @@ def test_a_large_image_stands_as_a_reference() -> None:
 def test_what_is_made_of_a_span_is_the_same_each_time() -> None:
     span = raw_span(attributes={"keylease.input": "x" * LARGE_PAYLOAD, "n": 1})
     assert msgspec.json.encode(understand(span)) == msgspec.json.encode(understand(span))
+
+
+def test_names_tags_and_scores_have_bounds_and_the_attributes_have_all() -> None:
+    name = "m" * 5000
+    row = understand(
+        raw_span(
+            attributes={
+                "gen_ai.request.model": name,
+                "session.id": name,
+                "tag.tags": [name] * 1000,
+                "openinference.span.kind": "LLM",
+                **{f"braintrust.scores.{number:04}": 1 for number in range(1000)},
+            }
+        )
+    ).span
+    assert (len(row.model), len(row.session_id)) == (512, 512)
+    assert (len(row.tags), len(row.tags[0])) == (256, 512)
+    assert list(row.scores) == [f"{number:04}" for number in range(256)]
+    assert said(row.attributes["session.id"]) == name
