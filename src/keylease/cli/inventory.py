@@ -65,6 +65,13 @@ class GraphForm(StrEnum):
     DOT = "dot"
 
 
+class Works(StrEnum):
+    """What a provider answers."""
+
+    LIVE = "live"
+    DEAD = "dead"
+
+
 @app.command("list")
 def list_them(  # noqa: PLR0913 - one parameter per option of the command
     *,
@@ -159,7 +166,7 @@ def _owner(seen: dict[str, Any]) -> str:
 
 def _accepted(one: dict[str, Any]) -> str:
     until = f"withdrawn {day(one['withdrawn_at'])}" if one["withdrawn_at"] else day(one["ends_at"])
-    return f"{one['state']} until {until}, by {one['owner']}: {one['reason']}"
+    return f"{one['state']} until {until}, by {one['owner']}: {one['reason']} ({one['id']})"
 
 
 @app.command()
@@ -290,6 +297,73 @@ def accept(
     with connected(server, api_key_file) as api:
         api.ask("POST", f"{_SECRETS}/{_id(secret)}/exceptions", body=body)
     output.say(f"{state} is accepted until {minute(ends_at)} UTC.")
+
+
+@app.command()
+def withdraw(
+    secret: Secret,
+    exception: Annotated[
+        str, typer.Argument(metavar="EXCEPTION", help="The exception; `show` has its id.")
+    ],
+    *,
+    server: Server = "",
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """End an exception before its day; its state counts again."""
+    with connected(server, api_key_file) as api:
+        api.ask("DELETE", f"{_SECRETS}/{_id(secret)}/exceptions/{_id(exception)}")
+    output.say("The exception is withdrawn.")
+
+
+@app.command()
+def works(
+    secret: Secret,
+    answer: Annotated[Works, typer.Argument(help="What the provider answered.")],
+    *,
+    belongs_to: Annotated[
+        str,
+        typer.Option(
+            "--belongs-to", metavar="TEXT", help="Whose it is, as it said.", show_default=False
+        ),
+    ] = "",
+    server: Server = "",
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """Keep what a provider answered when it was asked outside of a scan; see `scan --verify`."""
+    body = {"live": answer is Works.LIVE, "belongs_to": belongs_to}
+    with connected(server, api_key_file) as api:
+        api.ask("POST", f"{_SECRETS}/{_id(secret)}/liveness", body=body)
+    output.say(f"It is {answer.value}.")
+
+
+@app.command()
+def mentions(
+    *,
+    provider: Provider = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many places.")] = 1000,
+    as_json: AsJson = False,
+    server: Server = "",
+    api_key_file: ApiKeyFile = None,
+) -> None:
+    """List places where the name of a secret stands, without its value; newest first."""
+    with connected(server, api_key_file) as api:
+        pages = api.pages("/v1/inventory/mentions", limit=min(limit, 100), provider=provider)
+        found = [place for place, _ in zip(pages, range(limit), strict=False)]
+    if as_json:
+        output.emit_json(found)
+        return
+    output.emit_table(
+        ("NAME", "PROVIDER", "PLACE", "LAST SEEN"),
+        [
+            (
+                one["location"].get("name"),
+                one["provider"] or None,
+                place_words(one),
+                day(one["last_seen"]),
+            )
+            for one in found
+        ],
+    )
 
 
 @app.command()

@@ -140,6 +140,17 @@ def change(  # noqa: PLR0913 - one parameter per option of the command
     output.say("The vendor is changed.")
 
 
+@app.command()
+def archive(name: Name, *, server: Server = "", api_key_file: ApiKeyFile = None) -> None:
+    """Say that a vendor is used no more. What it was given stays known; `set` brings it back."""
+    path = f"{_PATH}/{quote(name, safe='')}"
+    with connected(server, api_key_file) as api:
+        found = api.ask("GET", path)
+        body = {member: found.body[member] for member in _SAID} | {"archived": True}
+        api.ask("PUT", path, body=body, version=found.version)
+    output.say("The vendor is archived. What it was given is exposed all the same.")
+
+
 def _said(
     title: str | None,
     connector: str | None,

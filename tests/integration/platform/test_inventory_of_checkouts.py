@@ -230,6 +230,12 @@ def owned_and_accepted(console: Console, secret: str) -> None:
     shown = console.run("inventory", "show", secret)
     assert "until the move" in shown
     assert "owner_set" in console.run("inventory", "history", secret)
+    (made,) = json.loads(console.run("inventory", "show", secret, "--json"))["exceptions"]
+    assert made["id"] in shown
+    console.run("inventory", "withdraw", secret, made["id"])
+    assert state in json.loads(console.run("inventory", "show", secret, "--json"))["states"]
+    console.run("inventory", "works", secret, "live", "--belongs-to", "acme")
+    assert "acme" in console.run("inventory", "show", secret)
 
 
 def removed(console: Console, tmp_path: Path, push: tuple[str, ...]) -> None:
@@ -253,8 +259,24 @@ def everything_else(console: Console) -> None:
     assert csv.count("elsewhere") == 3
     assert "isolated" in run("trust")
     assert json.loads(run("trust", "--json"))["promises"]
+    run("vendor", "archive", "helicone")
+    assert "helicone" not in run("vendor", "list")
+    run("vendor", "set", "helicone", "--given", "prompts")
+    assert "helicone" in run("vendor", "list")
+    names = json.loads(run("inventory", "mentions", "--json"))
+    assert {"OPENAI_API_KEY", "MISTRAL_API_KEY"} <= {one["location"]["name"] for one in names}
+    assert "MISTRAL_API_KEY" in run("inventory", "mentions", "--provider", "mistral")
     webhook = run("inventory", "webhook", "add", "https://receiver.example.com/hook").split()[0]
     assert "enabled" in run("inventory", "webhook", "list")
+    run("inventory", "webhook", "disable", webhook)
+    assert "by a person" in run("inventory", "webhook", "list")
+    run("inventory", "webhook", "set", webhook, "--event", "found_live")
+    run("inventory", "webhook", "set", webhook, status=64)
+    shown = json.loads(run("inventory", "webhook", "show", webhook, "--json"))
+    assert (shown["events"], shown["enabled"]) == (["found_live"], False)
+    run("inventory", "webhook", "enable", webhook)
+    run("inventory", "webhook", "set", webhook, "--all-events")
+    assert "whpk_" in run("inventory", "webhook", "show", webhook)
     run("inventory", "webhook", "deliveries", webhook)
     run("inventory", "webhook", "remove", webhook)
     run("scan", "--push", "--staged", status=64)

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
@@ -47,12 +48,15 @@ MAXIMUM_FAILURES: Final = 12
 FIRST_WAIT: Final = 30
 """Seconds after the first failure; doubled after each further one."""
 LONGEST_WAIT: Final = 3600
+LONGEST_ASKED_WAIT: Final = 24 * 3600
+"""Seconds for which a receiver may ask to be left alone."""
 _CHANGES_IN_A_MESSAGE: Final = 100
 _AT_ONCE: Final = 20
 _CLAIM: Final = 60 * MICROSECONDS
 _SEND_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 15.0
 _GONE: Final = 410
+_LONGEST_FIELD: Final = 64
 _log: Final = structlog.stdlib.get_logger
 _details: Final = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -60,6 +64,8 @@ _details: Final = msgspec.json.Decoder(dict[str, str]).decode
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     problem: str = ""
+    asked_wait: int = 0
+    """Seconds, as the receiver's Retry-After says."""
 
     @property
     def delivered(self) -> bool:
@@ -166,7 +172,9 @@ class WebhookSender:
         headers = self._keys.signed_headers(
             organization_id, message_id=message_id, at=self._clock.now(), body=body
         )
-        outcome = await _sent(client, webhook["url"], headers=headers, body=body)
+        outcome = await _sent(
+            client, webhook["url"], headers=headers, body=body, now=self._clock.now()
+        )
         async with self._database.transaction(platform_itself(organization_id)) as tx:
             await _remember(tx, webhook, message_id, changes, outcome)
 
@@ -219,20 +227,39 @@ def _message_id(webhook_id: str, changes: Sequence[ToldChange]) -> str:
 
 
 async def _sent(
-    client: httpx.AsyncClient, url: str, *, headers: dict[str, str], body: bytes
+    client: httpx.AsyncClient, url: str, *, headers: dict[str, str], body: bytes, now: int
 ) -> _Outcome:
     try:
         async with client.stream(
             "POST", url, content=body, headers={**headers, "Content-Type": "application/json"}
         ) as answer:
-            status = answer.status_code
+            status, asked = answer.status_code, answer.headers.get("retry-after", "")
     except EgressRefused as error:
         return _Outcome(problem=error.message)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _Outcome(problem=f"It cannot be reached: {type(error).__name__}.")
     if httpx.codes.is_success(status):
         return _Outcome(status=status)
-    return _Outcome(status=status, problem=f"It answers with status {status}.")
+    return _Outcome(
+        status=status,
+        problem=f"It answers with status {status}.",
+        asked_wait=_seconds(asked, now=now),
+    )
+
+
+def _seconds(text: str, *, now: int) -> int:
+    """What a Retry-After field asks for (RFC 9110 section 10.2.3): seconds, or a date."""
+    if len(text) > _LONGEST_FIELD:
+        return 0
+    if text.isascii() and text.isdigit():
+        seconds = int(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return 0
+        seconds = round(moment.timestamp() - now / MICROSECONDS) if moment.tzinfo else 0
+    return min(max(seconds, 0), LONGEST_ASKED_WAIT)
 
 
 async def _remember(
@@ -270,7 +297,7 @@ async def _remember(
         await _set(tx, webhook_id, failures=0, next_at=0)
         return
     failures = now_there["failures"] + 1
-    wait = min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT)
+    wait = max(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT), outcome.asked_wait)
     await _set(tx, webhook_id, failures=failures, next_at=tx.now + wait * MICROSECONDS)
     if failures >= MAXIMUM_FAILURES or outcome.status == _GONE:
         await _disable(tx, webhook_id, failures, outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -28,7 +29,11 @@ from keylease.platform.db.tables import OUTBOX
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.inventory.webhook_keys import WebhookKeys
 from keylease.platform.inventory.webhook_records import WebhookWish
-from keylease.platform.inventory.webhook_sender import MAXIMUM_FAILURES, WebhookSender
+from keylease.platform.inventory.webhook_sender import (
+    LONGEST_ASKED_WAIT,
+    MAXIMUM_FAILURES,
+    WebhookSender,
+)
 from keylease.platform.inventory.webhooks import WebhookService, check_url
 
 LOCAL = frozenset({"127.0.0.1", "receiver.example.com"})
@@ -40,6 +45,7 @@ class Receiver:
     def __init__(self) -> None:
         self.status = 204
         self.location = ""
+        self.retry_after = ""
         self.port = 0
         self.taken: list[tuple[dict[str, str], bytes]] = []
 
@@ -61,6 +67,8 @@ def receiver() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             told.taken.append(({k.lower(): v for k, v in self.headers.items()}, body))
             self.send_response(told.status)
+            if told.retry_after:
+                self.send_header("Retry-After", told.retry_after)
             if told.location:
                 self.send_header("Location", told.location)
             self.send_header("Content-Length", "0")
@@ -200,6 +208,36 @@ async def test_who_fails_too_often_is_disabled_and_it_is_said(
     await rig.change(3)
     assert await rig.sender.deliver_due() == 1
     assert len(receiver.changes) == 2 * MAXIMUM_FAILURES + 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("600", 600),
+        ("DATE", 900),
+        ("5", 30),
+        ("-5", 30),
+        ("soon", 30),
+        ("9" * 40, LONGEST_ASKED_WAIT),
+        ("9" * 5000, 30),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 30),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", 30),
+    ],
+)
+async def test_a_receiver_that_asks_for_time_gets_it(
+    rig: Rig, receiver: Receiver, asked: str, seconds: int
+) -> None:
+    await rig.webhooks.create(ADA, WebhookWish(url=receiver.url))
+    await rig.change()
+    moment = rig.clock.now() / 1_000_000 + 900
+    receiver.status = 429
+    receiver.retry_after = formatdate(moment, usegmt=True) if asked == "DATE" else asked
+    assert await rig.sender.deliver_due() == 1
+    rig.clock.advance(seconds - 2)
+    assert await rig.sender.deliver_due() == 0
+    rig.clock.advance(4)
+    receiver.status, receiver.retry_after = 200, ""
+    assert await rig.sender.deliver_due() == 1
 
 
 async def test_a_receiver_that_says_it_is_gone_is_believed(rig: Rig, receiver: Receiver) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from tests.support.inventory_kit import ADA, finding, fingerprint, place, report
+from tests.support.inventory_kit import ADA, STRANGER, finding, fingerprint, place, report
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import client_of, server_of, services_for
 
@@ -16,6 +16,7 @@ from keylease.platform.access.permissions import Permission
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.inventory.intake import Origin
+from keylease.platform.inventory.webhook_records import WebhookWish
 from keylease.platform.server.guard import Evidence
 from keylease.platform.server.services import Services
 
@@ -186,3 +187,74 @@ async def test_the_graph_connects_secret_place_and_vendor(
 async def test_the_document_describes_the_shapes(client: httpx.AsyncClient) -> None:
     schemas = (await client.get("/v1/openapi.json")).json()["components"]["schemas"]
     assert {"ScanReport", "Sighting", "Preview", "Vendor", "Page_Sighting_"} <= set(schemas)
+
+
+WEBHOOKS = "/v1/inventory/webhooks"
+HOOK = {"url": "https://receiver.example.com/hook", "events": ["found"]}
+
+
+async def test_a_webhook_is_made_changed_and_removed(client: httpx.AsyncClient) -> None:
+    made = await client.post(WEBHOOKS, json=HOOK)
+    assert made.status_code == 201
+    assert made.headers["etag"] == '"1"'
+    assert made.json()["public_key"].startswith("whpk_")
+    path = f"{WEBHOOKS}/{made.json()['id']}"
+    assert [one["id"] for one in (await client.get(WEBHOOKS)).json()] == [made.json()["id"]]
+    assert (await client.put(path, json=HOOK)).status_code == 428
+    disabled = await client.put(path, json=HOOK | {"enabled": False}, headers={"if-match": '"1"'})
+    assert (disabled.json()["enabled"], disabled.headers["etag"]) == (False, '"2"')
+    late = await client.put(path, json=HOOK, headers={"if-match": '"1"'})
+    assert late.status_code == 412
+    assert (await client.get(f"{path}/deliveries")).json() == []
+    assert (await client.delete(path, headers={"if-match": '"1"'})).status_code == 412
+    assert (await client.delete(path, headers={"if-match": '"2"'})).status_code == 204
+    assert (await client.get(path)).status_code == 404
+
+
+NO_WEBHOOKS: list[tuple[dict[str, object], str]] = [
+    ({"url": "http://receiver.example.com/hook"}, "input_invalid"),
+    ({"url": "https://127.0.0.1/hook"}, "egress_refused"),
+    ({"url": "https://169.254.169.254/latest/meta-data"}, "egress_refused"),
+    ({"url": "https://receiver.example.com/hook?token=x"}, "input_invalid"),
+    ({"url": "https://user:pass@receiver.example.com/"}, "secret_in_request"),
+    ({"url": ""}, "input_invalid"),
+    ({"url": "https://receiver.example.com/" + "x" * 500}, "input_invalid"),
+    (HOOK | {"events": ["of_tomorrow"]}, "input_invalid"),
+    (HOOK | {"events": ["found"] * 100}, "input_invalid"),
+    (HOOK | {"made_by": "user:eve"}, "input_invalid"),
+    (HOOK | {"organization_id": STRANGER.organization_id}, "input_invalid"),
+]
+
+
+async def test_what_is_no_webhook_is_refused(client: httpx.AsyncClient) -> None:
+    for said, code in NO_WEBHOOKS:
+        refused = await client.post(WEBHOOKS, json=said)
+        assert refused.json()["code"] == code, said
+    assert (await client.get(WEBHOOKS)).json() == []
+
+
+async def test_another_organizations_webhook_is_not_there(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    theirs = await services.inventory_webhooks.create(
+        STRANGER, WebhookWish(url="https://receiver.example.com/theirs")
+    )
+    path = f"{WEBHOOKS}/{theirs.id}"
+    for answer in (
+        await client.get(path),
+        await client.get(f"{path}/deliveries"),
+        await client.put(path, json=HOOK, headers={"if-match": '"1"'}),
+        await client.delete(path, headers={"if-match": '"1"'}),
+    ):
+        assert answer.status_code == 404
+    assert (await client.get(WEBHOOKS)).json() == []
+    assert (await services.inventory_webhooks.one(STRANGER, theirs.id)).enabled
+
+
+async def test_a_vendor_is_archived_and_brought_back(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/vendors", json={"name": "helicone", "given": ["logs"]})
+    path = "/v1/vendors/helicone"
+    for version, archived in ((1, True), (2, False)):
+        said = {"given": ["logs"], "archived": archived}
+        changed = await client.put(path, json=said, headers={"if-match": f'"{version}"'})
+        assert (changed.json()["archived_at"] is not None) is archived

@@ -62,6 +62,12 @@ class VendorSaid(BaseModel):
         )
 
 
+class VendorChanged(VendorSaid):
+    """What is said of a vendor anew."""
+
+    archived: bool = Field(default=False, description="It is used no more; its history stays.")
+
+
 class VendorNamed(VendorSaid):
     """A new vendor."""
 
@@ -95,11 +101,11 @@ async def change_vendor(
     request: Request,
     caller: Manager,
     name: Name,
-    said: VendorSaid,
+    said: VendorChanged,
     expected: Annotated[int, expected_version()],
 ) -> Response:
-    """Say anew what a vendor was given."""
+    """Say anew what a vendor was given, or that it is used no more."""
     vendor = await services_of(request).inventory.change_vendor(
-        caller, name, said.wish(name), expected=expected
+        caller, name, said.wish(name), expected=expected, archive=said.archived
     )
     return answer(vendor, version=vendor.version)
