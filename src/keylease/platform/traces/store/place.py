@@ -60,7 +60,7 @@ class Place:
         self._marker = directory / "format"
         self._lock = -1
 
-    def open(self) -> None:
+    def open(self, *, store_id: str = "") -> None:
         """Lock the directory and see that it is what it should be; make it when it is the first.
 
         Raises ``TraceStoreInUse``, ``TraceStoreTooNew``, ``TraceStoreUnavailable``.
@@ -73,7 +73,7 @@ class Place:
         make_private_directory(self.directory)
         self._take_lock()
         try:
-            self._check(known)
+            self._check(known, store_id)
             make_private_directory(self.engine)
             shutil.rmtree(self.incoming, ignore_errors=True)
             make_private_directory(self.incoming)
@@ -105,7 +105,7 @@ class Place:
         except OSError as error:
             raise explained(error, self._known) from None
 
-    def _check(self, known: str) -> None:
+    def _check(self, known: str, store_id: str) -> None:
         marker = self._read_marker()
         if marker is None:
             if self._has_engine_files():
@@ -113,7 +113,7 @@ class Place:
                     f"{self.directory} holds a trace store without its file `format`.",
                     advice=self._advice(),
                 )
-            self.store_id = str(uuid.uuid4())
+            self.store_id = store_id or str(uuid.uuid4())
             self.is_new = True
             return
         if marker.format > FORMAT:

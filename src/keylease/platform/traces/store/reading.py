@@ -39,9 +39,11 @@ _ROW: Final = {
     "WHERE @project AND trace_hash = cityHash64({trace_id:String}) "
     "AND trace_id = {trace_id:String})",
 }
+# PREWHERE with FINAL looks at rows before versions are told apart: only for columns of the order,
+# which are the same in every version of a row.
 _CURRENT: Final = """
     SELECT * FROM @spans FINAL
-    WHERE @trace AND @minutes AND span_id = {span_id:String} LIMIT 1
+    PREWHERE @trace AND @minutes AND span_id = {span_id:String} LIMIT 1
 """
 _SUPERSEDED: Final = """
     SELECT * FROM @span_versions FINAL
@@ -53,11 +55,12 @@ _HISTORY: Final = """
     WHERE @trace AND span_id = {span_id:String} ORDER BY xact_id DESC LIMIT {limit:UInt32}
 """
 _TREE: Final = """
-    SELECT @columns FROM @spans FINAL WHERE @trace AND @minutes ORDER BY started_at, span_id
+    SELECT @columns FROM @spans FINAL PREWHERE @trace AND @minutes ORDER BY started_at, span_id
 """
 _PINNED_TREE: Final = """
     SELECT @columns FROM (
-      SELECT @columns FROM @spans FINAL WHERE @trace AND @minutes AND xact_id <= {at:Int64}
+      SELECT @columns FROM @spans FINAL PREWHERE @trace AND @minutes
+      WHERE xact_id <= {at:Int64}
       UNION ALL
       SELECT @columns FROM @span_versions FINAL
       WHERE @trace AND xact_id <= {at:Int64} AND superseded_by > {at:Int64})

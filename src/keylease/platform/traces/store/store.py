@@ -8,10 +8,13 @@ Importing this loads Arrow and the engine (about 100 MB, half a second): import 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from keylease.errors import TraceError, TraceStoreUnavailable
+from keylease.errors import TraceError, TraceStoreInUse, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Rows, Understood, WriteBatch
 from keylease.platform.traces.model import Span
 from keylease.platform.traces.store.engine import EmbeddedEngine, Engine, Limits, ServerEngine
@@ -23,7 +26,10 @@ from keylease.platform.traces.store.removal import Removal
 from keylease.platform.traces.store.schema import Layout
 from keylease.platform.traces.store.writing import Writer
 
-_TABLES = ("spans", "span_versions", "span_keys", "payloads", "removals")
+TABLES: Final = ("spans", "span_versions", "span_keys", "payloads", "removals")
+"""Every table that holds rows of organizations."""
+
+_OTHER_STORE: Final = "cannot connect with different path"
 
 
 class TraceStore:
@@ -43,6 +49,7 @@ class TraceStore:
         self.reader = Reader(engine, layout)
         self.removal = Removal(engine, layout)
         self._let_go = let_go
+        self._writes = threading.Lock()
         self._writer = Writer(
             engine, layout, remove=self.removal.remove, whole_text=self._whole_text
         )
@@ -51,7 +58,8 @@ class TraceStore:
 
     def apply(self, batches: Sequence[WriteBatch], rows: Sequence[Sequence[Understood]]) -> None:
         """As ``interfaces.Store.apply``."""
-        self._writer.apply(batches, rows)
+        with self._writes:
+            self._writer.apply(batches, rows)
         self._applied = max(self._applied, *(batch.xact_id for batch in batches), 0)
 
     def applied(self) -> int:
@@ -70,6 +78,12 @@ class TraceStore:
     ) -> Rows:
         """As ``interfaces.Store.select``. Tables are named without a database."""
         return self.engine.read(sql, parameters, settings=settings)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is written meanwhile: for a moment in which all tables belong together."""
+        with self._writes:
+            yield
 
     def close(self) -> None:
         """Let go of the engine and of the directory."""
@@ -90,13 +104,17 @@ class TraceStore:
         return text or ""
 
 
-def open_embedded(directory: Path, *, limits: Limits | None = None) -> TraceStore:
+def open_embedded(
+    directory: Path, *, limits: Limits | None = None, store_id: str = ""
+) -> TraceStore:
     """Open the store in ``directory`` with an engine in this process; make it when it is the first.
+
+    ``store_id`` is the identifier that a new store gets; else it makes one up.
 
     Raises ``TraceStoreInUse``, ``TraceStoreTooNew`` and ``TraceStoreUnavailable``.
     """
     place = Place(directory)
-    place.open()
+    place.open(store_id=store_id)
     engine: Engine | None = None
     try:
         engine = EmbeddedEngine(place.engine, incoming=place.incoming, limits=limits or Limits())
@@ -111,6 +129,11 @@ def open_embedded(directory: Path, *, limits: Limits | None = None) -> TraceStor
         place.close()
         if isinstance(error, TraceError) or not is_engine_failure(error):
             raise
+        if _OTHER_STORE in str(error):
+            raise TraceStoreInUse(
+                "This process has another trace store open.",
+                advice="Close it first; one process can have one.",
+            ) from error
         raise TraceStoreUnavailable(
             f"The trace store in {directory} cannot be opened.",
             advice="Its files are damaged, or not readable. Restore a back-up into an empty "
@@ -137,5 +160,5 @@ def open_server(
 
 def _check_tables(engine: Engine, layout: Layout) -> None:
     """Touch every table: the engine loads them late, and then says what is broken."""
-    for name in _TABLES:
+    for name in TABLES:
         engine.read(layout.sql("SELECT count() FROM @table", table=layout.table(name)))

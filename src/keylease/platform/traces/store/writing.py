@@ -52,13 +52,13 @@ _WIDEST: Final = 2_000
 _KNOWN: Final = """
     SELECT trace_id, span_id, sort_at, created_at, xact_id, hex(digest)
     FROM @span_keys FINAL
-    WHERE organization_id = {organization_id:String} AND project_id = {project_id:String}
+    PREWHERE organization_id = {organization_id:String} AND project_id = {project_id:String}
       AND trace_hash IN (SELECT cityHash64(arrayJoin({traces:Array(String)})))
       AND trace_id IN {traces:Array(String)}
 """
 _CURRENT: Final = """
     SELECT * FROM @spans FINAL
-    WHERE organization_id IN {organizations:Array(String)}
+    PREWHERE organization_id IN {organizations:Array(String)}
       AND project_id IN {projects:Array(String)}
       AND toStartOfMinute(sort_at) IN (
         SELECT toStartOfMinute(

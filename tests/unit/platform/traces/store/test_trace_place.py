@@ -118,3 +118,13 @@ def test_a_store_is_there_again_after_a_restart_and_damage_to_it_is_refused(
     with pytest.raises(TraceStoreUnavailable, match=r"cannot be opened|did not answer") as refused:
         open_embedded(tmp_path / "store", limits=SMALL)
     assert "back-up" in str(refused.value)
+
+
+def test_one_process_has_one_store(tmp_path: Path) -> None:
+    first = open_embedded(tmp_path / "first", limits=SMALL)
+    try:
+        with pytest.raises(TraceStoreInUse, match="another trace store open"):
+            open_embedded(tmp_path / "second", limits=SMALL)
+    finally:
+        first.close()
+    open_embedded(tmp_path / "second", limits=SMALL).close()

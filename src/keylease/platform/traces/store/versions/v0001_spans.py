@@ -91,7 +91,7 @@ STEP: Final = Step(
             "cityHash64(trace_id), trace_id, span_id",
             replaced_by="xact_id",
             indexes=("words searched TYPE text(tokenizer = splitByNonAlpha)",),
-            settings="index_granularity = 2048",
+            settings="index_granularity = 1024",
         ),
         Table(
             name="span_versions",
