@@ -27,13 +27,15 @@ def trees(attributes: dict[str, AttributeValue], prefixes: tuple[str, ...]) -> d
         if not name.startswith(prefixes):
             continue
         prefix, steps, last = _path(name, prefixes)
-        node = found.setdefault(prefix, {})
+        node = found.get(prefix)
+        if node is None:
+            node = found[prefix] = {}
         for step in steps:
             below = node.get(step)
             if not isinstance(below, dict):
                 below = node[step] = {}
             node = below
-        if not isinstance(node.get(last), dict):
+        if last not in node or not isinstance(node[last], dict):
             node[last] = value
     return found
 
@@ -52,7 +54,7 @@ def items(node: object) -> list[object]:
     numbered = [
         (int(name), item)
         for name, item in node.items()
-        if isinstance(name, str) and name.isascii() and name.isdigit() and len(name) < _MOST_STEPS
+        if name.isdigit() and name.isascii() and len(name) < _MOST_STEPS
     ]
     numbered.sort(key=lambda pair: pair[0])
     return [item for _, item in numbered]

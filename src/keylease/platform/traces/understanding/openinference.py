@@ -46,6 +46,7 @@ _RANKED: Final = "reranker.output_documents."
 _EMBEDDINGS: Final = "embedding.embeddings."
 _TREES: Final = (_ASKED, _ANSWERED, _DOCUMENTS, _UNRANKED, _RANKED, _EMBEDDINGS)
 _PLAIN: Final = ("role", "name", "tool_call_id", "content")
+_PLAIN_MEMBERS: Final = frozenset(_PLAIN)
 _FIRST_CHUNK: Final = "First Token Stream Event"
 
 
@@ -102,6 +103,8 @@ def _messages(numbered: list[object], payloads: PayloadBox, role: str) -> str:
 
 
 def _unfolded(message: Object) -> Object:
+    if message.keys() <= _PLAIN_MEMBERS:
+        return message
     found: Object = {name: message[name] for name in _PLAIN if name in message}
     calls = [_call(item) for item in items(message.get("tool_calls"))]
     called = {call.get("id") for call in calls}

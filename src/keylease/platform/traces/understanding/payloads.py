@@ -10,7 +10,7 @@ import msgspec
 
 from keylease.platform.traces.interfaces import Payload
 from keylease.platform.traces.model import LARGE_PAYLOAD
-from keylease.platform.traces.understanding.values import json_of
+from keylease.platform.traces.understanding.values import each_as_json, json_of
 
 REFERENCE: Final = "keylease-payload:"
 """An address of this form, in place of a ``data:`` address, names a payload by its digest."""
@@ -49,7 +49,7 @@ class PayloadBox:
 
     def attributes(self, attributes: Mapping[str, object]) -> dict[str, str]:
         """Keep the values of attributes as JSON texts, of large ones the reference to them."""
-        kept = {name: json_of(value) for name, value in attributes.items()}
+        kept = each_as_json(attributes)
         for name, text in kept.items():
             if len(text) > _SURELY_SMALL and (encoded := _large(text)) is not None:
                 reference = {"keylease.payload": self._add(encoded), "bytes": len(encoded)}

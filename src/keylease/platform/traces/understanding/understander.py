@@ -28,7 +28,7 @@ from keylease.platform.traces.understanding.general import SERVICE, complete_gen
 from keylease.platform.traces.understanding.payloads import PayloadBox
 from keylease.platform.traces.understanding.previews import preview
 from keylease.platform.traces.understanding.registry import Registry
-from keylease.platform.traces.understanding.values import json_of, text
+from keylease.platform.traces.understanding.values import each_as_json, json_of, text
 
 Overrides = Callable[[str, str], PriceOverrides | None]
 """The prices of an organization's project."""
@@ -154,7 +154,7 @@ class Understander:
     def _resource_of(self, origin: Origin) -> dict[str, str]:
         """Spans of one origin come together, so that one answer is remembered."""
         if origin != self._origin:
-            self._resource = {name: json_of(value) for name, value in origin.resource.items()}
+            self._resource = each_as_json(origin.resource)
             self._origin = origin
         return self._resource
 

@@ -5,6 +5,7 @@ Whatever is returned as JSON is valid JSON.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -31,6 +32,15 @@ def json_of(value: object) -> str:
         return _encoder.encode(value).decode()
     except _UNENCODABLE:  # nested beyond what can be written, or no UTF-8
         return _UNWRITABLE
+
+
+def each_as_json(values: Mapping[str, object]) -> dict[str, str]:
+    """Write each value as JSON."""
+    encode = _encoder.encode
+    try:
+        return {name: encode(value).decode() for name, value in values.items()}
+    except _UNENCODABLE:  # one of them; find out which
+        return {name: json_of(value) for name, value in values.items()}
 
 
 def decoded(value: object) -> object:
