@@ -76,6 +76,8 @@ class PlaceKind(StrEnum):
     SECRET_STORE = "secret_store"  # noqa: S105 - the name of a kind of place
     VENDOR_SECRET = "vendor_secret"  # noqa: S105 - the name of a kind of place
     """A key that was given to an AI vendor."""
+    TRACE = "trace"
+    """A span in which somebody sent it; it was masked before the span was written."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True, order=True):

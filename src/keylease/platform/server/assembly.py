@@ -26,9 +26,14 @@ from keylease.platform.inventory.webhooks import WebhookService
 from keylease.platform.records.service import RecordService
 from keylease.platform.server.ingest_access import span_door
 from keylease.platform.server.link_assembly import opened_link
-from keylease.platform.server.policy_assembly import CredentialReports, joined_policy
+from keylease.platform.server.policy_assembly import (
+    CredentialReports,
+    GroupsInGrants,
+    joined_policy,
+)
 from keylease.platform.server.services import Services
 from keylease.platform.server.sightings import AuditSightings
+from keylease.platform.server.trace_findings import FindingsIn, TraceFindings
 from keylease.platform.server.traces_assembly import GatewayCalls, opened_traces
 from keylease.platform.server.trust_assembly import (
     GatewayFacts,
@@ -92,6 +97,7 @@ async def assembled(
         )
         directory.register(people.holdings)
         directory.register_sign_ins(people.holdings)
+        findings = TraceFindings()
         traces = await background.enter_async_context(
             opened_traces(
                 database,
@@ -99,6 +105,7 @@ async def assembled(
                 clock=clock,
                 directory=surroundings.data_directory / "traces",
                 store_url=surroundings.trace_store_url,
+                on_finding=findings.add,
             )
         )
         records = RecordService(database, GatewayCalls(traces.keeping, traces.projects))
@@ -113,6 +120,7 @@ async def assembled(
             api_keys=people.api_keys,
         )
         directory.register(policy.holdings)
+        directory.groups.watch(GroupsInGrants(policy, organizations=facts, access=rules.decisions))
         webhook_keys = WebhookKeys(surroundings.data_directory / "webhooks")
         sender = WebhookSender(
             database, clock=clock, keys=webhook_keys, private_hosts=surroundings.private_hosts
@@ -135,6 +143,7 @@ async def assembled(
         inventory = InventoryService(
             database, credentials=reports, uses=uses, when_changed=sender.wake
         )
+        await background.enter_async_context(findings.written_into(FindingsIn(inventory)))
         yield Services(
             clock=clock,
             traces=traces,
