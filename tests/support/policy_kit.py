@@ -53,6 +53,7 @@ class Surroundings:
     def __init__(self) -> None:
         self.second_approver = False
         self.principals = {ADA.name, BOB.name, EVE.name}
+        self.members: dict[str, tuple[str, ...]] = {}
         self.keys: list[ApiKeyUse] = []
         self.hands: dict[str, frozenset[str]] = {}
         self.versions: dict[str, list[SeenVersion]] = {}
@@ -66,6 +67,16 @@ class Surroundings:
     async def principal_exists(self, tx: Transaction, organization_id: str, principal: str) -> bool:
         del tx, organization_id
         return principal in self.principals
+
+    async def holder_exists(self, tx: Transaction, organization_id: str, holder: str) -> bool:
+        del tx, organization_id
+        return holder in self.principals or holder in self.members
+
+    async def group_members(
+        self, tx: Transaction, organization_id: str
+    ) -> Mapping[str, Sequence[str]]:
+        del tx, organization_id
+        return self.members
 
     async def key_hashes_for_gateways(
         self, tx: Transaction, organization_id: str

@@ -25,7 +25,8 @@ from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.policy import repository, revocation_rows
 from keylease.platform.policy.compiler import PolicyCompiler
-from keylease.platform.policy.interfaces import ApiKeyUses, CallRecords
+from keylease.platform.policy.groups import groups_named
+from keylease.platform.policy.interfaces import ApiKeyUses, CallRecords, Organizations
 from keylease.platform.policy.keys import PolicyKeys
 from keylease.platform.policy.resources import AgeAction, PolicyContents
 from keylease.platform.policy.tables import BUNDLES, STATE
@@ -54,12 +55,14 @@ class PolicyBundles:
         database: Database,
         *,
         keys: PolicyKeys,
+        organizations: Organizations,
         api_keys: ApiKeyUses,
         records: CallRecords,
         clock: Clock,
     ) -> None:
         self._database = database
         self._keys = keys
+        self._organizations = organizations
         self._api_keys = api_keys
         self._records = records
         self._clock = clock
@@ -165,6 +168,7 @@ class PolicyBundles:
             group=group,
             revocations=await revocation_rows.in_force(tx, organization_id),
             api_keys=await self._api_keys.key_hashes_for_gateways(tx, organization_id),
+            groups=await groups_named(tx, contents, self._organizations),
             seen=await self._records.versions_seen(tx, organization_id, aged) if aged else {},
             now=tx.now,
         )

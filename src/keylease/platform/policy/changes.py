@@ -9,6 +9,7 @@ import msgspec
 from keylease.contracts.policy_rules import check_mistakes, check_reach
 from keylease.errors import Mistake, Severity
 from keylease.platform.policy.compiler import PolicyCompiler
+from keylease.platform.policy.interfaces import GroupMembers
 from keylease.platform.policy.resources import Content, PolicyContents, ResourceKind
 from keylease.platform.policy.rules import Surroundings, mistakes_of
 from keylease.platform.policy.widening import Widening, widenings
@@ -89,7 +90,9 @@ def _members(before: Content | None, after: Content | None) -> tuple[MemberChang
     )
 
 
-def check(contents: PolicyContents, *, organization_id: str) -> PolicyCheck:
+def check(
+    contents: PolicyContents, *, organization_id: str, groups: GroupMembers | None = None
+) -> PolicyCheck:
     """Everything that is wrong. Locations begin with kind and name: ``route.chat.targets.0``."""
     surroundings = Surroundings(
         credentials={name: content.name for name, content in contents.credentials.items()},
@@ -103,7 +106,7 @@ def check(contents: PolicyContents, *, organization_id: str) -> PolicyCheck:
         for mistake in mistakes_of(content, surroundings)
     ]
     places = {name: f"{kind.value}.{content.name}" for kind, name, content in contents.items()}
-    bundle = PolicyCompiler(organization_id).compile(contents)
+    bundle = PolicyCompiler(organization_id).compile(contents, groups=groups)
     warnings: list[Mistake] = []
     findings = check_mistakes(bundle)
     # What leads nowhere may only do so because of a mistake that is named already.

@@ -1,7 +1,8 @@
 """Makes a gateway group's bundle of a state of the policy. Pure: same input, same bytes.
 
 Protects: what is left out is what nobody may use: credentials that are not active, or not for the
-    group, and targets that lead to them; a grant that names a budget which is not there.
+    group, and targets that lead to them; a grant that names a budget which is not there; a grant
+    for groups that nobody is in.
 Does not protect: the gateway's own file decides what of it may be served. See ``strongroom``.
 Limits: a route that has no target left is left out, and its models may then be served by the next
     route that has them, as where a lease does not fit a route.
@@ -30,7 +31,7 @@ from keylease.contracts.policy import (
     TrustRule,
 )
 from keylease.contracts.policy_rules import canonical
-from keylease.platform.policy.interfaces import SeenVersion
+from keylease.platform.policy.interfaces import GroupMembers, SeenVersion
 from keylease.platform.policy.resources import (
     AgeAction,
     CredentialContent,
@@ -39,6 +40,7 @@ from keylease.platform.policy.resources import (
     PolicyContents,
     RouteContent,
     TrustRuleContent,
+    is_group,
 )
 from keylease.primitives.clock import MICROSECONDS
 
@@ -62,9 +64,12 @@ class PolicyCompiler:
         revocations: Iterable[Revocation] = (),
         api_keys: Iterable[ApiKeyUse] = (),
         seen: Mapping[str, Sequence[SeenVersion]] | None = None,
+        groups: GroupMembers | None = None,
         now: int = 0,
     ) -> PolicyBundle:
         """The bundle, without version and times. ``group`` empty is for every group at once.
+
+        ``groups``: gateways know no groups, so their members stand in their place.
 
         ``seen``: the versions of each credential's secret. ``now`` in microseconds UTC says which
         revocations are too old to matter.
@@ -75,11 +80,12 @@ class PolicyCompiler:
             if _is_served(content, group)
         )
         known = {credential.id for credential in credentials}
-        grants = tuple(
-            _grant(identifier, content)
+        grants = (
+            _grant(identifier, content, groups or {})
             for identifier, content in _by_position(contents.grants)
             if all(budget in contents.budgets for budget in content.budgets)
         )
+        granted = tuple(grant for grant in grants if grant.principals)
         routes = (
             _route(identifier, content, known)
             for identifier, content in _by_position(contents.routes)
@@ -95,7 +101,7 @@ class PolicyCompiler:
             group=group,
             credentials=credentials,
             routes=tuple(route for route in routes if route.targets),
-            grants=grants,
+            grants=granted,
             trust_rules=tuple(
                 _trust_rule(identifier, content)
                 for identifier, content in _by_name(contents.trust_rules)
@@ -104,7 +110,7 @@ class PolicyCompiler:
             serve_when_spool_full=any(
                 settings.serve_when_spool_full for settings in contents.settings.values()
             ),
-            critical=_critical(credentials, grants),
+            critical=_critical(credentials, granted),
             api_keys=tuple(sorted(api_keys, key=lambda key: key.id)),
             budgets=budgets,
         )
@@ -154,9 +160,13 @@ def _route(identifier: str, content: RouteContent, known: set[str]) -> Route:
     )
 
 
-def _grant(identifier: str, content: GrantContent) -> Grant:
+def _grant(identifier: str, content: GrantContent, groups: GroupMembers) -> Grant:
     members = msgspec.structs.asdict(content)
     del members["position"]
+    if any(map(is_group, content.principals)):
+        own = [name for name in content.principals if not is_group(name)]
+        inside = {member for name in content.principals for member in groups.get(name, ())}
+        members["principals"] = (*own, *sorted(inside.difference(own)))
     return Grant(id=identifier, **members)
 
 

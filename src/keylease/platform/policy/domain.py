@@ -74,7 +74,14 @@ def make_policy(
         publisher=publisher,
         revocations=revocations,
         keys=keys,
-        bundles=PolicyBundles(database, keys=keys, api_keys=api_keys, records=records, clock=clock),
-        dry_runs=DryRuns(database, records=records),
+        bundles=PolicyBundles(
+            database,
+            keys=keys,
+            organizations=organizations,
+            api_keys=api_keys,
+            records=records,
+            clock=clock,
+        ),
+        dry_runs=DryRuns(database, records=records, organizations=organizations),
         holdings=PolicyHoldings(revocations=revocations),
     )

@@ -18,7 +18,8 @@ from keylease.platform.policy.evaluation import (
     Refusal,
     wire_format_of,
 )
-from keylease.platform.policy.interfaces import CallRecords, RecentCall
+from keylease.platform.policy.groups import groups_named
+from keylease.platform.policy.interfaces import CallRecords, Organizations, RecentCall
 from keylease.platform.policy.resources import CredentialContent, PolicyContents
 from keylease.primitives.clock import MICROSECONDS
 
@@ -53,9 +54,12 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 class DryRuns:
     """Asks a policy about calls that were made."""
 
-    def __init__(self, database: Database, *, records: CallRecords) -> None:
+    def __init__(
+        self, database: Database, *, records: CallRecords, organizations: Organizations
+    ) -> None:
         self._database = database
         self._records = records
+        self._organizations = organizations
 
     async def run(self, caller: Caller, *, version: int | None, hours: int = 24) -> DryRun:
         """Ask a published version, or the draft (``None``)."""
@@ -68,13 +72,15 @@ class DryRuns:
             if version is not None:
                 await publications.find_version(tx, version)
                 contents = await repository.published_contents(tx, organization_id, version)
+            groups = await groups_named(tx, contents, self._organizations)
             revocations = await revocation_rows.in_force(tx, organization_id)
             since = tx.now - hours * 3600 * MICROSECONDS
             calls = await self._records.recent_calls(
                 tx, organization_id, since=since, limit=MAXIMUM_ROWS
             )
         compiler = PolicyCompiler(organization_id)
-        evaluator = PolicyEvaluator(compiler.compile(contents, revocations=revocations))
+        compiled = compiler.compile(contents, revocations=revocations, groups=groups)
+        evaluator = PolicyEvaluator(compiled)
         return evaluate(evaluator, calls, since=since, credentials=_credentials(draft, published))
 
 

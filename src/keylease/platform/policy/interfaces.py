@@ -11,6 +11,9 @@ from keylease.contracts.policy import ApiKeyUse
 from keylease.contracts.purposes import Purpose
 from keylease.platform.db.transaction import Transaction
 
+GroupMembers = Mapping[str, Sequence[str]]
+"""``group:ID`` -> principals as ``KIND:ID``, sorted. A group that nobody is in may be missing."""
+
 # --- needed --------------------------------------------------------------------------------
 
 
@@ -23,6 +26,14 @@ class Organizations(Protocol):
 
     async def principal_exists(self, tx: Transaction, organization_id: str, principal: str) -> bool:
         """Whether ``kind:id`` is one of the organization's users or service accounts."""
+        ...
+
+    async def holder_exists(self, tx: Transaction, organization_id: str, holder: str) -> bool:
+        """As ``principal_exists``, and groups that are in use, as ``group:ID``."""
+        ...
+
+    async def group_members(self, tx: Transaction, organization_id: str) -> GroupMembers:
+        """Who is in each group that is in use, directly or by further groups in it."""
         ...
 
 

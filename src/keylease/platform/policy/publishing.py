@@ -25,6 +25,7 @@ from keylease.platform.db.transaction import Transaction
 from keylease.platform.policy import publications, repository, revocation_rows
 from keylease.platform.policy.bundle_inputs import BundleInputs
 from keylease.platform.policy.changes import PolicyCheck, PolicyDiff, check, diff
+from keylease.platform.policy.groups import groups_named
 from keylease.platform.policy.interfaces import ApiKeyUses, Organizations
 from keylease.platform.policy.publications import (
     PolicyVersion,
@@ -116,8 +117,7 @@ class PolicyPublisher:
     async def check(self, caller: Caller) -> PolicyCheck:
         """What is wrong with the draft."""
         async with self._database.reading(caller) as tx:
-            contents = await repository.draft_contents(tx, caller.organization_id)
-            return check(contents, organization_id=caller.organization_id)
+            return await self._checked(tx)
 
     async def proposals(
         self, caller: Caller, request: PageRequest, *, state: ProposalState | None = None
@@ -371,15 +371,19 @@ class PolicyPublisher:
         return version
 
     async def _refuse_mistakes(self, tx: Transaction) -> None:
-        organization_id = tx.caller.organization_id
-        contents = await repository.draft_contents(tx, organization_id)
-        found = check(contents, organization_id=organization_id)
+        found = await self._checked(tx)
         if found.mistakes:
             raise PolicyInvalid(
                 "The draft has mistakes; nothing was published.",
                 mistakes=found.mistakes,
                 advice="`errors` says where each is.",
             )
+
+    async def _checked(self, tx: Transaction) -> PolicyCheck:
+        organization_id = tx.caller.organization_id
+        contents = await repository.draft_contents(tx, organization_id)
+        groups = await groups_named(tx, contents, self._organizations)
+        return check(contents, organization_id=organization_id, groups=groups)
 
     async def _decide(
         self,

@@ -24,6 +24,15 @@ from keylease.contracts.purposes import Purpose
 FIRST_POSITION: Final = 100
 
 
+GROUP: Final = "group"
+"""Names a group of the platform among the principals of a grant: ``group:ID``."""
+
+
+def is_group(principal: str) -> bool:
+    """Whether a grant's principal is a group of the platform."""
+    return principal.startswith(f"{GROUP}:")
+
+
 class ResourceKind(StrEnum):
     """What there is. Stored: values are never renamed."""
 

@@ -25,6 +25,7 @@ from keylease.contracts.references import SCHEMES, Reference
 from keylease.contracts.trust_rules import check_rule
 from keylease.errors import Mistake, PrincipalInvalid, ReferenceInvalid
 from keylease.platform.policy.resources import (
+    GROUP,
     BudgetContent,
     Content,
     CredentialContent,
@@ -32,6 +33,7 @@ from keylease.platform.policy.resources import (
     RouteContent,
     SettingsContent,
     TrustRuleContent,
+    is_group,
 )
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -44,6 +46,7 @@ _PRINCIPAL_KINDS: Final = (
     PrincipalKind.SERVICE_ACCOUNT,
     PrincipalKind.WORKLOAD,
 )
+_IDENTIFIER: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNERS: Final = (PrincipalKind.USER, PrincipalKind.SERVICE_ACCOUNT)
 
 
@@ -181,13 +184,16 @@ def _grant(content: GrantContent, surroundings: Surroundings) -> Iterator[Mistak
         yield Mistake(location="principals", message="At least one principal is needed.")
     for index, pattern in enumerate(content.principals):
         kind, separator, name = pattern.partition(":")
-        good = separator and name and kind in _PRINCIPAL_KINDS and is_pattern(pattern)
+        good = bool(separator and name and kind in _PRINCIPAL_KINDS and is_pattern(pattern))
+        if is_group(pattern):
+            good = _IDENTIFIER.fullmatch(name) is not None
         if pattern != "*" and not good:
             kinds = ", ".join(f"{known}:..." for known in _PRINCIPAL_KINDS)
             yield Mistake(
                 location=f"principals.{index}",
-                message=f"A principal or a pattern of them is expected: {kinds}, or *.",
-                suggestion=closest(kind, _PRINCIPAL_KINDS) if separator else "",
+                message=f"A principal, a pattern of them or a group is expected: {kinds}, "
+                "group:ID, or *.",
+                suggestion=closest(kind, (*_PRINCIPAL_KINDS, GROUP)) if separator else "",
             )
     yield from _patterns("models", content.models)
     yield from _purposes(content.purposes)

@@ -39,6 +39,7 @@ from keylease.platform.policy.resources import (
     RouteContent,
     SettingsContent,
     encode,
+    is_group,
     kind_of,
 )
 from keylease.platform.policy.rules import Surroundings, mistakes_of
@@ -224,8 +225,25 @@ class PolicyResources:
                 mistakes.append(
                     Mistake(location="owner", message="The organization has no such principal.")
                 )
+        if isinstance(content, GrantContent):
+            mistakes += await self._unknown_groups(tx, content, before)
         if mistakes:
             raise invalid(mistakes, base="body")
+
+    async def _unknown_groups(
+        self, tx: Transaction, grant: GrantContent, before: Content | None
+    ) -> list[Mistake]:
+        # A group that was archived meanwhile has no members, and keeps nobody from other changes.
+        known = before.principals if isinstance(before, GrantContent) else ()
+        return [
+            Mistake(
+                location=f"principals.{index}", message="The organization has no such group in use."
+            )
+            for index, name in enumerate(grant.principals)
+            if is_group(name)
+            and name not in known
+            and not await self._organizations.holder_exists(tx, tx.caller.organization_id, name)
+        ]
 
 
 def changed_members(before: Content, after: Content) -> list[str]:

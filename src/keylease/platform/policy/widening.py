@@ -27,6 +27,7 @@ from keylease.platform.policy.resources import (
     ResourceKind,
     RouteContent,
     TrustRuleContent,
+    is_group,
 )
 
 
@@ -186,9 +187,18 @@ def _order(grant: GrantContent, object_id: str) -> tuple[int, str, str]:
 def _grants_meet(one: GrantContent, two: GrantContent) -> bool:
     return (
         bool(set(one.purposes) & set(two.purposes))
-        and patterns_meet(one.principals, two.principals)
+        and patterns_meet(_possible(one.principals), _possible(two.principals))
         and patterns_meet(one.models, two.models)
         and patterns_meet(one.environments, two.environments)
+    )
+
+
+def _possible(principals: Iterable[str]) -> tuple[str, ...]:
+    """Anybody can be in a group tomorrow."""
+    return tuple(
+        pattern
+        for name in principals
+        for pattern in (("user:*", "service_account:*") if is_group(name) else (name,))
     )
 
 

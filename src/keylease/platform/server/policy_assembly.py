@@ -7,6 +7,9 @@ from pathlib import Path
 
 from keylease.contracts.policy import ApiKeyUse, RevocationKind
 from keylease.contracts.purposes import Purpose
+from keylease.errors import ResourceConflict
+from keylease.platform.access.permissions import Permission
+from keylease.platform.access.service import AccessService
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Transaction
@@ -17,6 +20,8 @@ from keylease.platform.identity.api_keys.service import ApiKeys
 from keylease.platform.identity.directory.facts import DirectoryFacts
 from keylease.platform.inventory.states import CredentialFacts
 from keylease.platform.policy.domain import Policy, make_policy
+from keylease.platform.policy.groups import groups_in_use
+from keylease.platform.policy.interfaces import Organizations
 from keylease.platform.policy.overview import Credentials
 from keylease.platform.records.service import RecordService
 from keylease.platform.server.link_assembly import PolicyRecords
@@ -49,6 +54,39 @@ def joined_policy(
     if api_keys is not None:
         api_keys.when_changed(KeyChanges(policy).changed)
     return policy
+
+
+class GroupsInGrants:
+    """What becomes of leases when somebody joins or leaves a group that a grant names.
+
+    Protects: joining allows as much as naming the member in the grant, so it takes
+        ``policy:publish``; where the organization asks for a second approver, only a policy that
+        somebody has approved lets more principals in.
+    Does not protect: groups that an outside issuer gives at sign-in, by mappings an Owner has set.
+    """
+
+    def __init__(
+        self, policy: Policy, *, organizations: Organizations, access: AccessService
+    ) -> None:
+        self._policy = policy
+        self._organizations = organizations
+        self._access = access
+
+    async def check_joining(self, tx: Transaction, groups: frozenset[str]) -> None:
+        """Refuse unless the caller may let more principals use what grants give the groups."""
+        if tx.caller.principal is None or not groups & await groups_in_use(tx):
+            return
+        await self._access.require_inside(tx, Permission.POLICY_PUBLISH)
+        if await self._organizations.needs_second_approver(tx, tx.caller.organization_id):
+            raise ResourceConflict(
+                "A policy grant names this group, or one that it is in, so a new member would be "
+                "let in without the second approver that the organization asks for.",
+                advice="Name the new member in the grant, and publish that.",
+            )
+
+    async def members_changed(self, tx: Transaction) -> None:
+        """Let gateways get a bundle with the members of now."""
+        await self._policy.inputs.bundle_inputs_changed(tx, tx.caller.organization_id)
 
 
 class KeysForGateways:

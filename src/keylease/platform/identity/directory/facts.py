@@ -28,6 +28,24 @@ class DirectoryFacts:
         """Member -> the groups it is directly in, as ``group:ID``."""
         return await repository.memberships(tx, organization_id)
 
+    async def group_members(
+        self, tx: Transaction, organization_id: str
+    ) -> Mapping[str, tuple[str, ...]]:
+        """``group:ID`` -> who is in it, directly or by groups in it; without archived groups."""
+        above = await repository.memberships(tx, organization_id)
+        inside: dict[str, set[str]] = {}
+        for member in above:
+            if member.startswith("group:"):
+                continue
+            pending, seen = list(above[member]), set[str]()
+            while pending:
+                group = pending.pop()
+                if group not in seen:
+                    seen.add(group)
+                    inside.setdefault(group, set()).add(member)
+                    pending.extend(above.get(group, ()))
+        return {group: tuple(sorted(members)) for group, members in inside.items()}
+
     async def holder_exists(self, tx: Transaction, organization_id: str, holder: str) -> bool:
         """Whether ``KIND:ID`` is a group, a service account, or a user who has not left."""
         inside = tx.within(organization_id)

@@ -19,7 +19,7 @@ from keylease.platform.db.paging import Page, PageRequest
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.identity.directory import repository
 from keylease.platform.identity.directory.facts import DirectoryFacts
-from keylease.platform.identity.directory.interfaces import Authority
+from keylease.platform.identity.directory.interfaces import Authority, GroupWatcher
 from keylease.platform.identity.directory.records import Group, GroupMember
 from keylease.platform.identity.directory.shelf import Actions, Shelf
 
@@ -42,6 +42,20 @@ class Groups(Shelf[Group]):
         )
         super().__init__(database, authority, repository.GROUP_ROWS, actions, kind="group")
         self._facts = facts
+        self._watchers: list[GroupWatcher] = []
+
+    def watch(self, watcher: GroupWatcher) -> None:
+        """Ask and tell whoever gives members of groups more than rights on the platform."""
+        self._watchers.append(watcher)
+
+    async def check_joining(self, tx: Transaction, group_id: str, *, giver: str = "") -> None:
+        """Refuse unless the caller, or ``giver``, may give all that members of the group get."""
+        await self._authority.check_joining(tx, group_id, giver=giver)
+        if giver or not self._watchers:
+            return  # who invited was asked then
+        above = frozenset(_levels(await repository.nesting(tx), group_id))
+        for watcher in self._watchers:
+            await watcher.check_joining(tx, frozenset(f"group:{name}" for name in above))
 
     async def members(
         self, caller: Caller, group_id: str, request: PageRequest
@@ -65,7 +79,7 @@ class Groups(Shelf[Group]):
             )
             if not exists:
                 raise InputInvalid("There is no such user, service account or group.")
-            await self._authority.check_joining(tx, group_id)
+            await self.check_joining(tx, group_id)
             return await self.join(tx, group_id, member)
 
     async def join(
@@ -80,6 +94,7 @@ class Groups(Shelf[Group]):
         made = GroupMember(member=member, added_at=tx.now, added_by=added_by or tx.caller.name)
         await repository.add_member(tx, group_id, made)
         await tx.record(AuditAction.GROUP_MEMBER_ADDED, group_id, details={"member": member})
+        await self._tell(tx)
         return made
 
     async def remove_member(self, caller: Caller, group_id: str, member: str) -> None:
@@ -96,6 +111,7 @@ class Groups(Shelf[Group]):
         if not await repository.remove_member(tx, group_id, member):
             raise ResourceNotFound("It is not a member of this group.")
         await tx.record(AuditAction.GROUP_MEMBER_REMOVED, group_id, details={"member": member})
+        await self._tell(tx)
 
     async def before_archiving(self, tx: Transaction, object_id: str) -> None:
         """Only an Owner takes from Owners."""
@@ -105,6 +121,11 @@ class Groups(Shelf[Group]):
         """Its members have lost what it gave."""
         del object_id
         await self._authority.check_owner_remains(tx)
+        await self._tell(tx)
+
+    async def _tell(self, tx: Transaction) -> None:
+        for watcher in self._watchers:
+            await watcher.members_changed(tx)
 
     async def held(self, tx: Transaction, principal: str) -> Sequence[Holding]:
         """The groups a principal is directly in (``HoldingSource``)."""

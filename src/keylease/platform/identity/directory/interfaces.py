@@ -69,3 +69,15 @@ class SightingSource(Protocol):
     async def seen(self, organization_id: str, principal: str, *, limit: int) -> Sequence[Sighting]:
         """What ``KIND:ID`` was shown or fetched, the newest first."""
         ...
+
+
+class GroupWatcher(Protocol):
+    """A domain in which members of groups get something besides rights on the platform."""
+
+    async def check_joining(self, tx: Transaction, groups: frozenset[str]) -> None:
+        """Refuse unless the caller may give what new members of these groups, ``group:ID``, get."""
+        ...
+
+    async def members_changed(self, tx: Transaction) -> None:
+        """Somebody is in more groups or in fewer, once this transaction has committed."""
+        ...

@@ -229,7 +229,7 @@ class Invitations:
         giver: str = "",
     ) -> None:
         for group_id in group_ids:
-            await self._authority.check_joining(tx, group_id, giver=giver)
+            await self._groups.check_joining(tx, group_id, giver=giver)
         if role_id:
             await self._authority.check_role(tx, role_id, project_id, giver=giver)
 
