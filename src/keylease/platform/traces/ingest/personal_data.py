@@ -59,7 +59,7 @@ class PersonalDataRules(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.kinds or self.own)
 
 
-_ESCAPE: Final = r"""\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])"""
+_ESCAPE: Final = re.compile(r"""\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])""")
 _PATTERNS: Final[dict[PersonalData, str]] = {
     PersonalData.EMAIL: (
         r"(?<![A-Za-z0-9.!#$&'*+/=?^_{|}~-])[A-Za-z0-9.!#$&'*+/=?^_{|}~-]{1,64}@"
@@ -82,6 +82,8 @@ _PATTERNS: Final[dict[PersonalData, str]] = {
 }
 """Every repetition is bounded. In the order in which they are tried at a place."""
 _FEWEST_DIGITS: Final = 8
+_FEWEST_PARTS: Final = 3
+"""Of an IPv6 address; with fewer it is as likely a name in a program."""
 _IBAN_LETTERS: Final = {chr(ord("A") + n): str(10 + n) for n in range(26)}
 _SSN_NEVER: Final = frozenset({"000", "666"})
 _SSN_FIRST_OF_OTHERS: Final = "9"
@@ -96,7 +98,7 @@ class PersonalDataMasker:
         wanted = [kind for kind in _PATTERNS if kind in rules.kinds]
         self._kinds = wanted
         parts = [f"(?P<{kind.value}>{_own_group(_PATTERNS[kind], kind)})" for kind in wanted]
-        self._pattern = re.compile("|".join([_ESCAPE, *parts])) if parts else None
+        self._pattern = re.compile("|".join(parts)) if parts else None
         self._own = OwnExpressions([(rule.name, rule.expression) for rule in rules.own])
 
     def suspects(self, text: str) -> bool:
@@ -121,6 +123,8 @@ class PersonalDataMasker:
         if self._pattern is None:
             return []
         found: list[Span] = []
+        if "\\" in text:  # an escape ends a word, as the character does that it stands for
+            text = _ESCAPE.sub(_blank, text)
         for match in self._pattern.finditer(text):
             kind = match.lastgroup
             if kind is not None and _ACCEPTED[PersonalData(kind)](match[0]):
@@ -148,6 +152,10 @@ def _check(rules: PersonalDataRules) -> None:
             raise InputInvalid(
                 f"The expression {rule.name} is empty or over {LONGEST_EXPRESSION} characters."
             )
+
+
+def _blank(escape: re.Match[str]) -> str:
+    return "\n" * len(escape[0])
 
 
 # --- what a pattern alone cannot tell ------------------------------------------------------
@@ -189,7 +197,7 @@ def _address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return any(character.isalnum() for character in text)
+    return "." in text or len(list(filter(None, text.split(":")))) >= _FEWEST_PARTS
 
 
 def _phone(text: str) -> bool:
