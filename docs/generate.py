@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 from docs.span_model import span_model_page
 
 from keylease import errors, settings
+from keylease.cli.inventory_schemas import inventory_schemas
 from keylease.detectors.definitions import ALL, SHAPES
 from keylease.discovery.formats.schemas import schemas as scan_schemas
 from keylease.platform.server.app import create_app
@@ -125,8 +126,8 @@ def cell(expression: str) -> str:
 
 
 def schema_page(name: str) -> str:
-    """The JSON schema of something that a scan writes."""
-    return json.dumps(scan_schemas()[name], indent=2) + "\n"
+    """The JSON schema of something that a scan or the inventory writes."""
+    return json.dumps({**scan_schemas(), **inventory_schemas()}[name], indent=2) + "\n"
 
 
 def openapi_page() -> str:
@@ -141,7 +142,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "detectors.md": detectors_page,
     "span-model.md": span_model_page,
     "openapi.json": openapi_page,
-    **{name: partial(schema_page, name) for name in scan_schemas()},
+    **{name: partial(schema_page, name) for name in (*scan_schemas(), *inventory_schemas())},
 }
 
 

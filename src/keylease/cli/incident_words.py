@@ -20,7 +20,7 @@ from keylease.cli.inventory_words import (
 
 Json = Mapping[str, Any]
 _WIDTH: Final = 12
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "secret_id", "provider", "kind", "masked", "owner", "works", "evidence", "where", "source",
     "path", "line", "name", "first_seen", "last_seen", "removed_at", "consumers", "can",
     "minutes_for_secret",
@@ -94,7 +94,7 @@ def _line(word: str, text: str) -> str:
 def preview_csv(preview: Json) -> str:
     """A line for each place of each affected secret, and for each name (RFC 4180)."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\r\n")
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
     for row in _rows(preview):
         writer.writerow({column: harmless(cell) for column, cell in row.items()})

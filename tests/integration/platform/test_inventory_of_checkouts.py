@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import os
 import subprocess
@@ -12,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from tests.support.planting import Repo, characters, groq_key, openai_key, plant
 from tests.support.platform_kit import services_for
 from tests.support.platform_process import RunningPlatform, running_platform
 from tests.support.stand_in_server import listening
 
+from keylease.cli.inventory_schemas import inventory_schemas
 from keylease.cli.main import main
 from keylease.contracts.principals import Principal, PrincipalKind
 from keylease.platform.db.callers import Caller
@@ -28,6 +32,7 @@ from keylease.primitives.clock import SystemClock
 from keylease.simulator.systems.system import Entry, System
 from keylease.simulator.systems.vendors import braintrust
 
+PREVIEW = ("incident", "preview", "--vendor", "braintrust")
 READER = ("inventory:read", "inventory:manage", "inventory:write", "trust:read")
 
 
@@ -183,9 +188,41 @@ def test_three_checkouts_and_a_vendor_meet_in_one_inventory(
     owned_and_accepted(console, by_provider["openai"]["id"])
     removed(console, tmp_path, push)
     everything_else(console)
+    written_as_described(console)
     for text in (shared, lonely):
         for file in console.platform.data.rglob("*"):
             assert not file.is_file() or text.encode() not in file.read_bytes()
+
+
+def written_as_described(console: Console) -> None:
+    """Each output keeps to its schema in docs/reference."""
+    run, schemas = console.run, inventory_schemas()
+
+    def holds(name: str, written: object) -> None:
+        schema = {key: value for key, value in schemas[name].items() if key != "allOf"}
+        jsonschema.Draft202012Validator(schema).validate(written)
+
+    webhook = run("inventory", "webhook", "list", "--json")
+    for name, written in (
+        ("inventory-export", run("inventory", "export")),
+        ("inventory-export", run("inventory", "list", "--json")),
+        ("inventory-export-cyclonedx", run("inventory", "export", "--format", "cyclonedx")),
+        ("inventory-graph", run("inventory", "graph")),
+        ("inventory-history", run("inventory", "history", "--json")),
+        ("inventory-mentions", run("inventory", "mentions", "--json")),
+        ("inventory-webhooks", webhook),
+        ("vendors", run("vendor", "list", "--json")),
+        ("incident-preview", run(*PREVIEW, "--format", "json")),
+    ):
+        holds(f"{name}.schema.json", json.loads(written[: written.rindex(written.strip()[-1]) + 1]))
+    for name, written in (
+        ("inventory-export-csv", run("inventory", "export", "--format", "csv")),
+        ("incident-preview-csv", run(*PREVIEW, "--format", "csv")),
+    ):
+        rows = list(csv.DictReader(io.StringIO(written)))
+        assert rows
+        for row in rows:
+            holds(f"{name}.schema.json", row)
 
 
 def listed_at_vendor(console: Console, shared: str) -> None:

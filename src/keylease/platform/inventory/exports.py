@@ -18,7 +18,7 @@ import keylease
 from keylease.platform.inventory.records import Sighting
 from keylease.primitives.clock import isoformat
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "id", "provider", "kind", "masked", "key_id", "confidence", "live", "owner", "credential",
     "states", "risk", "first_seen", "last_seen", "removed_at", "last_used", "consumers", "places",
 )  # fmt: skip
@@ -57,7 +57,7 @@ def export(seen: Sequence[Sighting], form: ExportFormat, *, now: int) -> Content
 def _csv(seen: Iterable[Sighting]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
-    writer.writerow(_COLUMNS)
+    writer.writerow(COLUMNS)
     for one in seen:
         cells = (
             one.id,
