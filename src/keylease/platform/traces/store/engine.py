@@ -259,7 +259,11 @@ class ServerEngine(_Clients):
 
 def _server_client(dsn: str, settings: Mapping[str, object]) -> Client:
     return clickhouse_connect.get_client(
-        dsn=dsn, settings=dict(settings), autogenerate_session_id=False, tz_mode="aware"
+        dsn=dsn,
+        settings=dict(settings),
+        autogenerate_session_id=False,
+        form_encode_query_params=True,  # thousands of identifiers are no address
+        tz_mode="aware",
     )
 
 

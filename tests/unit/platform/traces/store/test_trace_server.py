@@ -1,0 +1,89 @@
+"""The store on a ClickHouse server: the same writes and reads, over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from tests.support.clickhouse_server import running_clickhouse
+from tests.support.ports import free_port
+from tests.support.trace_stores import (
+    FIRST,
+    NOW,
+    ORGANIZATION,
+    SMALL,
+    Writes,
+    a_span,
+    applied,
+    new_id,
+)
+
+from keylease.errors import QueryInvalid, QueryNotAllowed, TraceStoreUnavailable
+from keylease.platform.traces.interfaces import Payload
+from keylease.platform.traces.store.store import TraceStore, open_server
+
+SPAN = "b" * 16
+
+
+@pytest.fixture(scope="module")
+def server_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceStore]:
+    with running_clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
+        store = open_server(server.dsn, limits=SMALL)
+        assert open_server(server.dsn, limits=SMALL).store_id == store.store_id
+        yield store
+        store.close()
+
+
+def test_rows_are_written_merged_pinned_and_removed_over_http(server_store: TraceStore) -> None:
+    store, trace = server_store, new_id()
+    text = "large " * 100_000
+    payload = Payload(hashlib.sha256(text.encode()).hexdigest(), text)
+    row = a_span(
+        trace_id=trace,
+        input="it's `ours`, {a:String}\n\t\\",
+        output="schön \u0001",
+        tags=["a'b"],
+        scores={"good": 0.5},
+        attributes={"k": '"v"'},
+        input_payload=payload.digest,
+    )
+    put = Writes(FIRST + 1).put(row, payload)
+    merge = Writes(FIRST + 2).merge(trace, SPAN, tags=["seen"])
+    store.apply(*applied(put))
+    store.apply(*applied(merge))
+    store.apply(*applied(put))
+    reader = store.reader
+    assert reader.span(ORGANIZATION, "project", trace, SPAN, at=FIRST + 1) == put.rows[0].span
+    now = reader.span(ORGANIZATION, "project", trace, SPAN)
+    assert now is not None
+    assert (now.tags, now.xact_id) == (["seen"], FIRST + 2)
+    assert reader.payload(ORGANIZATION, "project", trace, payload.digest) == text
+    assert store.applied() == FIRST + 2
+    store.apply(*applied(Writes(FIRST + 3).remove(trace_id=trace)))
+    assert reader.span(ORGANIZATION, "project", trace, SPAN) is None
+
+
+def test_a_block_of_many_traces_is_looked_up(server_store: TraceStore) -> None:
+    writes = Writes(FIRST + 10)
+    for number in range(3_000):
+        writes.put(a_span(trace_id=new_id(), started_at=NOW + number))
+    server_store.apply(*applied(writes))
+    server_store.apply(*applied(writes))
+    answer = server_store.select(
+        "SELECT count(), max(started_at) FROM spans FINAL WHERE xact_id = {x:Int64}",
+        {"x": writes.xact_id},
+    )
+    assert answer.rows == [(3_000, NOW + 2_999)]
+
+
+def test_errors_of_the_engine_are_told_apart(server_store: TraceStore) -> None:
+    with pytest.raises(QueryInvalid, match="Unknown expression identifier `nothing`"):
+        server_store.select("SELECT nothing FROM spans")
+    with pytest.raises(QueryNotAllowed):
+        server_store.select("DROP TABLE spans")
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with pytest.raises(TraceStoreUnavailable, match="does not answer"):
+        open_server(f"clickhouse://nobody@127.0.0.1:{free_port()}/default", limits=SMALL)
