@@ -19,6 +19,7 @@ from tests.support.trace_kit import NOW, put, raw_span
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan
+from keylease.platform.traces.retention import forget
 from keylease.primitives.clock import SystemClock
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -253,6 +254,21 @@ async def streaming(place: Place, path: str, query: str) -> AsyncIterator[asynci
             yield parts
         finally:
             gone.set()
+
+
+async def test_spans_older_than_their_project_keeps_them_are_removed(place: Place) -> None:
+    settings = place.services.traces.settings
+    keeping = await place.services.traces.keeping()
+    old = 3 * 86_400 * SECOND
+    now = place.services.clock.now()
+    await place.take(put(8, name="young", started_at=now), put(9, name="old", started_at=now - old))
+    two_days = {"retention_days": 2}
+    path = f"{place.base}/trace-settings"
+    changed = await place.api.put(path, json=two_days, headers={"if-match": '"0"'})
+    assert changed.status_code == httpx.codes.OK, changed.text
+    assert await forget(keeping, settings.in_force, now=now) == 1
+    assert [line["name"] for line in (await place.get("/spans"))["items"]] == ["young"]
+    assert await forget(keeping, settings.in_force, now=now) == 0
 
 
 async def test_a_tail_shows_what_comes_and_nothing_else(place: Place) -> None:

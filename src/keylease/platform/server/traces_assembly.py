@@ -23,6 +23,7 @@ from keylease.platform.traces.interfaces import PutSpan
 from keylease.platform.traces.keeping import Keeping, has_spans, kept
 from keylease.platform.traces.opening import WhenNeeded
 from keylease.platform.traces.project_settings import TraceSettingsService
+from keylease.platform.traces.retention import keep_forgetting
 from keylease.platform.traces.searching import TraceSearch
 from keylease.platform.traces.service import TraceService
 from keylease.platform.traces.tail import TailHub
@@ -102,6 +103,12 @@ async def opened_traces(
         work = [
             group.create_task(settings.keep_reading(on_error=_defect), name="read trace settings")
         ]
+        work.append(
+            group.create_task(
+                keep_forgetting(keeping, settings.in_force, clock, on_error=_defect),
+                name="forget spans",
+            )
+        )
         if has_spans(directory):
             work.append(group.create_task(_open_now(keeping), name="open the trace store"))
         try:

@@ -1,0 +1,57 @@
+"""Removes spans that are older than their project keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from keylease.errors import KeyleaseError
+from keylease.platform.traces.keeping import Keeping
+from keylease.platform.traces.opening import WhenNeeded
+from keylease.platform.traces.project_settings import InForce
+from keylease.primitives.clock import MICROSECONDS, Clock
+
+_DAY: Final = 86_400 * MICROSECONDS
+_EVERY_SECONDS: Final = 3600.0
+_OLDEST: Final = (
+    "SELECT organization_id, project_id, toUnixTimestamp64Micro(min(sort_at)) AS oldest "
+    "FROM spans GROUP BY organization_id, project_id"
+)
+
+
+async def forget(keeping: Keeping, in_force: InForce, *, now: int) -> int:
+    """Remove what is past its time; how many projects it was found in."""
+    found = await keeping.read(lambda: keeping.store.select(_OLDEST))
+    removed = 0
+    for row in found.dicts():
+        organization_id, project_id = str(row["organization_id"]), str(row["project_id"])
+        days = in_force.retention_days(organization_id, project_id)
+        if days is None or int(str(row["oldest"])) >= (before := now - days * _DAY):
+            continue
+        removal = keeping.store.removal
+        await keeping.read(lambda: removal.expire(organization_id, project_id, before=before))  # noqa: B023 - used at once
+        removed += 1
+    if removed:
+        await keeping.read(keeping.store.removal.purge)
+    return removed
+
+
+async def keep_forgetting(
+    keeping: WhenNeeded[Keeping],
+    in_force: InForce,
+    clock: Clock,
+    *,
+    on_error: Callable[[BaseException], None],
+) -> None:
+    """Do so every hour while the store is open, until cancelled."""
+    while True:
+        await asyncio.sleep(_EVERY_SECONDS)
+        if (opened := keeping.now) is None:
+            continue
+        try:
+            await forget(opened, in_force, now=clock.now())
+        except KeyleaseError:
+            pass  # the store does not answer: in an hour again
+        except Exception as error:  # noqa: BLE001 - a defect must not end the forgetting
+            on_error(error)
