@@ -59,6 +59,10 @@ class Directory(Protocol):
         """
         ...
 
+    async def groups_in_use(self, tx: Transaction, group_ids: frozenset[str]) -> frozenset[str]:
+        """Those of the identifiers that are groups of the organization and not archived."""
+        ...
+
     async def set_outside_groups(
         self, tx: Transaction, *, user: KnownUser, issuer_id: str, group_ids: frozenset[str]
     ) -> None:

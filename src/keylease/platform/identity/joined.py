@@ -113,7 +113,7 @@ async def identity(  # noqa: PLR0913 - what the domain is told of the world
             links=links,
             first_start=FirstStart(database, directory=directory, links=links),
             settings=SettingsService(database, keys=api_keys),
-            issuers=OutsideIssuers(database, clients=clients, sealer=sealer),
+            issuers=OutsideIssuers(database, clients=clients, sealer=sealer, directory=directory),
             outside=OutsideSignIn(
                 database,
                 directory=directory,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 OptionalIdentifier = Annotated[str, StringConstraints(pattern=f"^({_UUID})?$", max_length=36)]
+Identifier = Annotated[str, StringConstraints(pattern=f"^{_UUID}$", max_length=36)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 PersonName = Annotated[str, StringConstraints(max_length=100, pattern=NO_CONTROLS)]
 Email = Annotated[

@@ -125,6 +125,10 @@ class DirectoryService:
         inside = tx.within(user.organization_id)
         return _known(await self.users.introduce(inside, user.id, name=name, email=email))
 
+    async def groups_in_use(self, tx: Transaction, group_ids: frozenset[str]) -> frozenset[str]:
+        """Those of the identifiers that are groups of the organization and not archived."""
+        return await repository.groups_in_use(tx, group_ids)
+
     async def set_outside_groups(
         self, tx: Transaction, *, user: KnownUser, issuer_id: str, group_ids: frozenset[str]
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.paging import Page, PageRequest, page_of
 from keylease.platform.db.transaction import Transaction
+from keylease.platform.identity.interfaces import Directory
 from keylease.platform.identity.outside import repository
 from keylease.platform.identity.outside.clients import IssuerClients
 from keylease.platform.identity.outside.interfaces import (
@@ -29,8 +31,11 @@ _KIND: Final = "outside_issuer"
 class OutsideIssuers:
     """Reads and changes them."""
 
-    def __init__(self, database: Database, *, clients: IssuerClients, sealer: Sealer) -> None:
+    def __init__(
+        self, database: Database, *, clients: IssuerClients, sealer: Sealer, directory: Directory
+    ) -> None:
         self._database = database
+        self._directory = directory
         self._clients = clients
         self._sealer = sealer
 
@@ -59,6 +64,7 @@ class OutsideIssuers:
         async with self._database.transaction(caller) as tx:
             if (before := await tx.created_before(_KIND)) is not None:
                 return await repository.by_id(tx, before, organization_id=caller.organization_id)
+            await self._check_groups(tx, content, known={})
             issuer_id = tx.new_id()
             issuer = StoredIssuer(
                 id=issuer_id,
@@ -92,6 +98,7 @@ class OutsideIssuers:
                     "Another issuer is another thing: its subjects are other people.",
                     advice="Add it as a new one and remove this one.",
                 )
+            await self._check_groups(tx, content, known=before.groups)
             values = {**msgspec.structs.asdict(before), **msgspec.structs.asdict(content)}
             if client_secret is not None:
                 values["sealed_client_secret"] = self._sealed(tx, issuer_id, client_secret)
@@ -123,6 +130,17 @@ class OutsideIssuers:
             raise InputInvalid(
                 "An issuer is an https URL.",
                 advice="One on a private address is named in the server's configuration first.",
+            )
+
+    async def _check_groups(
+        self, tx: Transaction, content: IssuerContent, *, known: Mapping[str, str]
+    ) -> None:
+        # One that was archived meanwhile gives nothing, and keeps nobody from other changes.
+        new = frozenset(content.groups.values()).difference(known.values())
+        if new - await self._directory.groups_in_use(tx, new):
+            raise InputInvalid(
+                "A value of the claim stands for a group that the organization does not have.",
+                advice="GET /v1/groups lists the groups with their identifiers.",
             )
 
     def _sealed(self, tx: Transaction, issuer_id: str, client_secret: Secret) -> bytes | None:

@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from keylease.platform.identity.outside.interfaces import IssuerContent
-from keylease.platform.identity.wire import NO_CONTROLS, In, Label, Moment, Out
+from keylease.platform.identity.wire import NO_CONTROLS, Identifier, In, Label, Moment, Out
 
-_Group = Annotated[str, StringConstraints(min_length=36, max_length=36)]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=NO_CONTROLS)]
 
 
@@ -24,7 +23,7 @@ class IssuerIn(In):
         description="Kept sealed and never shown; left out, the one there is stays.",
     )
     groups_claim: Annotated[str, StringConstraints(max_length=200, pattern=NO_CONTROLS)] = ""
-    groups: Annotated[dict[_Text, _Group], Field(max_length=500)] = Field(
+    groups: Annotated[dict[_Text, Identifier], Field(max_length=500)] = Field(
         default_factory=dict, description="Value of the claim -> identifier of a group here."
     )
     adds_users: bool = False

@@ -204,6 +204,36 @@ async def test_groups_follow_the_issuer(house: House, issuer: Issuer) -> None:
     assert (await owner.get(path)).json()["items"] == []
 
 
+async def test_a_mapping_names_groups_that_are_there(house: House, issuer: Issuer) -> None:
+    owner = await house.owner()
+    group = await owner.ask("POST", "/v1/groups", {"name": "engineers"})
+    for wrong in ("engineers", "x" * 36, "00000000-0000-7000-8000-000000000000"):
+        body = {
+            "name": "Directory",
+            "issuer": issuer.url,
+            "client_id": "keylease",
+            "groups_claim": "groups",
+            "groups": {"eng": wrong},
+        }
+        refused = await owner.post("/v1/outside-issuers", body)
+        assert refused.status_code == 422, refused.text
+        assert wrong not in refused.text
+    body["groups"] = {"eng": group["id"]}
+    made = await owner.post("/v1/outside-issuers", body)
+    assert made.status_code == 201, made.text
+    # A group that is archived later keeps nobody from changing the rest.
+    home = f"/v1/groups/{group['id']}"
+    etag = (await owner.get(home)).headers["etag"]
+    await owner.ask("DELETE", home, if_match=etag)
+    changed = await owner.send(
+        "PUT",
+        f"/v1/outside-issuers/{made.json()['id']}",
+        body | {"name": "Other"},
+        if_match=made.headers["etag"],
+    )
+    assert changed.status_code == 200, changed.text
+
+
 async def test_a_sign_in_belongs_to_the_browser_that_began_it(
     quick_house: House, issuer: Issuer
 ) -> None:
