@@ -20,6 +20,8 @@ from keylease.primitives.model_prices import PriceQuote
 REPORTED: Final = "reported"
 """The price version of a cost that the span itself said."""
 _HOUR: Final = 3_600_000_000
+_LARGEST: Final = 10**12
+"""A million USD for one call: a mistake, in the tokens or in a project's price."""
 _REMEMBERED: Final = 4096
 """Models; their names come from clients, so that there must be an end."""
 _PRICED: Final = frozenset(
@@ -120,7 +122,8 @@ class PriceBook:
             quote = self._quote(meaning.provider, meaning.requested_model, at // _HOUR)
         if quote is None:
             return UNKNOWN
-        return Cost(model_prices.cost_micro_usd(quote, usage), quote.version)
+        amount = model_prices.cost_micro_usd(quote, usage)
+        return Cost(amount, quote.version) if amount <= _LARGEST else UNKNOWN
 
     def _quote(self, provider: str, model: str, hour: int) -> PriceQuote | None:
         key = (provider, model, hour)

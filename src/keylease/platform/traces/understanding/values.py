@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-_LARGEST_COUNT: Final = 2**53
-_LARGEST_USD: Final = 1_000_000_000.0
+_LARGEST_COUNT: Final = 10**12
+"""Of tokens, microseconds (11 days) or micro-USD: more is a mistake, and sums must not overflow."""
+_LARGEST_USD: Final = 1_000_000.0
 _LONGEST_NUMBER: Final = 32
 _MICRO: Final = 1_000_000
 _MAY_BE_JSON: Final = frozenset('{["0123456789-tfn')

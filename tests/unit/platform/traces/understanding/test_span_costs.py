@@ -114,3 +114,11 @@ def test_prices_are_remembered_and_not_without_end() -> None:
         row = understand(raw_span(attributes=asked), understander).span
         assert (row.cost is None) == (asked is not CALL)
     assert len(understander._prices._quotes) <= 4096
+
+
+def test_what_cannot_be_is_no_cost() -> None:
+    many = {**CALL, "gen_ai.usage.input_tokens": 10**12, "gen_ai.usage.output_tokens": 0}
+    assert priced(many, PriceOverride(model="*", input=10**9, output=0)).cost is None
+    assert priced(many, PriceOverride(model="*", input=10, output=0)).cost == 10_000_000
+    more = priced({**CALL, "gen_ai.usage.input_tokens": 2**62})
+    assert (more.input_tokens, more.cost) == (None, None)
