@@ -9,7 +9,7 @@ import random
 import urllib.parse
 from collections.abc import Callable
 
-from kinds import BASE32, Kind, of
+from key_forms import BASE32, Kind, of
 
 Beside = tuple[str, str] | None
 Maker = Callable[[Kind, str, Beside], bytes]
