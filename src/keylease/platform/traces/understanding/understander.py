@@ -2,7 +2,7 @@
 
 Promise: pure and deterministic; never raises for what a client sent. A value of the wrong type is
     not understood and stays what it is among the span's attributes.
-Limits: about 20 microseconds for a span of 2 KB; every step is linear in what the span holds.
+Limits: about 25 microseconds for a span of 2 KB; every step is linear in what the span holds.
 """
 
 from __future__ import annotations
