@@ -34,62 +34,27 @@ from keylease.contracts.api_keys import ApiKeyKind
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 from keylease.platform.identity.api_keys.interfaces import NewApiKey
+from keylease.platform.traces.ingest.decoding import Encoding, decode
+from keylease.platform.traces.ingest.entries import decoded_batch, encoded_batch
+from keylease.platform.traces.ingest.limits import Limits
+from keylease.platform.traces.ingest.masking import Masker
+from keylease.platform.traces.ingest.write_log import encoded
+from keylease.platform.traces.interfaces import PutSpan
+from keylease.platform.traces.model import Source
+from keylease.platform.traces.store.store import open_embedded
+from keylease.platform.traces.understanding.understander import Understander
 from keylease.primitives.clock import SystemClock
 from processes import cpu_seconds
 from report import Table
 
 SPANS = 100
 WANTED = 10_000
-WORDS = [
-    "the",
-    "model",
-    "answered",
-    "with",
-    "a",
-    "list",
-    "of",
-    "what",
-    "customers",
-    "had",
-    "bought",
-    "before",
-    "and",
-    "then",
-    "it",
-    "asked",
-    "whether",
-    "delivery",
-    "on",
-    "Tuesday",
-    "would",
-    "be",
-    "fine",
-    "price",
-    "is",
-    "42",
-    "euros",
-    "payment",
-    "by",
-    "invoice",
-    "we",
-    "support",
-    "returns",
-    "within",
-    "30",
-    "days",
-    "of",
-    "receipt",
-    "provided",
-    "that",
-    "goods",
-    "remain",
-    "unused",
-    "please",
-    "look",
-    "into",
-    "order",
-    "number",
-]
+TEXT = (
+    "the model answered with a list of what customers had bought before and then it asked whether"
+    " delivery on Tuesday would be fine price is 42 euros payment by invoice we support returns"
+    " within 30 days of receipt provided that goods remain unused please look into order number"
+)
+WORDS = TEXT.split()
 
 
 # --- what is sent --------------------------------------------------------------------------
@@ -152,7 +117,7 @@ def fill(span: WireSpan, chance: random.Random) -> None:
 
 def body(seed: int, *, now: int | None = None) -> bytes:
     """An export of 100 spans in ten traces; the same seed gives the same spans."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
     for key, value in {
@@ -226,6 +191,9 @@ class Senders:
         for thread in self._threads:
             thread.join()
 
+    def alive(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
     def _work(self) -> None:
         connection = http.client.HTTPConnection(
             self._address.hostname or "", self._address.port, timeout=30
@@ -254,7 +222,6 @@ class Senders:
 async def prepared(directory: Path) -> str:
     """A database with an organization, and an ingest key of it."""
     clock = SystemClock()
-    directory.mkdir(mode=0o700, exist_ok=True)
     database = Database(sqlite_url(directory / "platform.sqlite"), clock=clock)
     await migrate(database)
     try:
@@ -301,15 +268,6 @@ def rate(platform: RunningPlatform, key: str, *, seconds: float, connections: in
 
 def steps() -> Table:
     """What each step of the way costs, one thread, nothing else running."""
-    from keylease.platform.traces.ingest.decoding import Encoding, decode
-    from keylease.platform.traces.ingest.entries import decoded_batch, encoded_batch
-    from keylease.platform.traces.ingest.limits import Limits
-    from keylease.platform.traces.ingest.masking import Masker
-    from keylease.platform.traces.ingest.write_log import encoded
-    from keylease.platform.traces.interfaces import PutSpan
-    from keylease.platform.traces.model import Source
-    from keylease.platform.traces.understanding.understander import Understander
-
     bodies = [body(seed) for seed in range(20)]
     table = Table("Ingest: CPU of each step", ["", "us a span"])
     masker, understand, limits = Masker(), Understander(), Limits()
@@ -360,7 +318,7 @@ def steps() -> Table:
 
 def crashes(directory: Path, key: str, kills: int) -> Table:
     """Kill the server while it takes spans; afterwards every acknowledged span is there once."""
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311 - no secret
     acknowledged: set[str] = set()
     seeds = iter(range(10**6, 10**9))
     resend: list[bytes] = []
@@ -369,7 +327,9 @@ def crashes(directory: Path, key: str, kills: int) -> Table:
             bodies = [*resend, *(body(next(seeds)) for _ in range(60))]
             senders = Senders(platform.url, key, iter(bodies), 6)
             senders.start()
-            time.sleep(0.3 + chance.random())
+            wanted = chance.randrange(3, 40)
+            while len(senders.acknowledged) < wanted and senders.alive():
+                time.sleep(0.001)
             platform.process.kill()
             platform.process.wait()
             senders.stop()
@@ -394,8 +354,6 @@ def crashes(directory: Path, key: str, kills: int) -> Table:
 
 def stored(directory: Path) -> list[str]:
     """Every span of the store, as its readers see it."""
-    from keylease.platform.traces.store.store import open_embedded
-
     store = open_embedded(directory / "traces" / "store")
     try:
         found = store.select("SELECT concat(trace_id, span_id) FROM spans FINAL")
@@ -413,6 +371,7 @@ def main() -> int:
     print(steps().text())
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "platform"
+        directory.mkdir(mode=0o700)
         key = asyncio.run(prepared(directory))
         with running_platform(directory) as platform:
             print(

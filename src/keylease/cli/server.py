@@ -37,11 +37,19 @@ def command(
         int | None,
         typer.Option(min=0, max=65535, help="Listen on this port instead of the configured one."),
     ] = None,
+    otlp_grpc: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Take spans by OTLP over gRPC, too, at this host and port: 127.0.0.1:4317."
+            " Needs keylease[grpc].",
+        ),
+    ] = "",
     without_backup: WithoutBackup = False,
 ) -> None:
     """Run the platform alone, in the foreground. SIGTERM lets requests end first."""
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
-    line = server_command(settings, port=port, without_backup=without_backup)
+    line = server_command(settings, port=port, without_backup=without_backup, otlp_grpc=otlp_grpc)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -51,10 +59,16 @@ def command(
 
 
 def server_command(
-    settings: Settings, *, port: int | None = None, without_backup: bool = False
+    settings: Settings,
+    *,
+    port: int | None = None,
+    without_backup: bool = False,
+    otlp_grpc: str = "",
 ) -> list[str]:
     """The command line of the platform's process."""
-    document = server_document(settings, port=port, without_backup=without_backup)
+    document = server_document(
+        settings, port=port, without_backup=without_backup, otlp_grpc=otlp_grpc
+    )
     return [sys.executable, "-I", "-m", "keylease.platform", document]
 
 

@@ -29,6 +29,8 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     host, and its host is the only one that is answered."""
     private_hosts: tuple[str, ...] = ()
     """Hosts with private addresses that the platform may reach: outside issuers, webhooks."""
+    otlp_grpc: str = ""
+    """Host and port at which spans are taken by OTLP over gRPC; empty is not at all."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
     user_id: int = PLATFORM_UID

@@ -41,7 +41,7 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
         readable=(*needs.executable, *needs.readable),
         owned=(str(directory),),
         passed_through=(str(directory.parent),),
-        ports=(configuration.port,),
+        ports=_ports(configuration),
     )
     measures.append(become(user))
     measures.append(not_dumpable())  # a change of user takes it away
@@ -51,9 +51,14 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
         readable=(*needs.readable, "/proc/self"),
         executable=(*needs.executable, *filter(None, pg_dump)),
         writable=(*needs.writable, str(directory)),
-        ports=(configuration.port,),
+        ports=_ports(configuration),
     )
     return (*measures, confine(confinement))
+
+
+def _ports(configuration: ServerConfiguration) -> tuple[int, ...]:
+    grpc = configuration.otlp_grpc.rpartition(":")[2]
+    return (configuration.port, int(grpc)) if grpc.isdecimal() else (configuration.port,)
 
 
 def posture_in_words(measures: tuple[Measure, ...]) -> str:

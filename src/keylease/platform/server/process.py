@@ -31,6 +31,7 @@ from keylease.platform.server.app import create_server
 from keylease.platform.server.assembly import Surroundings, assembled
 from keylease.platform.server.configuration import ServerConfiguration, ServerReady
 from keylease.platform.server.first_start import begin
+from keylease.platform.server.otlp_grpc import otlp_grpc
 from keylease.platform.server.services import Services
 from keylease.primitives.clock import Clock
 
@@ -59,7 +60,10 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                     Path(configuration.promises_file) if configuration.promises_file else None
                 ),
             )
-            async with assembled(database, clock=clock, surroundings=surroundings) as services:
+            async with (
+                assembled(database, clock=clock, surroundings=surroundings) as services,
+                _grpc(configuration, services),
+            ):
                 hosts = {urlsplit(surroundings.public_url).hostname or "", configuration.host}
                 app = create_server(
                     services,
@@ -76,6 +80,14 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                 )
         finally:
             await database.close()
+
+
+def _grpc(
+    configuration: ServerConfiguration, services: Services
+) -> contextlib.AbstractAsyncContextManager[object]:
+    if not configuration.otlp_grpc:
+        return contextlib.nullcontext()
+    return otlp_grpc(services.spans, configuration.otlp_grpc, clock=services.clock)
 
 
 def public_url(configuration: ServerConfiguration, listener: socket.socket) -> str:

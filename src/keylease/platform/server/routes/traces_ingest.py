@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from keylease.errors import KeyleaseError, SpansTooLarge, TraceQueueFull
 from keylease.platform.server.guard import Evidence, address_of
 from keylease.platform.server.ingest_access import PROJECT_HEADER
+from keylease.platform.server.rpc_status import rpc_status
 from keylease.platform.server.services import services_of
 from keylease.platform.traces.ingest.decoding import Encoding
 from keylease.platform.traces.ingest.intake import Room
@@ -134,23 +135,8 @@ def _refused(
     elif status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if encoding is Encoding.PROTOBUF:
-        content = _status(number, text)
+        content = rpc_status(number, text, retry_seconds=int(headers.get("Retry-After", "0")))
     else:
         content = msgspec.json.encode({"code": number, "message": text})
     media_type = (encoding or Encoding.JSON).value
     return Response(content, status_code=status, media_type=media_type, headers=headers)
-
-
-def _status(code: int, message: str) -> bytes:
-    """``google.rpc.Status`` in protobuf: field 1 the code, field 2 the message."""
-    text = message.encode()
-    return bytes((0x08, code, 0x12)) + _varint(len(text)) + text
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits in each byte
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
