@@ -9,6 +9,7 @@ policy.keys           who signs
 policy.dry_runs       which calls a policy would have refused
 policy.inputs         ``BundleChanges``, for domains whose data is part of bundles
 policy.holdings       what a principal owns and holds, when they leave
+policy.expiry         ends proposals at their time
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from keylease.platform.db.database import Database
 from keylease.platform.policy.bundle_inputs import BundleInputs
 from keylease.platform.policy.bundles import PolicyBundles
 from keylease.platform.policy.dry_run import DryRuns
+from keylease.platform.policy.expiry import ProposalExpiry
 from keylease.platform.policy.interfaces import (
     ApiKeyUses,
     CallRecords,
@@ -48,6 +50,8 @@ class Policy:
     bundles: PolicyBundles
     dry_runs: DryRuns
     holdings: PolicyHoldings
+    expiry: ProposalExpiry
+    """Works while ``expiry.running()`` is entered."""
 
 
 def make_policy(
@@ -84,4 +88,5 @@ def make_policy(
         ),
         dry_runs=DryRuns(database, records=records, organizations=organizations),
         holdings=PolicyHoldings(revocations=revocations),
+        expiry=ProposalExpiry(database, publisher=publisher),
     )

@@ -189,6 +189,16 @@ async def pending(tx: Transaction) -> Sequence[Proposal]:
     return [_proposal(row) for row in rows]
 
 
+async def with_expired_proposals(tx: Transaction) -> Sequence[str]:
+    """Every organization that has proposals which wait beyond their time."""
+    found = await tx.execute(
+        select(PROPOSALS.c.organization_id)
+        .where(PROPOSALS.c.state == ProposalState.PENDING.value, PROPOSALS.c.expires_at <= tx.now)
+        .distinct()
+    )
+    return found.scalars().all()
+
+
 async def proposals(
     tx: Transaction, request: PageRequest, *, state: ProposalState | None = None
 ) -> Page[Proposal]:

@@ -76,7 +76,7 @@ class PolicyPublisher:
 
     async def standing(self, caller: Caller) -> PolicyStanding:
         """What is published, what the draft changes, what waits."""
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.reading(caller) as tx:
             state = await repository.read_state(tx, caller.organization_id)
             number = state.published
@@ -123,13 +123,13 @@ class PolicyPublisher:
         self, caller: Caller, request: PageRequest, *, state: ProposalState | None = None
     ) -> Page[Proposal]:
         """What waits, or waited, for a second principal; the newest first."""
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.reading(caller) as tx:
             return await publications.proposals(tx, request, state=state)
 
     async def proposal(self, caller: Caller, proposal_id: str) -> Proposal:
         """One proposal."""
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.reading(caller) as tx:
             return await publications.find_proposal(tx, proposal_id)
 
@@ -143,7 +143,7 @@ class PolicyPublisher:
         Raises ``PolicyInvalid`` with every mistake, and ``ResourceConflict`` when there is nothing
         to publish.
         """
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.transaction(caller) as tx:
             await _lock(tx, expected)
             return await self._publish_or_propose(tx, note=note)
@@ -155,7 +155,7 @@ class PolicyPublisher:
 
         ``discard`` gives up what is in the draft; without it, a draft with changes is refused.
         """
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.transaction(caller) as tx:
             state = await _lock(tx, expected)
             await publications.find_version(tx, to)
@@ -184,7 +184,7 @@ class PolicyPublisher:
                     str(state.draft),
                     details={"changes": str(count)},
                 )
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         return count
 
     async def approve(self, caller: Caller, proposal_id: str) -> PolicyVersion | Proposal:
@@ -193,7 +193,7 @@ class PolicyPublisher:
         Raises ``PermissionDenied`` for whoever has a part in it, and ``ResourceConflict`` when it
         does not wait any more.
         """
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.transaction(caller) as tx:
             state = await repository.lock_state(tx, caller.organization_id)
             proposal = await _pending(tx, proposal_id)
@@ -393,7 +393,7 @@ class PolicyPublisher:
         action: AuditAction,
         check_it: Callable[[Proposal], None] | None,
     ) -> Proposal:
-        await self._sweep(caller.organization_id)
+        await self.settle(caller.organization_id)
         async with self._database.transaction(caller) as tx:
             await repository.lock_state(tx, caller.organization_id)
             proposal = await _pending(tx, proposal_id)
@@ -403,7 +403,7 @@ class PolicyPublisher:
             await tx.record(action, proposal.id)
             return await publications.find_proposal(tx, proposal.id)
 
-    async def _sweep(self, organization_id: str) -> None:
+    async def settle(self, organization_id: str) -> None:
         """Write down which proposals cannot be decided any more; in a commit of its own."""
         itself = platform_itself(organization_id)
         async with self._database.reading(itself) as tx:

@@ -119,6 +119,7 @@ async def assembled(
             hub=hub,
             api_keys=people.api_keys,
         )
+        await background.enter_async_context(policy.expiry.running())
         directory.register(policy.holdings)
         directory.groups.watch(GroupsInGrants(policy, organizations=facts, access=rules.decisions))
         webhook_keys = WebhookKeys(surroundings.data_directory / "webhooks")

@@ -363,3 +363,18 @@ async def test_lifting_a_revocation_widens(
     lifted = await policy.revocations.get(ADA, revoked.id)
     assert (lifted.lifted_at is not None, lifted.lifted_by) == (True, BOB.name)
     assert (await entries(database))[-1].action is AuditAction.REVOCATION_LIFTED
+
+
+async def test_a_proposal_ends_at_its_time_without_anybody_looking(
+    policy: Policy, around: Surroundings, database: Database, clock: ManualClock
+) -> None:
+    around.second_approver = True
+    await a_policy(policy)
+    proposal = await proposed(policy)
+    await policy.expiry.end_expired()
+    assert (await entries(database))[-1].action is AuditAction.POLICY_PROPOSAL_MADE
+    clock.advance(PROPOSAL_LIFETIME)
+    await policy.expiry.end_expired()
+    await policy.expiry.end_expired()
+    ended = [e for e in await entries(database) if e.action is AuditAction.POLICY_PROPOSAL_EXPIRED]
+    assert [entry.object for entry in ended] == [proposal.id]
