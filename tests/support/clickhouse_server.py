@@ -1,7 +1,7 @@
 """Speaks ClickHouse's HTTP protocol over chDB, as a process of its own, as far as our client needs.
 
-``python -m tests.support.clickhouse_server DIRECTORY`` prints its port. It shows that our statements
-and rows go through clickhouse-connect's HTTP transport and that the engine of the same version
+``python -m tests.support.clickhouse_server DIRECTORY`` prints its port. It shows that our
+statements and rows go through clickhouse-connect's HTTP transport, and that an engine behind it
 takes them. It does not show what only a server has: users and grants, replication, Distributed
 tables, Keeper, TLS, its limits on connections, nor versions other than chDB's.
 """

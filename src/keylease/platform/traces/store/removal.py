@@ -22,6 +22,8 @@ HOLDING: Final = ("span_versions", "spans", "payloads", "span_keys")
 _AT_ONCE: Final = 1_000
 """Traces that one statement removes."""
 _PROJECT: Final = "organization_id = {organization_id:String} AND project_id = {project_id:String}"
+_ANY: Final = "SELECT 1 FROM @table WHERE @which LIMIT 1"
+_DELETE: Final = "DELETE FROM @table WHERE @which"
 _TRACES_OF_USER: Final = """
     SELECT DISTINCT trace_id FROM (
       SELECT trace_id FROM @spans
@@ -85,12 +87,13 @@ class Removal:
 
     def _delete(self, which: str, parameters: Mapping[str, object]) -> None:
         for table in HOLDING:
-            self._engine.maintain(
-                self._layout.sql(
-                    "DELETE FROM @table WHERE @which", table=f"@rows:{table}", which=which
-                ),
+            there = self._engine.read(
+                self._layout.sql(_ANY, table=f"@{table}", which=which),
                 parameters,
             )
+            if there.rows:  # looking is many times cheaper than removing nothing
+                sql = self._layout.sql(_DELETE, table=f"@rows:{table}", which=which)
+                self._engine.maintain(sql, parameters)
 
     def _traces_of(self, user_id: str, owner: Mapping[str, object]) -> Sequence[str]:
         answer = self._engine.read(

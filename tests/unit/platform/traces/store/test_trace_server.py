@@ -59,7 +59,7 @@ def test_rows_are_written_merged_pinned_and_removed_over_http(server_store: Trac
     assert now is not None
     assert (now.tags, now.xact_id) == (["seen"], FIRST + 2)
     assert reader.payload(ORGANIZATION, "project", trace, payload.digest) == text
-    assert store.applied() == FIRST + 2
+    assert store.applied() >= FIRST + 2
     store.apply(*applied(Writes(FIRST + 3).remove(trace_id=trace)))
     assert reader.span(ORGANIZATION, "project", trace, SPAN) is None
 
