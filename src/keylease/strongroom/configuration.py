@@ -72,6 +72,10 @@ class ConnectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str = ""
     vendor: str = ""
     """The inventory's name of the vendor; empty means that of the system."""
+    namespace: str = ""
+    """Of Vault or OpenBao; empty means the root, or the one the token is at home in."""
+    role: str = ""
+    """AWS: the role that is assumed for listing; empty means the chain's own identity."""
 
 
 class VerificationSettings(msgspec.Struct, frozen=True, kw_only=True):

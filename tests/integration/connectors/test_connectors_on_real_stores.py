@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from tests.support.aws import REGION, Aws
@@ -192,6 +193,26 @@ def test_vault_reads_version_1_and_mounts_with_slashes(connectors: Connectors, b
         assert [one["path"] for one in finding["locations"]] == [f"vault:{path}"]
 
 
+def test_vault_namespaces_are_places_of_their_own(connectors: Connectors, bao: Bao) -> None:
+    here, there = openai_key(), anthropic_key()
+    bao.call("POST", "sys/namespaces/team-a")
+    bao.call("POST", "sys/namespaces/prod", namespace="team-a")
+    for namespace, key in (("team-a", here), ("team-a/prod", there)):
+        bao.write("sys/mounts/kv", namespace=namespace, type="kv", options={"version": "2"})
+        bao.write("kv/data/app", namespace=namespace, data={"key": key})
+    for namespace, provider in (("team-a", "openai"), ("team-a/prod/", "anthropic")):
+        more = f'namespace = "{namespace}"\n'
+        connectors.vault(bao.address, bao.root, "kv", more=more)
+        found = connectors.run_here("vault", "--values", never=(here, there, bao.root))
+        assert found.codes == []
+        (finding,) = found.report["findings"]
+        assert finding["provider"] == provider
+        place = f"vault:{namespace.strip('/')}/kv/app"
+        assert [one["path"] for one in finding["locations"]] == [place]
+    connectors.vault(bao.address, bao.root, "kv", more='namespace = "team-b"\n')
+    assert connectors.run_here("vault").codes != []
+
+
 def test_vault_with_a_private_authority(connectors: Connectors, tmp_path: Path) -> None:
     folder = tmp_path / "tls"
     folder.mkdir()
@@ -243,6 +264,57 @@ def test_aws_lists_names_and_with_values_fingerprints(
     assert named == ["app/binary", "app/copy", "app/openai#key"]
 
 
+def test_aws_assumes_a_role_of_another_account(
+    connectors: Connectors, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, role = openai_key(), "arn:aws:iam::222222222222:role/keylease"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret := characters(40))
+    sts = boto3.client(
+        "sts",
+        region_name="eu-south-1",
+        endpoint_url=aws.endpoint,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    assumed = sts.assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+    theirs = boto3.client(
+        "secretsmanager",
+        region_name="eu-south-1",
+        endpoint_url=aws.endpoint,
+        aws_access_key_id=assumed["AccessKeyId"],
+        aws_secret_access_key=assumed["SecretAccessKey"],
+        aws_session_token=assumed["SessionToken"],
+    )
+    theirs.create_secret(Name="theirs", SecretString=key)
+    table = (
+        f'[stores.aws]\nendpoint = "{aws.endpoint}"\n[[connector]]\nsystem = "aws-sm"\n'
+        f'account = "eu-south-1"\nurl = "{aws.endpoint}"\nallow_private_address = true\n'
+    )
+    with moto_region(aws, "eu-south-1") as ours:
+        ours.create_secret(Name="ours", SecretString="x")
+        for text, name in ((table, "ours"), (f'{table}role = "{role}"\n', "theirs")):
+            connectors.write(text)
+            found = connectors.run_here("aws-sm", never=(key, secret))
+            assert [mention["name"] for mention in found.report["mentions"]] == [name]
+    theirs.delete_secret(SecretId="theirs", ForceDeleteWithoutRecovery=True)
+
+
+async def test_aws_says_when_a_role_may_not_be_assumed() -> None:
+    body = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+    with answering(403, body) as server:
+        connector = AwsSecretsManager(
+            server.url,
+            identity=identity(),
+            role="arn:aws:iam::222222222222:role/x",
+            sts_endpoint=server.url,
+            timeout=5,
+        )
+        report = await listed(connector, REGION, values=False)
+    assert [one.code for one in report.problems] == ["connector_denied"]
+    assert "STS" in report.problems[0].message
+
+
 async def listed(connector: AwsSecretsManager, region: str, *, values: bool) -> ScanReport:
     session = Session(system="x", origin="https://unused.invalid", headers={})
     found = connector.inventory(session, region, values=values)
@@ -279,8 +351,8 @@ async def test_aws_goes_on_when_one_value_is_denied(
 ) -> None:
     make = AwsSecretsManager._client
 
-    def client(self: AwsSecretsManager, region: str) -> Any:  # noqa: ANN401 - as the original
-        made = make(self, region)
+    def client(self: AwsSecretsManager, *arguments: Any) -> Any:  # noqa: ANN401 - as the original
+        made = make(self, *arguments)
         ask = made.get_secret_value
 
         def refuse(SecretId: str) -> Any:  # noqa: ANN401, N803 - as the original

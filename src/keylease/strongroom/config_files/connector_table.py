@@ -34,6 +34,8 @@ _ACCOUNTS: Final = {
 """Systems that are asked about one account, with an example of it."""
 _WITHOUT_REFERENCE: Final = "aws-sm"
 """Signs in by AWS's default credential chain."""
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+){0,15}/?")
+_ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -82,9 +84,29 @@ def _connector(table: Table, path: Path) -> ConnectorSettings:
         allow_private_address=private,
         ca_file=kinds.file(table, "ca_file", path),
         vendor=table.text("vendor"),
+        namespace=_of_system(table, "namespace", system, "vault", _NAMESPACE, '"team-a/prod"'),
+        role=_of_system(
+            table, "role", system, "aws-sm", _ROLE, '"arn:aws:iam::123456789012:role/keylease"'
+        ),
     )
     table.finish()
     return settings
+
+
+def _of_system(
+    table: Table, key: str, system: str, owner: str, form: re.Pattern[str], expected: str
+) -> str:
+    """A setting that one system alone has."""
+
+    def parse(text: str) -> str:
+        if form.fullmatch(text) is None:
+            raise ValueError(f"such as {expected}")
+        return text
+
+    value = table.parsed(key, str, parse, "", expected=expected)
+    if value and system != owner:
+        table.report(key, f"{key} is a setting of {quoted(owner)} only.", "Leave it out.")
+    return value
 
 
 def _name(text: str) -> str:

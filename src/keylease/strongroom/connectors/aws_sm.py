@@ -1,7 +1,8 @@
 """AWS Secrets Manager: names, dates and rotation of what lies there; values only when asked.
 
-Source: boto3's secretsmanager client: ``list_secrets``, ``get_secret_value``; tried against moto.
-Signs in by AWS's default credential chain, like ``aws-sm://`` references do.
+Source: boto3's clients of secretsmanager (``list_secrets``, ``get_secret_value``) and of sts
+(``assume_role``); tried against moto. Signs in by AWS's default credential chain, like ``aws-sm://``
+references do, and assumes a role from there when gateway.toml names one, for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -42,8 +43,14 @@ _THROTTLED: Final = {"ThrottlingException", "Throttling", "TooManyRequestsExcept
 _GONE: Final = {"ResourceNotFoundException", "InvalidRequestException"}
 """Of a value: it has none yet, or it was deleted between the list and the question."""
 _PAGE: Final = 100
+_SESSION_NAME: Final = "keylease-inventory"
+"""As CloudTrail shows it."""
+_SHORTEST_SESSION: Final = 900
+"""Seconds: the least that STS gives."""
+_ASSUMED: Final = ("AccessKeyId", "SecretAccessKey", "SessionToken")
 _ADVICE: Final = (
-    "It needs secretsmanager:ListSecrets; for values GetSecretValue, and kms:Decrypt on their keys."
+    "It needs secretsmanager:ListSecrets; for values GetSecretValue, and kms:Decrypt on their keys;"
+    " for a role sts:AssumeRole on it, and the role's trust."
 )
 
 
@@ -61,12 +68,17 @@ class AwsSecretsManager:
         endpoint: str = "",
         *,
         identity: Mapping[str, Secret] | None = None,
+        role: str = "",
+        sts_endpoint: str = "",
         timeout: float = 30,
     ) -> None:
         """``endpoint`` replaces AWS's own: for private endpoints and tests.
 
         ``identity`` may hold the secret variables of AWS's chain, which are in no environment.
+        ``role`` is the ARN of the role to assume, at ``sts_endpoint`` or AWS's own.
         """
+        self._role = role
+        self._sts_endpoint = sts_endpoint
         self._endpoint = endpoint
         self._identity = identity or {}
         self._timeout = timeout
@@ -84,7 +96,8 @@ class AwsSecretsManager:
         A value that may not be read is left out, and said at the end by ``ConnectorDenied``.
         """
         del session
-        client = await asyncio.to_thread(self._client, account)
+        assumed = await self._assumed(account) if self._role else None
+        client = await asyncio.to_thread(self._client, account, assumed)
         token, denied = "", 0
         for _ in range(MAXIMUM_PAGES):
             page = await _call(client.list_secrets, MaxResults=_PAGE, **_from(token))
@@ -115,7 +128,22 @@ class AwsSecretsManager:
                 f"{self.title} did not give {denied} of the values.", advice=_ADVICE
             )
 
-    def _client(self, region: str) -> Any:  # noqa: ANN401 - botocore ships no types
+    async def _assumed(self, region: str) -> dict[str, Any]:
+        """Credentials of the role. Raises ``ConnectorDenied`` when it may not be assumed."""
+        sts = await asyncio.to_thread(self._client, region, None, "sts")
+        answer = await _call(
+            sts.assume_role,
+            service="AWS STS",
+            RoleArn=self._role,
+            RoleSessionName=_SESSION_NAME,
+            DurationSeconds=_SHORTEST_SESSION,
+        )
+        found: dict[str, Any] = answer.get("Credentials", {})
+        return found
+
+    def _client(
+        self, region: str, assumed: dict[str, Any] | None = None, service: str = "secretsmanager"
+    ) -> Any:  # noqa: ANN401 - botocore ships no types
         try:
             from botocore.config import Config  # noqa: PLC0415 - an extra
             from botocore.session import Session as Core  # noqa: PLC0415 - an extra
@@ -136,12 +164,14 @@ class AwsSecretsManager:
         )
         core = Core()
         core.set_default_client_config(config)
-        if {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= self._identity.keys():
+        if assumed is not None:
+            core.set_credentials(*map(assumed.__getitem__, _ASSUMED))
+        elif {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= self._identity.keys():
             core.set_credentials(*map(self._opened, SECRET_VARIABLES))
         return core.create_client(
-            "secretsmanager",
+            service,
             region_name=region,
-            endpoint_url=self._endpoint or None,
+            endpoint_url=(self._sts_endpoint if service == "sts" else self._endpoint) or None,
             verify=True,
         )
 
@@ -154,7 +184,11 @@ def _from(token: str) -> dict[str, str]:
     return {"NextToken": token} if token else {}
 
 
-async def _call(operation: Any, **arguments: object) -> dict[str, Any]:  # noqa: ANN401 - as above
+async def _call(
+    operation: Any,  # noqa: ANN401 - as above
+    service: str = "AWS Secrets Manager",
+    **arguments: object,
+) -> dict[str, Any]:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra
 
     try:
@@ -164,16 +198,14 @@ async def _call(operation: Any, **arguments: object) -> dict[str, Any]:  # noqa:
         if code in _GONE:
             return {}
         if code in _DENIED:
-            raise ConnectorDenied(f"AWS Secrets Manager answered {code}.", advice=_ADVICE) from None
+            raise ConnectorDenied(f"{service} answered {code}.", advice=_ADVICE) from None
         if code in _THROTTLED:
             raise ConnectorThrottled(
-                f"AWS Secrets Manager answered {code}.", advice="Try again later."
+                f"{service} answered {code}.", advice="Try again later."
             ) from None
-        raise ConnectorUnreachable(f"AWS Secrets Manager answered {code}.") from None
+        raise ConnectorUnreachable(f"{service} answered {code}.") from None
     except BotoCoreError as error:
-        raise ConnectorUnreachable(
-            f"AWS Secrets Manager cannot be asked ({type(error).__name__})."
-        ) from None
+        raise ConnectorUnreachable(f"{service} cannot be asked ({type(error).__name__}).") from None
     return found
 
 

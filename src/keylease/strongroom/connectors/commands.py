@@ -25,6 +25,7 @@ from keylease.strongroom.connectors.interfaces import Connector
 from keylease.strongroom.connectors.listing import report_of
 from keylease.strongroom.connectors.registry import connector_of
 from keylease.strongroom.connectors.session import Session
+from keylease.strongroom.connectors.vault import Vault
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores import env
 from keylease.strongroom.stores.registry import StoreRegistry, build_stores, environment_names
@@ -83,7 +84,14 @@ async def list_kept(
     environment = env.receive(env.handover(names))
     connector = connector_of(settings.system)
     if isinstance(connector, AwsSecretsManager):
-        connector = AwsSecretsManager(configuration.stores.aws_endpoint, identity=environment)
+        connector = AwsSecretsManager(
+            configuration.stores.aws_endpoint,
+            identity=environment,
+            role=settings.role,
+            sts_endpoint=settings.url,
+        )
+    elif isinstance(connector, Vault):
+        connector = Vault(namespace=settings.namespace)
     headers = connector.authentication(Secret(b""))
     if reference is not None:
         stores = build_stores(

@@ -29,12 +29,17 @@ class Vault:
     vendor: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.INVENTORY})
 
+    def __init__(self, *, namespace: str = "") -> None:
+        """``namespace`` is where the mount lies (openbao.org/docs/concepts/namespaces)."""
+        self._namespace = namespace.strip("/")
+
     def authentication(self, secret: Secret) -> dict[str, str]:
         """A token whose policy allows ``list`` and ``read`` below ``mount/metadata``."""
-        return {
+        headers = {
             "X-Vault-Token": secret.reveal(why="list metadata in Vault").decode(),
             "X-Vault-Request": "true",
         }
+        return headers | ({"X-Vault-Namespace": self._namespace} if self._namespace else {})
 
     async def inventory(
         self, session: Session, account: str, *, values: bool
@@ -43,7 +48,7 @@ class Vault:
 
         What the token may not read is left out, and said at the end by ``ConnectorDenied``.
         """
-        mount, folder = await _mount(session, account)
+        mount, folder = await _mount(session, account, namespace=self._namespace)
         folders, denied = [folder], 0
         for _ in range(_MAXIMUM_FOLDERS):
             if not folders:
@@ -77,6 +82,11 @@ class _Mount(msgspec.Struct, frozen=True):
 
     name: str
     version: int
+    namespace: str = ""
+
+    def container(self, path: str) -> str:
+        """How people name a place: paths of two namespaces are two places."""
+        return "/".join(filter(None, (self.namespace, self.name, path)))[:1000]
 
     def path(self, area: str, path: str) -> str:
         """Where something is: version 1 has no areas."""
@@ -84,7 +94,7 @@ class _Mount(msgspec.Struct, frozen=True):
         return "/v1/" + "/".join(map(segment, [*self.name.split("/"), *inner, *path.split("/")]))
 
 
-async def _mount(session: Session, account: str) -> tuple[_Mount, str]:
+async def _mount(session: Session, account: str, *, namespace: str) -> tuple[_Mount, str]:
     """The mount that an account lies in, whose own name may have slashes, and what is below it."""
     wanted = account.strip("/") + "/"
     path = "/v1/sys/internal/ui/mounts/" + "/".join(map(segment, wanted.split("/")))
@@ -94,7 +104,7 @@ async def _mount(session: Session, account: str) -> tuple[_Mount, str]:
         raise ConnectorAnswerInvalid(f"{account} is no KV mount.")
     version = options.get("version") if isinstance(options, dict) else None
     below = wanted[len(name) :]
-    return _Mount(name.strip("/"), 2 if version == "2" else 1), below
+    return _Mount(name.strip("/"), 2 if version == "2" else 1, namespace), below
 
 
 async def _found(
@@ -124,7 +134,7 @@ async def _listed(session: Session, mount: _Mount, path: str) -> Listed:
             facts = _data(await session.get(mount.path("metadata", path), absent_is_none=True))
     return Listed(
         name=path.rpartition("/")[2][:300],
-        container=f"{mount.name}/{path}"[:1000],
+        container=mount.container(path),
         kind=PlaceKind.SECRET_STORE,
         created_at=moment(facts.get("created_time")),
         changed_at=moment(facts.get("updated_time")),

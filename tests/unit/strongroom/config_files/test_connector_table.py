@@ -56,6 +56,7 @@ url = "http://10.0.0.1:8200"
 allow_private_address = true
 ca_file = "ca.pem"
 vendor = "Our Vault"
+namespace = "team-a/prod"
 """,
     )
     assert found.connectors == (
@@ -69,6 +70,7 @@ vendor = "Our Vault"
             allow_private_address=True,
             ca_file=str(tmp_path / "ca.pem"),
             vendor="Our Vault",
+            namespace="team-a/prod",
         ),
     )
 
@@ -78,6 +80,12 @@ def test_aws_signs_in_by_itself(tmp_path: Path) -> None:
         tmp_path, '[[connector]]\nsystem = "aws-sm"\naccount = "eu-west-1"\n'
     ).connectors
     assert (found.reference, found.account) == ("", "eu-west-1")
+
+
+def test_aws_may_assume_a_role(tmp_path: Path) -> None:
+    role = "arn:aws-cn:iam::123456789012:role/teams/keylease@list"
+    text = f'[[connector]]\nsystem = "aws-sm"\naccount = "eu-west-1"\nrole = "{role}"\n'
+    assert read(tmp_path, text).connectors[0].role == role
 
 
 def test_the_table_knows_the_connectors_that_there_are() -> None:
@@ -103,6 +111,10 @@ MISTAKES = [
     (GITHUB + 'ca_file = "~/ca.pem"\n', 6, "ca_file", ""),
     (GITHUB + 'name = "Git Hub"\n', 6, "lower-case", "Git Hub"),
     (GITHUB + "value = true\n", 6, "value", ""),
+    (GITHUB + 'namespace = "team-a"\n', 6, 'setting of "vault" only', "Leave it out"),
+    (GITHUB + 'namespace = "a b"\n', 6, "namespace", "team-a/prod"),
+    (GITHUB + 'role = "arn:aws:iam::123456789012:user/x"\n', 6, "role", "arn:aws:iam"),
+    (GITHUB + 'role = "arn:aws:iam::123456789012:role/x"\n', 6, 'setting of "aws-sm"', "Leave"),
     (GITHUB + GITHUB, 6, 'two connectors "github"', 'name = "github-2"'),
     (GITHUB.replace("[[connector]]", "[connector]"), 2, "list of tables", "[[connector]]"),
     (
