@@ -76,6 +76,7 @@ class PlatformDesk:
             self._fingerprints = FingerprintReports(
                 Path(self._settings.fingerprint_key_file), log=self._log
             )
+            self._log.info("fingerprint_key", key=self._fingerprints.state.key)
         self._link = PlatformLink(
             settings=self._settings,
             policy=self.policy,
