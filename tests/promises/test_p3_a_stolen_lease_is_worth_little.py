@@ -8,27 +8,35 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import json
-import os
 import secrets
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from tests.support.issuer_thread import IssuerThread, exchange, issuer_thread
+from tests.support.issuer_thread import IssuerThread, exchange
 from tests.support.kept_connections import (
     KeptConnection,
     Said,
-    connections_to_each,
     kept_connections,
 )
 from tests.support.lease_kit import LeaseKit
+from tests.support.leased_gateway import (
+    ALL_GOOD,
+    MODEL,
+    claims_of,
+    connections,
+    environment,
+    gateway,
+    gateway_toml,
+    issuer,
+    policy_toml,
+    port_of,
+    simulator,
+)
 from tests.support.running_gateway import RunningGateway, running_gateway
-from tests.support.simulated_provider import RunningSimulator, fresh_key, running_simulator
+from tests.support.simulated_provider import RunningSimulator
 from tests.unit.strongroom.leases.test_sender_proof import EcSender, EdSender, proof
 
 from keylease.contracts.leases import DEFAULT_LIFETIME
@@ -36,132 +44,7 @@ from keylease.errors import AccessDenied, LeaseExpired, LeaseForeign, LeaseRefus
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.leases.sender_proof import access_token_hash
 
-MODEL = "gpt-4o-mini"
-ALL_GOOD = Said(200, "")
-REVOKED = Said(401, "lease_revoked")
-
-
-def gateway_toml(simulator: RunningSimulator, issuer: str, *, group: str = "local") -> str:
-    return f"""
-version = 1
-[gateway]
-listen = "127.0.0.1:0"
-metrics = "127.0.0.1:0"
-workers = 2
-group = "{group}"
-[[trusted_issuer]]
-issuer = "{issuer}"
-allow_private_address = true
-[[binding]]
-reference = "env://*"
-provider = "openai-compatible"
-hosts = ["{simulator.openai_url.removesuffix("/v1")}"]
-purposes = ["development", "eval", "production"]
-"""
-
-
-def policy_toml(simulator: RunningSimulator, issuer: str) -> str:
-    credentials = "".join(
-        f"""
-[[credential]]
-name = "{name}"
-provider = "openai-compatible"
-upstream = "{simulator.openai_url}"
-reference = "env://{variable}"
-purposes = ["{purpose}"]
-environment = "local"
-[[route]]
-name = "{name}"
-models = ["{model}"]
-targets = [{{ credential = "{name}", model = "{MODEL}" }}]
-"""
-        for name, variable, purpose, model in (
-            ("development", "KEY_DEV", "development", MODEL),
-            ("second", "KEY_SECOND", "development", "gpt-second"),
-            ("evals", "KEY_EVAL", "eval", "gpt-evals"),
-        )
-    )
-    return f"""
-version = 1
-{credentials}
-[[grant]]
-name = "everybody"
-principals = ["user:*", "workload:*"]
-models = ["gpt-*"]
-purposes = ["development", "eval"]
-environments = ["*"]
-maximum_lease = "24h"
-[[grant]]
-name = "few"
-principals = ["service_account:few"]
-models = ["*"]
-purposes = ["development"]
-environments = ["local"]
-requests_per_minute = 5
-[[trust]]
-name = "jobs"
-issuer = "{issuer}"
-audience = "keylease"
-principal = "workload:job"
-purposes = ["development"]
-environments = ["local"]
-models = ["gpt-*"]
-maximum_lease = "24h"
-subject_once = true
-[trust.claims]
-sub = "job"
-"""
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with running_simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[IssuerThread]:
-    with issuer_thread() as running:
-        yield running
-
-
-def environment(simulator: RunningSimulator) -> dict[str, str]:
-    values = {name: fresh_key() for name in ("KEY_DEV", "KEY_SECOND", "KEY_EVAL")}
-    for secret in values.values():
-        simulator.accept_key(secret)
-    return {name: secret.decode() for name, secret in values.items()}
-
-
-@pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory, simulator: RunningSimulator, issuer: IssuerThread
-) -> Iterator[RunningGateway]:
-    with running_gateway(
-        tmp_path_factory.mktemp("p3"),
-        gateway_toml=gateway_toml(simulator, issuer.url),
-        policy_toml=policy_toml(simulator, issuer.url),
-        environment=environment(simulator),
-    ) as running:
-        yield running
-
-
-def port_of(gateway: RunningGateway) -> int:
-    port = urlsplit(gateway.url).port
-    assert port is not None
-    return port
-
-
-@pytest.fixture
-def connections(gateway: RunningGateway) -> Iterator[list[KeptConnection]]:
-    """Connections that both workers serve."""
-    with connections_to_each(gateway.workers, port_of(gateway), lease=gateway.lease()) as opened:
-        yield opened
-
-
-def claims_of(lease: str) -> dict[str, Any]:
-    payload = lease.split(".")[1]
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(f"{payload}=="))
-    return claims
+__all__ = ["connections", "gateway", "issuer", "simulator"]
 
 
 # --- time --------------------------------------------------------------------------------------
@@ -416,133 +299,6 @@ def test_an_overheard_proof_cannot_be_sent_again(
     ]
     assert 1 <= answers.count(ALL_GOOD) <= len(gateway.workers)
     assert set(answers) == {ALL_GOOD, Said(401, "sender_not_proven")}
-
-
-# --- revocation --------------------------------------------------------------------------------
-
-
-class Callers:
-    """Many connections that call on and on, and when each of them succeeded last."""
-
-    def __init__(self, connections: list[KeptConnection], lease: str, model: str) -> None:
-        self.last_good = [0.0] * len(connections)
-        self.last: list[Said | None] = [None] * len(connections)
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._call, args=(index, connection, lease, model))
-            for index, connection in enumerate(connections)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _call(self, index: int, connection: KeptConnection, lease: str, model: str) -> None:
-        turn = index
-        while not self._stop.is_set():
-            asked = time.monotonic()
-            said = connection.models(lease) if turn % 2 else connection.chat(lease, model)
-            turn += 1
-            self.last[index] = said
-            if said == ALL_GOOD:
-                # A call that was let in before is none that the revocation let through.
-                self.last_good[index] = asked
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=20)
-
-
-@pytest.mark.parametrize("kind", ["lease", "principal", "credential", "all"])
-def test_a_revocation_is_in_force_on_both_workers_within_a_second(
-    gateway: RunningGateway, connections: list[KeptConnection], kind: str
-) -> None:
-    principal = f"user:thief-{secrets.token_hex(4)}"
-    stolen = gateway.control(
-        "lease.create", purpose="development", environment="local", principal=principal
-    )
-    value = {
-        "lease": stolen["lease_id"],
-        "principal": principal,
-        "credential": "second",
-        "all": "",
-    }[kind]
-    model = "gpt-second" if kind == "credential" else MODEL
-    callers = Callers(connections, stolen["token"], model)
-    try:
-        time.sleep(0.3)
-        asked = time.monotonic()
-        said = gateway.control("lease.revoke", kind=kind, value=value)
-        confirmed = time.monotonic()
-        time.sleep(0.5)
-    finally:
-        callers.stop()
-    assert said["workers"] == 2
-    assert confirmed - asked < 1.0
-    if kind == "credential":
-        answers = {connection.chat(stolen["token"], model) for connection in connections}
-        assert answers == {REVOKED}
-        assert connections[0].chat(stolen["token"], MODEL) == ALL_GOOD, "others are not touched"
-        gateway.control("lease.lift", credential="second")
-        assert connections[0].chat(stolen["token"], model) == ALL_GOOD
-        return
-    late = [when - asked for when in callers.last_good]
-    assert min(callers.last_good) > 0, "every connection was in use"
-    assert max(late) < 1.0, late
-    assert max(callers.last_good) <= confirmed, "nothing passes once it is confirmed"
-    assert set(callers.last) == {REVOKED}
-    with kept_connections(port_of(gateway), 12) as fresh:
-        assert {connection.models(stolen["token"]) for connection in fresh} == {REVOKED}
-    later = gateway.lease(principal=principal)
-    assert connections[0].models(later) == ALL_GOOD, "what is issued afterwards is good"
-
-
-def test_revocations_survive_kill_and_restart(
-    simulator: RunningSimulator, issuer: IssuerThread, tmp_path: Path
-) -> None:
-    given = environment(simulator)
-    with running_gateway(
-        tmp_path,
-        gateway_toml=gateway_toml(simulator, issuer.url),
-        policy_toml=policy_toml(simulator, issuer.url),
-        environment=given,
-    ) as gateway:
-        good = gateway.lease()
-        revoked = {}
-        for kind in ("lease", "principal"):
-            made = gateway.control(
-                "lease.create",
-                purpose="development",
-                environment="local",
-                principal=f"user:{kind}",
-            )
-            revoked[kind] = made["token"]
-            value = made["lease_id"] if kind == "lease" else "user:principal"
-            gateway.control("lease.revoke", kind=kind, value=value)
-        gateway.control("lease.revoke", kind="credential", value="second")
-        gateway.process.kill()
-        gateway.process.wait(timeout=20)
-    with (
-        running_gateway(tmp_path, environment=given) as gateway,
-        kept_connections(port_of(gateway), 6) as connections,
-    ):
-        for connection in connections:
-            assert connection.models(good) == ALL_GOOD, "the signing key is the same one"
-            assert {connection.models(lease) for lease in revoked.values()} == {REVOKED}
-            assert connection.chat(good, "gpt-second") == REVOKED
-
-
-def test_a_new_worker_knows_what_was_revoked(gateway: RunningGateway) -> None:
-    made = gateway.control("lease.create", purpose="development", environment="local")
-    gateway.control("lease.revoke", kind="lease", value=made["lease_id"])
-    before = gateway.workers
-    os.kill(before[0], 9)
-    deadline = time.monotonic() + 20
-    while before[0] in gateway.workers or len(gateway.workers) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    with kept_connections(port_of(gateway), 12) as connections:
-        assert {connection.models(made["token"]) for connection in connections} == {REVOKED}
 
 
 # --- elsewhere ---------------------------------------------------------------------------------
