@@ -113,7 +113,7 @@ class FingerprintReports:
             await asyncio.sleep(GROWING_SECONDS)
             batch = tuple(self._waiting.values())[: wire.MAXIMUM_FINGERPRINTED]
             try:
-                await receiver.push_fingerprints(wire.FingerprintPush(secrets=batch))
+                answer = await receiver.push_fingerprints(wire.FingerprintPush(secrets=batch))
             except PlatformRefused as error:
                 self._failed(error)
                 await refused.pause()
@@ -123,11 +123,13 @@ class FingerprintReports:
             else:
                 away.reset()
                 refused.reset()
-                self._took(batch)
+                self._took(batch, whole=not answer.set_aside)
 
-    def _took(self, batch: tuple[wire.SecretFingerprints, ...]) -> None:
+    def _took(self, batch: tuple[wire.SecretFingerprints, ...], *, whole: bool) -> None:
+        # Not whole: its policy does not have all of them. They are told after their next fetch.
         for one in batch:
-            self._told[one.credential_id] = one
+            if whole:
+                self._told[one.credential_id] = one
             if self._waiting.get(one.credential_id) == one:  # and nothing newer meanwhile
                 del self._waiting[one.credential_id]
         self.state.told = len(self._told)

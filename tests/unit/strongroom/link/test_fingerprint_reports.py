@@ -27,12 +27,13 @@ class Platform:
     def __init__(self) -> None:
         self.pushes: list[wire.FingerprintPush] = []
         self.failing: Exception | None = None
+        self.set_aside = 0
 
     async def push_fingerprints(self, push: wire.FingerprintPush) -> wire.PushAnswer:
         if self.failing is not None:
             raise self.failing
         self.pushes.append(push)
-        return wire.PushAnswer(taken=len(push.secrets))
+        return wire.PushAnswer(taken=len(push.secrets), set_aside=self.set_aside)
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -87,6 +88,23 @@ async def test_a_fetched_secret_is_told_once(tmp_path: Path, keys: FingerprintKe
     other = Platform()
     async with talking(reports, other):
         await eventually(lambda: len(other.told) == 2)
+
+
+async def test_what_the_platform_does_not_know_yet_is_told_after_the_next_fetch(
+    tmp_path: Path, keys: FingerprintKeys
+) -> None:
+    assert keys.previous is None
+    secret, reports, platform = os.urandom(24).hex().encode(), reports_at(tmp_path), Platform()
+    platform.set_aside = 1
+    async with talking(reports, platform):
+        reports.note(("one",), fetched(secret))
+        await eventually(lambda: len(platform.told) == 1)
+        await eventually(lambda: not reports._waiting)
+        assert reports.state.told == 0
+        platform.set_aside = 0
+        reports.note(("one",), fetched(secret))
+        await eventually(lambda: reports.state.told == 1)
+    assert platform.told == [("one", "v1")] * 2
 
 
 async def test_a_secret_that_could_be_guessed_has_no_fingerprint(
