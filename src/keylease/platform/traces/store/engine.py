@@ -41,6 +41,13 @@ _EMBEDDED: Final = {
 """The engine's own defaults are for a server with a machine to itself: caches of 5 GB each, merges
 on sixteen threads."""
 
+_CLUSTER: Final[Mapping[str, object]] = {
+    # A trace lies on one shard whole, so that a sub-select finds there what it asks for.
+    "distributed_product_mode": "local",
+    # The replica that was written to is the one that is read, as long as it lives.
+    "load_balancing": "in_order",
+}
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one engine and one query may use."""
@@ -232,15 +239,18 @@ class ServerEngine(_Clients):
     """A ClickHouse server, or any node of a cluster, by its address."""
 
     def __init__(self, dsn: str, *, limits: Limits, cluster: str = "") -> None:
-        settings: dict[str, object] = {"wait_end_of_query": 1}
+        spread = _CLUSTER if cluster else {}
+        writing = dict(spread) | {"wait_end_of_query": 1}
         if cluster:
-            settings |= {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
+            writing |= {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
+        slow = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
         try:
-            writer = _server_client(dsn, settings)
-            maintainer = _server_client(
-                dsn, settings | {"mutations_sync": 2, "lightweight_deletes_sync": 2}
-            )
-            readers = [_server_client(dsn, limits.of_reading()) for _ in range(limits.readers)]
+            writer = _server_client(dsn, writing)
+            maintainer = _server_client(dsn, writing | slow)
+            readers = [
+                _server_client(dsn, dict(spread) | limits.of_reading())
+                for _ in range(limits.readers)
+            ]
         except Exception as error:
             raise TraceStoreUnavailable(
                 "The ClickHouse server of the trace store does not answer.",

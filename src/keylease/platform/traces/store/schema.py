@@ -15,8 +15,11 @@ import msgspec
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PLACE: Final = re.compile(r"@(?P<rows>rows:)?(?P<name>[a-z_]+)")
-DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
-"""What was inserted is on the disk when the insert returns: files, and the names of files."""
+DURABLE: Final = (
+    "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1"
+)
+"""What was inserted is on the disk when the insert returns: files, and the names of files. So is
+what a merge or a removal has written again, before the parts that it replaces are deleted."""
 SMALL_BUFFERS: Final = (
     "min_bytes_for_wide_part = 33554432, max_compress_block_size = 262144, "
     "min_compress_block_size = 65536, vertical_merge_algorithm_min_rows_to_activate = 16384"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -19,7 +20,13 @@ from tests.support.trace_stores import (
     new_id,
 )
 
-from keylease.errors import TraceBatchRefused
+from keylease.errors import (
+    QueryInvalid,
+    QueryNotAllowed,
+    QueryTooExpensive,
+    TraceBatchRefused,
+    TraceStoreUnavailable,
+)
 from keylease.platform.traces.interfaces import Payload
 from keylease.platform.traces.model import LARGE_PAYLOAD, Span
 from keylease.platform.traces.store.store import TraceStore
@@ -322,3 +329,52 @@ def test_expired_rows_go_and_purged_bytes_leave_the_disk(store: TraceStore) -> N
         "AND has_lightweight_delete"
     )
     assert left.rows == [(0,)]
+
+
+def test_what_could_not_be_written_is_written_when_it_is_tried_again(store: TraceStore) -> None:
+    trace = new_id()
+    writes = next_writes().put(a_span(trace_id=trace, output="x" * 500_000))
+    store.engine.run("SET max_memory_usage = 200000")
+    try:
+        with pytest.raises(TraceStoreUnavailable, match="could not write"):
+            store.apply(*applied(writes))
+    finally:
+        store.engine.run("SET max_memory_usage = 0")
+    assert store.applied() < writes.xact_id
+    store.apply(*applied(writes))
+    assert read(store, trace) == writes.rows[0].span
+
+
+def test_a_full_disk_is_not_the_fault_of_the_rows(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = next_writes().put(a_span(trace_id=new_id()))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pa, "OSFile", full)
+        with pytest.raises(TraceStoreUnavailable, match="could not write"):
+            store.apply(*applied(writes))
+    store.apply(*applied(writes))
+
+
+def test_readers_have_limits_and_change_nothing(store: TraceStore) -> None:
+    for sql, settings, error in (
+        ("SELECT number FROM numbers(200000)", {}, QueryTooExpensive),
+        ("SELECT sleepEachRow(0.1) FROM numbers(50)", {"max_execution_time": 1}, QueryTooExpensive),
+        (
+            "SELECT groupArray(toString(number)) FROM numbers(20000000)",
+            {"max_memory_usage": 10_000_000},
+            QueryTooExpensive,
+        ),
+        ("SELECT nothing", {}, QueryInvalid),
+        ("SELECT 1 +", {}, QueryInvalid),
+        ("INSERT INTO spans (name) VALUES ('x')", {}, QueryNotAllowed),
+        ("TRUNCATE TABLE spans", {}, QueryNotAllowed),
+    ):
+        with pytest.raises(error) as refused:
+            store.select(sql, settings=settings)
+        assert "keylease" not in str(refused.value)
+        assert "DB::" not in str(refused.value)
