@@ -5,7 +5,7 @@ Protects: a batch makes the provider run nothing that the caller could not ask f
 Does not protect: against a provider that reads other lines out of the same bytes than a JSON
     decoder; what ``str.splitlines`` would cut out of a line is refused where it is an object.
 Limits: one model for all lines, as OpenAI asks for; each is read when it is whole, up to
-    ``MAXIMUM_LINE``.
+    ``MAXIMUM_LINE`` bytes; up to ``MAXIMUM_LINES`` lines, empty ones among them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from keylease.strongroom.gateway.providers.interfaces import BodyKind, Operation
 
 MAXIMUM_LINE: Final = 16 * 1024 * 1024
 """Bytes."""
+MAXIMUM_LINES: Final = 200_000
+"""OpenAI takes 50,000 requests in a file."""
 _MAXIMUM_OBJECTS: Final = 4096
 _MAXIMUM_TOOL_MODELS: Final = 16
 _RAW_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -86,6 +88,8 @@ class BatchLines:
 
     def _read(self, line: bytes) -> None:
         self._number += 1
+        if self._number > MAXIMUM_LINES:
+            raise RequestMalformed(f"The batch's file has more than {MAXIMUM_LINES} lines.")
         line = line.removesuffix(b"\r")
         if not line.strip(b" \t"):
             return
@@ -116,8 +120,8 @@ class BatchLines:
             if further not in self._tool_models:
                 self._decide(further)
                 self._tool_models[further] = None
-        if len(self._tool_models) > _MAXIMUM_TOOL_MODELS:
-            raise RequestMalformed("The tools of the lines name too many models.")
+            if len(self._tool_models) > _MAXIMUM_TOOL_MODELS:
+                raise RequestMalformed("The tools of the lines name too many models.")
         # 3. The stored objects are remembered; who made them is asked at the end of the file.
         for name in body.objects(self._surface.references, items=operation.stored_by_default):
             self.object_ids[name] = None

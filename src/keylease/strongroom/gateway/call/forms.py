@@ -24,6 +24,8 @@ _DISPOSITION: Final = re.compile(
     rb'form-data; *name="([^"\\\r\n]{1,128})"((?:; *filename="[^"\\\r\n]*")?'
     rb"(?:; *filename\*=[Uu][Tt][Ff]-8''[^\s;\"]*)?)",
 )
+MAXIMUM_PARTS: Final = 256
+"""More than any operation has fields and files for."""
 _NUMBER: Final = re.compile(r"[0-9]{1,4}")
 _FIELDS: Final = (b"model", b"stream", b"n")
 """Fields that are looked at."""
@@ -125,6 +127,8 @@ def _parts(data: bytes, boundary: bytes) -> list[tuple[bytes, int, int]]:
         if end < 0:
             raise RequestMalformed("The form does not end with its boundary.")
         parts.append((name, start, end))
+        if len(parts) > MAXIMUM_PARTS:
+            raise RequestMalformed(f"The form has more than {MAXIMUM_PARTS} parts.")
         position = end + len(delimiter)
 
 

@@ -14,7 +14,12 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from keylease.errors import RequestMalformed
-from keylease.strongroom.gateway.call.forms import form_boundary, form_text, part_name
+from keylease.strongroom.gateway.call.forms import (
+    MAXIMUM_PARTS,
+    form_boundary,
+    form_text,
+    part_name,
+)
 
 _BATCH: Final = "batch"
 _PLAIN: Final = (b"purpose",)
@@ -49,7 +54,8 @@ class UploadForm:
     """Give it the body piece by piece, and send on what it gives back."""
 
     __slots__ = (
-        "_batch_file", "_delimiter", "_held", "_name", "_purpose", "_seen", "_state", "is_batch",
+        "_batch_file", "_delimiter", "_held", "_name", "_parts", "_purpose", "_seen", "_state",
+        "is_batch",
     )  # fmt: skip
 
     def __init__(self, content_type: str, batch_file: FileReader) -> None:
@@ -60,6 +66,7 @@ class UploadForm:
         self._name = b""
         """Of the part whose content is read."""
         self._seen: set[bytes] = set()
+        self._parts = 0
         self._purpose: bytes | None = None
         self._batch_file = batch_file
         self.is_batch = False
@@ -139,6 +146,9 @@ class UploadForm:
         elif name.strip().lower().removesuffix(b"[]") in _READ:
             raise RequestMalformed("A field of the form has an ambiguous name.")
         self._seen.add(name)
+        self._parts += 1
+        if self._parts > MAXIMUM_PARTS:
+            raise RequestMalformed(f"The form has more than {MAXIMUM_PARTS} parts.")
         if name == b"purpose":
             self._purpose = b""
         elif name == b"file" and self._purpose == _BATCH.encode():

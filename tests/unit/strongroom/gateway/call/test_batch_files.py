@@ -231,6 +231,13 @@ def test_a_line_has_a_longest_length() -> None:
         found.feed(b"x")
 
 
+def test_the_number_of_lines_is_bounded() -> None:
+    found = BatchLines(OPENAI, Policy("gpt-4o"))
+    found.feed(line() + b"\n" * batch_lines.MAXIMUM_LINES)
+    with pytest.raises(RequestMalformed, match="more than 200000 lines"):
+        found.feed(b"\n")
+
+
 def test_the_number_of_objects_and_of_tools_models_is_bounded() -> None:
     names = [line("/v1/responses", previous_response_id=f"resp_{n}") for n in range(4097)]
     read(*names[:4096], size=100_000)

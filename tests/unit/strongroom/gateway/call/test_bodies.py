@@ -332,6 +332,7 @@ def test_a_form_gives_its_model_wherever_it_is() -> None:
         form(b"no header at all"),
         form(b"Content-Type: text/plain\r\n\r\nno name"),
         b"--xyz\r\n\r\nno head\r\n--xyz--\r\n",
+        form(*(field(b"x%d" % n, b"") for n in range(257))),
     ],
 )  # fmt: skip
 def test_a_form_that_can_be_read_in_two_ways_is_refused(data: bytes) -> None:

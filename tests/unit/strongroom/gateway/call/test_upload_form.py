@@ -89,6 +89,7 @@ REFUSED = {
     ),
     "an endless head": b"--xyz\r\nContent-Type: " + b"x" * 5000,
     "nothing": b"",
+    "very many parts": b"".join(part(f"x{n}", b"") for n in range(257)) + END,
 }
 
 
