@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.support.queried_spans import FOREIGN, OURS, START, put, rows_of, stored_span
 
@@ -137,6 +137,7 @@ def emptied(store: TraceStore) -> None:
 
 @settings(
     max_examples=6,
+    phases=(Phase.explicit, Phase.generate),  # shrinking asks the engine for minutes
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
