@@ -2,9 +2,9 @@
 
     .venv-dev/bin/python bench/traces_corpus.py --rows 1000000 [--directory build/bench/traces]
 
-Two projects, one with nine tenths of the spans, and one trace of 33,000 spans in it. Texts are words
-drawn by Zipf's law, so that they compress about as prose does, and searches meet frequent and rare
-words. Rows go into the tables as the writer's do, in blocks of 10,000.
+Two projects, one with nine tenths of the spans, and one trace of 33,000 spans in it. Texts are
+words drawn by Zipf's law, so that they compress about as prose does, and searches meet frequent
+and rare words. Rows go into the tables as the writer's do, in blocks of 10,000.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ START = 1_790_000_000_000_000
 A_DAY = 86_400_000_000
 SPANS_A_DAY = 250_000
 MODELS = ("gpt-5-mini", "claude-sonnet-5", "gpt-5", "gemini-3-flash")
-SYLLABLES = (
-    ["ka", "lo", "mi", "re", "sta", "ver", "ton", "ing", "ed", "ex", "pro", "con", "al", "ter", "na", "shi", "qui", "bra", "fu", "ge", "hol", "jun", "kre", "pli"]
-)
+SYLLABLES = ["ka", "lo", "mi", "re", "sta", "ver", "ton", "ing", "ed", "ex", "pro", "con", "al", "ter", "na", "shi", "qui", "bra", "fu", "ge", "hol", "jun", "kre", "pli"]
 
 
 class Words:
@@ -177,7 +175,7 @@ def _value_bytes(column: pa.ChunkedArray) -> int:
 
 
 def resident() -> float:
-    """Megabytes of this process that are in memory and its own, which files read into it are not."""
+    """Megabytes of memory that are this process's own, without files that are mapped into it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon",))) / 1024
 
@@ -240,7 +238,7 @@ class Questions:
 
     def __init__(self, store: TraceStore) -> None:
         self.store = store
-        self.owner = {"organization_id": ORGANIZATION, "project_id": BIG}
+        self.owner: dict[str, object] = {"organization_id": ORGANIZATION, "project_id": BIG}
         self.traces = itertools.cycle([str(row[0]) for row in self._select(SOME_TRACES)])
 
     def all(self) -> dict[str, Callable[[], object]]:
