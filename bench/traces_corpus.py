@@ -16,7 +16,7 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,7 +36,10 @@ START = 1_790_000_000_000_000
 A_DAY = 86_400_000_000
 SPANS_A_DAY = 250_000
 MODELS = ("gpt-5-mini", "claude-sonnet-5", "gpt-5", "gemini-3-flash")
-SYLLABLES = ["ka", "lo", "mi", "re", "sta", "ver", "ton", "ing", "ed", "ex", "pro", "con", "al", "ter", "na", "shi", "qui", "bra", "fu", "ge", "hol", "jun", "kre", "pli"]
+SYLLABLES = [
+    *("ka", "lo", "mi", "re", "sta", "ver", "ton", "ing", "ed", "ex", "pro", "con", "al", "ter"),
+    *("na", "shi", "qui", "bra", "fu", "ge", "hol", "jun", "kre", "pli"),
+]
 
 
 class Words:
@@ -271,7 +274,7 @@ class Questions:
         )
 
     def _select(
-        self, sql: str, *, settings: dict[str, object] | None = None, **values: object
+        self, sql: str, *, settings: Mapping[str, object] | None = None, **values: object
     ) -> Sequence[tuple[object, ...]]:
         text = self.store.layout.sql(sql, **PARTS)
         return self.store.select(text, self.owner | values, settings=settings).rows
