@@ -39,7 +39,7 @@ from keylease.platform.identity.sessions.interfaces import (
 )
 from keylease.platform.identity.sign_in.tables import PASSKEYS
 from keylease.platform.server.services import Services
-from keylease.platform.traces.interfaces import PutSpan
+from keylease.platform.traces.interfaces import PutSpan, WriteBatch
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.identifiers import uuid7
 
@@ -294,7 +294,22 @@ async def _spans(services: Services, of: Tenant, project_id: str) -> dict[str, s
     await keeping.intake.settled(taken)
     row = await services.traces.service.span(of.owner, project_id, trace_id, span_id)
     assert row.input_payload
-    return {"trace_id": trace_id, "span_id": span_id, "digest": row.input_payload}
+    put = PutSpan(span=span)
+    aside = keeping.intake.set_aside.batch(
+        WriteBatch(
+            organization_id=of.organization_id,
+            project_id=project_id,
+            xact_id=taken,
+            received_at=services.clock.now(),
+            writes=[put],
+        ),
+        [put],
+        at=services.clock.now(),
+        code="trace_batch_refused",
+        reason="It is a test's.",
+    )
+    ids = {"trace_id": trace_id, "span_id": span_id, "digest": row.input_payload}
+    return ids | {"set_aside_id": aside.id}
 
 
 def call_record(clock: Clock, of: Tenant, credential_id: str) -> CallRecord:

@@ -57,6 +57,7 @@ NAMED: dict[str, str] = {
     "trace_id": "a" * 32,
     "span_id": "a" * 16,
     "digest": "a" * 64,
+    "set_aside_id": f"{'1' * 19}-7",
 }
 STREAMS = {"/v1/audit/stream", "/v1/projects/{project_id}/trace-tail"}
 """What does not end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from tests.support.furnished import Tenant, bearer, client, founded, tenant
 from tests.support.platform_kit import server_of
@@ -254,6 +256,20 @@ async def streaming(place: Place, path: str, query: str) -> AsyncIterator[asynci
             yield parts
         finally:
             gone.set()
+
+
+async def test_a_project_is_exported_as_a_file_that_leaves_none_behind(place: Place) -> None:
+    answer = await place.api.get(f"{place.base}/trace-export")
+    assert answer.status_code == httpx.codes.OK, answer.text
+    table = pq.read_table(io.BytesIO(answer.content))
+    assert sorted(table.column("name").to_pylist()) == ["alone", "answer", "chat gpt-4o-mini"]
+    keeping = await place.services.traces.keeping()
+    assert list((keeping.directory / "exports").iterdir()) == []
+    nothing = await place.api.get(f"{place.base}/trace-export", params={"until": 1})
+    assert pq.read_table(io.BytesIO(nothing.content)).num_rows == 0
+    state = (await place.api.get("/v1/trace-store")).json()
+    assert (state["state"], state["waiting_bytes"]) == ("open", 0)
+    assert (await place.api.get("/v1/trace-store/set-aside")).json() == {"items": []}
 
 
 async def test_spans_older_than_their_project_keeps_them_are_removed(place: Place) -> None:

@@ -32,6 +32,8 @@ class Keeping:
 
     store: TraceStore
     intake: Intake
+    directory: Path
+    """Of the log and the embedded store."""
     readers: ThreadPoolExecutor
 
     async def read(self, job: Callable[[], _Result]) -> _Result:
@@ -65,7 +67,7 @@ async def kept(
             rules=in_force.rules,
             on_finding=on_finding,
         ) as intake:
-            yield Keeping(store=store, intake=intake, readers=readers)
+            yield Keeping(store=store, intake=intake, directory=directory, readers=readers)
     finally:
         await asyncio.to_thread(readers.shutdown)
         await asyncio.to_thread(store.close)

@@ -38,6 +38,7 @@ from keylease.platform.server.routes import (
     sign_in_settings,
     sql,
     trace_settings,
+    trace_store,
     trace_tail,
     traces,
     traces_ingest,
@@ -90,6 +91,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         traces.router,
         trace_tail.router,
         sql.router,
+        trace_store.router,
         trace_settings.router,
         trust.router,
         traces_ingest.router,
@@ -108,6 +110,7 @@ def all_shapes() -> tuple[Any, ...]:
         *incidents.SHAPES,
         *traces.SHAPES,
         *sql.SHAPES,
+        *trace_store.SHAPES,
         *trace_settings.SHAPES,
         *trust.SHAPES,
     )
