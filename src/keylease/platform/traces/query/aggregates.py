@@ -80,10 +80,8 @@ def aggregates(
     Raises ``QueryInvalid``.
     """
     parameters = Parameters()
-    conditions = range_sql(time, parameters)
-    if where != All():
-        conditions.append(condition_sql(where, parameters))
-    rows = rows_sql(scope, conditions, parameters)
+    conditions = [condition_sql(where, parameters)] if where != All() else []
+    rows = rows_sql(scope, conditions, parameters, fixed=range_sql(time, parameters))
     columns: list[str] = []
     names: list[str] = []
     if bucket is not None:

@@ -7,7 +7,7 @@ together.
 
 from __future__ import annotations
 
-from keylease.platform.traces.query.fields import FieldType
+from keylease.platform.traces.query.fields import WORD_SEARCHES, FieldType
 from keylease.platform.traces.query.statement import Parameters
 from keylease.platform.traces.query.syntax import (
     All,
@@ -29,9 +29,14 @@ from keylease.platform.traces.query.syntax import (
 )
 
 TRUE = "1"
+_BETWEEN = ", ' ', "
+INDEXED_TEXT = f"lower(concat({_BETWEEN.join(WORD_SEARCHES['text'])}))"
+"""As the text index of ``spans`` has it."""
 
 
-def condition_sql(expression: Expression, parameters: Parameters) -> str:  # noqa: PLR0911 - one case for each kind
+def condition_sql(  # noqa: PLR0911 - one case for each kind
+    expression: Expression, parameters: Parameters
+) -> str:
     """The condition over columns of ``spans``; its values are bound into ``parameters``."""
     match expression:
         case All(parts=()):
@@ -54,9 +59,17 @@ def condition_sql(expression: Expression, parameters: Parameters) -> str:  # noq
         case HasTag():
             return f"has(tags, {parameters.text(expression.tag)})"
         case Words():
-            words = parameters.texts(list(expression.words))
-            columns = (f"hasAllTokens(lower({name}), {words})" for name in expression.columns)
-            return f"({' OR '.join(columns)})"
+            return _words(expression, parameters)
+
+
+def _words(search: Words, parameters: Parameters) -> str:
+    """The expression of the text index first, which lets the engine skip; then the columns asked."""
+    words = parameters.texts(list(search.words))
+    indexed = f"hasAllTokens({INDEXED_TEXT}, {words})"
+    if search.columns == WORD_SEARCHES["text"]:
+        return indexed
+    text = _BETWEEN.join(search.columns)
+    return f"({indexed} AND hasAllTokens(lower(concat({text}, '')), {words}))"
 
 
 def _compare(compare: Compare, parameters: Parameters) -> str:

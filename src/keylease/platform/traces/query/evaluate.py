@@ -67,10 +67,8 @@ def selects(expression: Expression, span: Span) -> bool:  # noqa: PLR0911 - one 
         case HasTag():
             return expression.tag in span.tags
         case Words():
-            return any(
-                set(expression.words) <= set(split_words(getattr(span, column)))
-                for column in expression.columns
-            )
+            text = " ".join(getattr(span, column) for column in expression.columns)
+            return set(expression.words) <= set(split_words(text))
 
 
 def _value(target: Target, span: Span) -> _Found:

@@ -113,11 +113,11 @@ OPEN_PARTS: Final[dict[str, str]] = {
     "scores": "scores by name; numbers",
 }
 WORD_SEARCHES: Final[dict[str, tuple[str, ...]]] = {
-    "text": ("input", "output"),
+    "text": ("name", "input", "output", "error", "metadata"),
     "input": ("input",),
     "output": ("output",),
 }
-"""What ``NAME:"words"`` searches."""
+"""What ``NAME:"words"`` searches. The first are those of the store's text index."""
 
 _BY_NAME: Final = {field.name: field for field in FIELDS} | {
     field.short: field for field in FIELDS if field.short

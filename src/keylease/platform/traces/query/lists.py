@@ -16,6 +16,7 @@ from keylease.platform.traces.query.conditions_sql import condition_sql
 from keylease.platform.traces.query.scope import (
     Scope,
     TimeRange,
+    last_minute_sql,
     minutes_of_traces_sql,
     range_sql,
     rows_sql,
@@ -140,12 +141,19 @@ def spans_page(
 ) -> Statement:
     """Spans that the filter selects, ``limit`` at most, with ``LIST_COLUMNS``."""
     parameters = Parameters()
-    conditions = range_sql(time, parameters)
+    fixed = range_sql(time, parameters)
+    conditions: list[str] = []
     if after is not None:
-        conditions += order.after_sql(after, parameters)
+        # Of the order by time, places are columns that no version changes.
+        (fixed if order.by is SortBy.TIME else conditions).extend(
+            order.after_sql(after, parameters)
+        )
     if where != EVERYTHING:
         conditions.append(condition_sql(where, parameters))
-    rows = rows_sql(scope, conditions, parameters)
+    elif order == NEWEST and scope.at is None:
+        minute = last_minute_sql(scope, fixed, parameters, count=limit)
+        fixed = [*fixed, f"sort_at >= {minute}"]
+    rows = rows_sql(scope, conditions, parameters, fixed=fixed)
     return Statement(
         select_sql(
             ", ".join(LIST_COLUMNS),
@@ -172,17 +180,21 @@ def traces_page(
     about each.
     """
     parameters = Parameters()
-    conditions = [*range_sql(time, parameters), "parent_span_id = ''"]
+    fixed = range_sql(time, parameters)
+    conditions = ["parent_span_id = ''"]
     if after is not None:
-        conditions += order.after_sql(after, parameters)
+        (fixed if order.by is SortBy.TIME else conditions).extend(
+            order.after_sql(after, parameters)
+        )
     if where != EVERYTHING:
         selected = rows_sql(
             scope,
-            [*range_sql(time, parameters), condition_sql(where, parameters)],
+            [condition_sql(where, parameters)],
             parameters,
+            fixed=range_sql(time, parameters),
         )
         conditions.append(f"trace_id IN ({select_sql('trace_id', selected)})")
-    rows = rows_sql(scope, conditions, parameters)
+    rows = rows_sql(scope, conditions, parameters, fixed=fixed)
     return Statement(
         select_sql(
             ", ".join(LIST_COLUMNS),
@@ -198,8 +210,8 @@ def trace_summaries(scope: Scope, trace_ids: Sequence[str]) -> Statement:
     """One row for each of these traces: counts, times, tokens, cost, models."""
     parameters = Parameters()
     traces = parameters.texts(list(trace_ids))
-    conditions = [minutes_of_traces_sql(scope, traces, parameters), f"trace_id IN {traces}"]
-    rows = rows_sql(scope, conditions, parameters)
+    fixed = [minutes_of_traces_sql(scope, traces, parameters), f"trace_id IN {traces}"]
+    rows = rows_sql(scope, [], parameters, fixed=fixed)
     return Statement(
         select_sql(
             f"project_id, trace_id, {_TOTALS}, "
@@ -230,7 +242,7 @@ def sessions_page(
 ) -> Statement:
     """Sessions, those that were active last first; ``session_key`` is the cursor."""
     parameters = Parameters()
-    conditions = [*range_sql(time, parameters), "session_id != ''"]
+    conditions = ["session_id != ''"]
     if where != EVERYTHING:
         conditions.append(condition_sql(where, parameters))
     behind = ""
@@ -247,7 +259,7 @@ def sessions_page(
             f"{parameters.text(session)}"
         )
         behind = f" HAVING (last_active_at, project_id, session_id) < ({place})"
-    rows = rows_sql(scope, conditions, parameters)
+    rows = rows_sql(scope, conditions, parameters, fixed=range_sql(time, parameters))
     return Statement(
         select_sql(
             "project_id, session_id, uniqExact(trace_id) AS traces, "

@@ -6,6 +6,7 @@ Protects: a statement can name no other organization's rows, because what follow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -58,21 +59,30 @@ def select_sql(columns: str, rows: str, *clauses: str) -> str:
     return " ".join(("SELECT", columns, "FROM", rows, *clauses))
 
 
-def rows_sql(scope: Scope, conditions: list[str], parameters: Parameters) -> str:
-    """What follows FROM: the rows of the scope for which all conditions hold, one for each span."""
-    which = " AND ".join([owner_sql(scope, parameters), *conditions])
-    current = f"spans FINAL WHERE {which}"
+def rows_sql(
+    scope: Scope, conditions: list[str], parameters: Parameters, *, fixed: Sequence[str] = ()
+) -> str:
+    """What follows FROM: the rows of the scope for which all conditions hold, one for each span.
+
+    ``fixed`` are conditions on columns of the order of ``spans``, which no version of a row
+    changes: they may decide before FINAL tells the versions apart, and save most of the reading.
+    """
+    before = " AND ".join([owner_sql(scope, parameters), *fixed])
     if scope.at is None:
-        return current
+        return _table("spans", before, conditions)
     at = parameters.bind(scope.at, "Int64")
-    superseded = f"span_versions FINAL WHERE {which}"
     # FINAL decides before WHERE: what was written after ``at`` hides its older state in ``spans``,
     # and that state is found in ``span_versions``.
-    return (
-        f"({select_sql(ALL_OF_IT, current, f'AND xact_id <= {at}')} UNION ALL "
-        + select_sql(ALL_OF_IT, superseded, f"AND xact_id <= {at} AND superseded_by > {at}")
-        + ")"
+    current = _table("spans", before, [*conditions, f"xact_id <= {at}"])
+    superseded = _table(
+        "span_versions", before, [*conditions, f"xact_id <= {at}", f"superseded_by > {at}"]
     )
+    return f"({select_sql(ALL_OF_IT, current)} UNION ALL {select_sql(ALL_OF_IT, superseded)})"
+
+
+def _table(name: str, before: str, conditions: list[str]) -> str:
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"{name} FINAL PREWHERE {before}{where}"
 
 
 def minutes_of_traces_sql(scope: Scope, traces: str, parameters: Parameters) -> str:
@@ -82,8 +92,25 @@ def minutes_of_traces_sql(scope: Scope, traces: str, parameters: Parameters) -> 
     """
     minutes = select_sql(
         "toStartOfMinute(sort_at)",
-        "span_keys WHERE",
+        "span_keys PREWHERE",
         owner_sql(scope, parameters),
         f"AND trace_hash IN (SELECT cityHash64(arrayJoin({traces}))) AND trace_id IN {traces}",
     )
     return f"toStartOfMinute(sort_at) IN ({minutes})"
+
+
+def last_minute_sql(
+    scope: Scope, fixed: Sequence[str], parameters: Parameters, *, count: int
+) -> str:
+    """The minute before which nothing of the ``count`` newest spans lies.
+
+    Without FINAL, which cannot stop after some rows, the engine reads these few only.
+    """
+    keys = select_sql(
+        "DISTINCT toStartOfMinute(sort_at) AS kl_minute, trace_id, span_id",
+        "spans PREWHERE",
+        " AND ".join([owner_sql(scope, parameters), *fixed]),
+        "ORDER BY kl_minute DESC LIMIT",
+        parameters.bind(count, "UInt32"),
+    )
+    return f"({select_sql('min(kl_minute)', f'({keys})')})"

@@ -89,7 +89,7 @@ class HasTag(msgspec.Struct, frozen=True, tag="has"):
 
 
 class Words(msgspec.Struct, frozen=True, tag="words"):
-    """All words occur in one of the columns, whatever their order and case."""
+    """All words occur in the columns taken together, whatever their order and case."""
 
     columns: tuple[str, ...]
     words: tuple[str, ...]

@@ -2,8 +2,8 @@
 
 Not on the list is whatever reads files, hosts, settings, dictionaries, other tables or the server's
 state, whatever waits, and whatever takes the name of another function as a text (``arrayReduce``,
-``initializeAggregation``), since that name would not be looked up here. All of them are known to the
-embedded engine, which has fewer than a ClickHouse server.
+``initializeAggregation``), since that name would not be looked up here. All of them are known to
+the embedded engine, which has fewer than a ClickHouse server.
 """
 
 from __future__ import annotations

@@ -163,9 +163,8 @@ def _rows(name: str, scope: Scope, parameters: Parameters) -> str:
         )
         if name == "span_versions":
             shown += f", {row}.superseded_by AS superseded_by"
-        return select_sql(
-            shown, f"{table} AS {row} FINAL", "WHERE", " AND ".join([owner, *conditions])
-        )
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        return select_sql(shown, f"{table} AS {row} FINAL PREWHERE {owner}", where)
 
     if scope.at is None:
         return f"({select(name)})"
