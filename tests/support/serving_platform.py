@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import uvicorn
+from starlette.types import ASGIApp
 from tests.support.platform_kit import services_for
 from tests.support.ports import free_port
 
@@ -79,8 +80,10 @@ class ServingPlatform:
 
 
 @contextlib.contextmanager
-def serving_platform(directory: Path, *, port: int = 0) -> Iterator[ServingPlatform]:
-    """Serve until the block ends."""
+def serving_platform(
+    directory: Path, *, port: int = 0, wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> Iterator[ServingPlatform]:
+    """Serve until the block ends; ``wrap`` stands between the platform and who asks it."""
     port = port or free_port()
     directory.mkdir(mode=0o700, exist_ok=True)
     started: concurrent.futures.Future[tuple[ServingPlatform, uvicorn.Server]] = (
@@ -93,7 +96,7 @@ def serving_platform(directory: Path, *, port: int = 0) -> Iterator[ServingPlatf
         try:
             await migrate(database)
             async with services_for(database, clock, directory) as services:
-                app = create_server(services, hosts=["127.0.0.1"])
+                app = wrap(create_server(services, hosts=["127.0.0.1"]))
                 configuration = uvicorn.Config(
                     app,
                     host="127.0.0.1",
