@@ -86,9 +86,10 @@ def test_people_sign_in_through_a_real_issuer(platform: RunningPlatform, tmp_pat
         }
         issuer_id = owner.ask("POST", "/v1/outside-issuers", issuer).json()["id"]
 
-        def sign_in(username: str) -> tuple[Person, httpx.Response]:
+        def sign_in(username: str, wanted: str = "") -> tuple[Person, httpx.Response]:
             person = Person(platform.url)
-            begun = person.ask("POST", "/v1/sign-in/outside", {"issuer_id": issuer_id}).json()
+            asked = {"issuer_id": issuer_id, **({"next": wanted} if wanted else {})}
+            begun = person.ask("POST", "/v1/sign-in/outside", asked).json()
             back = urlsplit(provider.sign_in(begun["url"], username=username))
             query = {name: values[0] for name, values in parse_qs(back.query).items()}
             return person, person.client.get(back.path, params=query)
@@ -105,6 +106,17 @@ def test_people_sign_in_through_a_real_issuer(platform: RunningPlatform, tmp_pat
         assert answer.status_code == 303
         session = again.ask("GET", "/v1/session").json()["session"]
         assert session["user_id"] == eve.ask("GET", "/v1/session").json()["session"]["user_id"]
+        # Where somebody is sent afterwards is on this server, as a header on the wire says it.
+        _, answer = sign_in("eve", "/device?code=BCDF-GHJK")
+        assert answer.headers["location"] == "/device?code=BCDF-GHJK"
+        for elsewhere in ("//evil.example", "https://evil.example/", "/\\evil.example"):
+            _, answer = sign_in("eve", elsewhere)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+        # Nor by a path that looks like a host, nor under another name.
+        for path in ("//evil.example/", "//evil.example/v1/projects/", "/v1/projects/"):
+            answer = httpx.get(f"{platform.url}{path}")
+            where = urlsplit(answer.headers.get("location", ""))
+            assert where.netloc in {"", urlsplit(platform.url).netloc}, answer.headers
 
 
 def test_a_command_line_signs_in_says_who_it_is_and_signs_out(

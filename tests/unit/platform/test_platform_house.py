@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Iterator
@@ -72,6 +73,22 @@ async def test_bodies_that_contain_a_key_are_refused_everywhere(routes: list[API
         and not MAY_CONTAIN_SECRETS & set(map(str, r.tags))
     }
     assert not open_to_keys
+
+
+def test_the_address_of_a_request_is_not_split() -> None:
+    """``urllib.parse`` keeps what it has split, and a key may have been pasted into an address."""
+    root = Path(keylease.platform.__file__).parent / "server"
+    splitting = [str(p) for p in root.rglob("*.py") if "request.url." in uncommented(p)]
+    assert splitting == []
+
+
+def uncommented(file: Path) -> str:
+    """The code of a file, without what its docstrings say."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    return ast.unparse(tree)
 
 
 async def test_the_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
