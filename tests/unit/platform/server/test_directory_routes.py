@@ -16,8 +16,7 @@ from tests.support.platform_kit import client_of, server_of, services_for
 
 from keylease.errors import SignInRequired
 from keylease.platform.db.callers import Caller
-from keylease.platform.db.database import Database, sqlite_url
-from keylease.platform.db.migrate import migrate
+from keylease.platform.db.database import Database
 from keylease.platform.server.guard import Evidence
 from keylease.platform.server.services import Services
 
@@ -65,15 +64,6 @@ class Town:
         assert answer.status_code == 201, answer.text
         found: dict[str, Any] = answer.json()
         return found
-
-
-@pytest.fixture
-async def database(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Database]:
-    """One kind is enough here: what lies below the routes is tested on both."""
-    opened = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    await migrate(opened)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
