@@ -8,10 +8,11 @@ later. It leaves a row in ``removals``: who removed what, and no content.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from keylease.errors import TraceBatchRefused
+from keylease.errors import TraceBatchRefused, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import RemoveSpans, WriteBatch
 from keylease.platform.traces.store.columns import REMOVAL_COLUMNS, columns_of
 from keylease.platform.traces.store.engine import Engine
@@ -24,6 +25,15 @@ _AT_ONCE: Final = 1_000
 _PROJECT: Final = "organization_id = {organization_id:String} AND project_id = {project_id:String}"
 _ANY: Final = "SELECT 1 FROM @table WHERE @which LIMIT 1"
 _DELETE: Final = "DELETE FROM @table WHERE @which"
+_LOCAL: Final = tuple(f"{table}_local" for table in HOLDING)
+_OUTDATED: Final = """
+    SELECT 1 FROM system.parts
+    WHERE database = {database:String} AND table IN {tables:Array(String)}
+      AND (has_lightweight_delete OR (NOT active AND remove_time < now() - 2))
+    LIMIT 1
+"""
+_DELETED_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.25
 _TRACES_OF_USER: Final = """
     SELECT DISTINCT trace_id FROM (
       SELECT trace_id FROM @spans
@@ -77,13 +87,33 @@ class Removal:
         )
 
     def purge(self, progress: Progress | None = None) -> None:
-        """Write the parts again that hold removed rows, so that their bytes leave the disk."""
+        """Write the parts again that hold removed rows, and wait until the old ones are deleted.
+
+        Raises ``TraceStoreUnavailable`` when they are not in time: they will be, when no query
+        reads them any more.
+        """
         for done, table in enumerate(HOLDING):
             if progress is not None:
                 progress(table, done, len(HOLDING))
             self._engine.maintain(self._layout.sql(f"ALTER TABLE @rows:{table} APPLY DELETED MASK"))
+        deadline = time.monotonic() + _DELETED_SECONDS
+        while self._outdated():
+            if time.monotonic() > deadline:
+                raise TraceStoreUnavailable(
+                    "The files of removed spans are not deleted yet.",
+                    advice="They are when no query reads them any more; purge again later.",
+                )
+            time.sleep(_POLL_SECONDS)
         if progress is not None:
             progress("", len(HOLDING), len(HOLDING))
+
+    def _outdated(self) -> bool:
+        """Whether there are files that were there before the purge and hold removed rows."""
+        rows = self._engine.read(
+            _OUTDATED,
+            {"database": self._layout.database, "tables": [*HOLDING, *_LOCAL]},
+        ).rows
+        return bool(rows)
 
     def _delete(self, which: str, parameters: Mapping[str, object]) -> None:
         for table in HOLDING:

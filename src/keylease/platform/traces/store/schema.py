@@ -20,6 +20,11 @@ DURABLE: Final = (
 )
 """What was inserted is on the disk when the insert returns: files, and the names of files. So is
 what a merge or a removal has written again, before the parts that it replaces are deleted."""
+PROMPT: Final = (
+    "old_parts_lifetime = 1, cleanup_delay_period = 1, max_cleanup_delay_period = 2, "
+    "cleanup_delay_period_random_add = 0"
+)
+"""Seconds after which files that were written again are deleted: removed rows are in them."""
 SMALL_BUFFERS: Final = (
     "min_bytes_for_wide_part = 33554432, max_compress_block_size = 262144, "
     "min_compress_block_size = 65536, vertical_merge_algorithm_min_rows_to_activate = 16384"
@@ -88,7 +93,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         lines = [f"`{name}` {kind}" for name, kind in self.columns]
         lines += [f"INDEX {index}" for index in self.indexes]
         settings = ", ".join(
-            part for part in (DURABLE, INTACT, SMALL_BUFFERS, self.settings) if part
+            part for part in (DURABLE, INTACT, PROMPT, SMALL_BUFFERS, self.settings) if part
         )
         local = f"{self.name}_local" if layout.cluster else self.name
         made = [
