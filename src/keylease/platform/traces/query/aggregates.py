@@ -43,12 +43,16 @@ _MEASURES: Final = (
     "sum(input_tokens) AS sum_input_tokens, sum(output_tokens) AS sum_output_tokens, "
     "sum(cost) AS sum_cost, countIf(model != '' AND isNull(cost)) AS unknown_costs"
 )
-_SHOWN: Final = (
-    "spans, errors, toInt64(round(kl_quantiles[1])) AS duration_p50, "
-    "toInt64(round(kl_quantiles[2])) AS duration_p90, "
-    "toInt64(round(kl_quantiles[3])) AS duration_p95, "
-    "toInt64(round(kl_quantiles[4])) AS duration_p99, "
-    "sum_input_tokens, sum_output_tokens, sum_cost, unknown_costs"
+_SHOWN: Final = ", ".join(
+    (
+        "spans, errors",
+        # Without spans a quantile is no number, and unknown.
+        *(
+            f"accurateCastOrNull(round(kl_quantiles[{place}]), 'Int64') AS {name}"
+            for place, name in enumerate(MEASURES[2:6], start=1)
+        ),
+        "sum_input_tokens, sum_output_tokens, sum_cost, unknown_costs",
+    )
 )
 
 

@@ -63,7 +63,7 @@ def condition_sql(  # noqa: PLR0911 - one case for each kind
 
 
 def _words(search: Words, parameters: Parameters) -> str:
-    """The expression of the text index first, which lets the engine skip; then the columns asked."""
+    """The expression of the text index first, which lets the engine skip; then what is asked."""
     words = parameters.texts(list(search.words))
     indexed = f"hasAllTokens({INDEXED_TEXT}, {words})"
     if search.columns == WORD_SEARCHES["text"]:

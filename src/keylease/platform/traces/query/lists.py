@@ -18,6 +18,7 @@ from keylease.platform.traces.query.scope import (
     TimeRange,
     last_minute_sql,
     minutes_of_traces_sql,
+    newest_matches_sql,
     range_sql,
     rows_sql,
     select_sql,
@@ -148,9 +149,13 @@ def spans_page(
         (fixed if order.by is SortBy.TIME else conditions).extend(
             order.after_sql(after, parameters)
         )
+    newest = order == NEWEST and scope.at is None
     if where != EVERYTHING:
         conditions.append(condition_sql(where, parameters))
-    elif order == NEWEST and scope.at is None:
+        if newest:
+            few = newest_matches_sql(scope, fixed, conditions, parameters, count=limit)
+            fixed = [*fixed, few]
+    elif newest:
         minute = last_minute_sql(scope, fixed, parameters, count=limit)
         fixed = [*fixed, f"sort_at >= {minute}"]
     rows = rows_sql(scope, conditions, parameters, fixed=fixed)
@@ -194,6 +199,9 @@ def traces_page(
             fixed=range_sql(time, parameters),
         )
         conditions.append(f"trace_id IN ({select_sql('trace_id', selected)})")
+    if order == NEWEST and scope.at is None:
+        few = newest_matches_sql(scope, fixed, conditions, parameters, count=limit)
+        fixed = [*fixed, few]
     rows = rows_sql(scope, conditions, parameters, fixed=fixed)
     return Statement(
         select_sql(

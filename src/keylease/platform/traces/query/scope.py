@@ -15,6 +15,8 @@ from keylease.platform.traces.model import Span
 from keylease.platform.traces.query.statement import Parameters
 
 SPAN_COLUMNS: Final = Span.__struct_fields__
+_VERSIONS: Final = 20
+"""How many rows of the table are looked at for one row of a page of the newest."""
 ALL_OF_IT: Final = ", ".join(f"`{name}`" for name in SPAN_COLUMNS)
 
 
@@ -102,15 +104,37 @@ def minutes_of_traces_sql(scope: Scope, traces: str, parameters: Parameters) -> 
 def last_minute_sql(
     scope: Scope, fixed: Sequence[str], parameters: Parameters, *, count: int
 ) -> str:
-    """The minute before which nothing of the ``count`` newest spans lies.
+    """The minute before which none of the ``count`` newest spans lies, or the beginning of time.
 
-    Without FINAL, which cannot stop after some rows, the engine reads these few only.
+    Without FINAL, which cannot stop after some rows, the engine reads these few only. Versions of
+    one row count once: when there are too few different rows among them, nothing is cut off.
     """
     keys = select_sql(
-        "DISTINCT toStartOfMinute(sort_at) AS kl_minute, trace_id, span_id",
+        "toStartOfMinute(sort_at) AS kl_minute, trace_id, span_id",
         "spans PREWHERE",
         " AND ".join([owner_sql(scope, parameters), *fixed]),
-        "ORDER BY kl_minute DESC LIMIT",
-        parameters.bind(count, "UInt32"),
+        f"ORDER BY kl_minute DESC LIMIT {parameters.bind(_VERSIONS * count, 'UInt32')}",
     )
-    return f"({select_sql('min(kl_minute)', f'({keys})')})"
+    enough = f"uniqExact(trace_id, span_id) >= {parameters.bind(count, 'UInt32')}"
+    minute = f"if({enough}, min(kl_minute), toDateTime(0, 'UTC'))"
+    return f"({select_sql(minute, f'({keys})')})"
+
+
+def newest_matches_sql(
+    scope: Scope, fixed: Sequence[str], conditions: list[str], parameters: Parameters, *, count: int
+) -> str:
+    """A condition that leaves the newest rows only for which ``conditions`` hold in some version.
+
+    A row for which they hold now is among them, because its current version is a version; FINAL
+    then looks at these few, and not at all rows. It looks at many more than ``count``, because of
+    one row there can be several versions, and because the current one may hold no longer.
+    """
+    key = "toStartOfMinute(sort_at), cityHash64(trace_id), trace_id, span_id"
+    keys = select_sql(
+        key,
+        "spans PREWHERE",
+        " AND ".join([owner_sql(scope, parameters), *fixed]),
+        f"WHERE {' AND '.join(conditions)} ORDER BY toStartOfMinute(sort_at) DESC, sort_at DESC",
+        f"LIMIT {parameters.bind(_VERSIONS * count, 'UInt32')}",
+    )
+    return f"({key}) IN ({keys})"
