@@ -22,6 +22,7 @@ from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 from keylease.platform.db.transaction import Transaction
+from keylease.platform.policy.interfaces import GroupMembers
 from keylease.platform.server.app import create_server
 from keylease.platform.server.guard import Evidence
 
@@ -53,6 +54,13 @@ class ServedPolicy:
     async def principal_exists(self, tx: Transaction, organization_id: str, principal: str) -> bool:
         del tx, organization_id
         return principal in {ADA.name, BOB.name}
+
+    async def holder_exists(self, tx: Transaction, organization_id: str, holder: str) -> bool:
+        return await self.principal_exists(tx, organization_id, holder)
+
+    async def group_members(self, tx: Transaction, organization_id: str) -> GroupMembers:
+        del tx, organization_id
+        return {}
 
 
 @contextmanager
