@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -62,14 +63,16 @@ def searcher(pattern: str) -> Callable[[str], bool]:
         raise QueryInvalid("The expression is not one.", advice=_ADVICE) from error
     scratch = hyperscan.Scratch(database)
 
+    lock = threading.Lock()  # scratch space is for one search at a time
+
     def found(text: str) -> bool:
         hits: list[int] = []
 
         def hit(*_: object) -> None:
             hits.append(1)
 
-        # An empty expression is found in every text; Hyperscan reports nothing for an empty one.
-        database.scan(text.encode(), match_event_handler=hit, scratch=scratch)
+        with lock:
+            database.scan(text.encode(), match_event_handler=hit, scratch=scratch)
         return bool(hits)
 
     return found
