@@ -269,6 +269,8 @@ class SegmentLog:
             if self._sizes[self._active] + len(block) > self._segment_bytes:
                 self._rotate()
             self._make_room(len(block))
+            if os.fstat(self._descriptor).st_nlink == 0:  # nobody would ever find it again
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             end = self._sizes[self._active]
             self._dirty = True
             self._write_all(self._descriptor, block)
@@ -395,7 +397,10 @@ class SegmentLog:
             try:
                 data = self._read_bytes(place, min(size, place.offset + maximum_bytes - taken))
                 found = self._split(data, place, size, maximum_records - len(records))
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                with self._lock:
+                    if place.segment in self._sizes:  # removed, and not by us
+                        self._refuse(error)
                 continue
             except StorageCorrupt:
                 if records:

@@ -203,6 +203,8 @@ class WriteLog:
             self.segments.append_block(b"".join(records))
         except KeyleaseError as refused:
             error = refused
+        except Exception as defect:  # noqa: BLE001 - those who wait must hear of it, whatever it is
+            error = StorageError(f"Writing the log ended in {type(defect).__name__}.")
         with self._changed:
             self._waiting_bytes -= sum(waiting.size for waiting in group)
             if error is None:

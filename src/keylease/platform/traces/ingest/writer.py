@@ -110,17 +110,26 @@ class Writer:
     # --- the thread ------------------------------------------------------------------------
 
     def _work(self) -> None:
-        try:
-            while True:
-                self._log.wait_beyond(self._cursor, self._stopping.is_set)
-                if self._log.segments.bytes_after(self._cursor) < ENOUGH_BYTES:
-                    self._hurry.wait(self._gather)
-                if self._stopping.is_set():
-                    return
-                self._hurry.clear()
-                self._turn()
-        except _Stopped:
-            return
+        while not self._stopping.is_set():
+            try:
+                self._write()
+            except _Stopped:
+                return
+            except Exception as error:  # noqa: BLE001 - a defect must not end the only writer
+                name = type(error).__name__
+                self._trouble(TraceStoreUnavailable(f"Writing spans ended in {name}."))
+                self._stopping.wait(_LONGEST_PAUSE)
+
+    def _write(self) -> None:
+        """Block after block, until it is told to stop."""
+        while True:
+            self._log.wait_beyond(self._cursor, self._stopping.is_set)
+            if self._log.segments.bytes_after(self._cursor) < ENOUGH_BYTES:
+                self._hurry.wait(self._gather)
+            if self._stopping.is_set():
+                return
+            self._hurry.clear()
+            self._turn()
 
     def _turn(self) -> None:
         """One block from the log into the store."""
@@ -245,11 +254,14 @@ class Writer:
                 return
 
     def _pause(self, error: KeyleaseError, seconds: float) -> None:
+        self._trouble(error)
+        if self._stopping.wait(seconds):
+            raise _Stopped
+
+    def _trouble(self, error: KeyleaseError) -> None:
         if self._available:
             self._available = False
             self._listener.state(error)
-        if self._stopping.wait(seconds):
-            raise _Stopped
 
     def _available_again(self) -> None:
         if not self._available:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from tests.support.manual_clock import ManualClock
 from tests.support.trace_kit import MemoryStore, plainly, put, raw_span
 
 from keylease.errors import (
+    StorageError,
     StorageFull,
     TraceQueueFull,
     TraceStoreInUse,
     TraceStoreUnavailable,
 )
+from keylease.platform.traces.ingest import writer
 from keylease.platform.traces.ingest.intake import Intake, opened
 from keylease.platform.traces.interfaces import MergeSpan, RemoveSpans
 from keylease.platform.traces.model import Span
@@ -277,3 +280,55 @@ async def test_a_body_that_is_being_taken_counts_until_it_is_done(tmp_path: Path
                 room.take(100 * 1024 * 1024)
         with intake.room() as room:
             room.take(100 * 1024 * 1024)
+
+
+async def test_a_log_that_was_deleted_acknowledges_nothing_more(tmp_path: Path) -> None:
+    async with ingest(tmp_path, MemoryStore()) as intake:
+        await intake.settled(await intake.take(ORG, PROJECT, [put(1)]))
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "log")
+        with pytest.raises(StorageError):
+            await intake.take(ORG, PROJECT, [put(2)])
+
+
+async def test_a_log_that_is_deleted_before_it_is_read_is_said(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.trouble = TraceStoreUnavailable("It is away.")
+    async with ingest(tmp_path, store) as intake:
+        await intake.take(ORG, PROJECT, [put(1)])
+        await eventually(lambda: intake.trouble is not None)
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "log")
+        with pytest.raises(StorageError):
+            intake.log.segments.read(intake.log.mark.cursor)
+
+
+async def test_a_defect_in_the_log_reaches_those_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ingest(tmp_path, MemoryStore()) as intake:
+
+        def broken(_: bytes) -> None:
+            raise MemoryError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(intake.log.segments, "append_block", broken)
+            with pytest.raises(StorageError, match="MemoryError"):
+                await intake.take(ORG, PROJECT, [put(1)])
+        assert await intake.take(ORG, PROJECT, [put(2)])
+
+
+async def test_a_defect_in_the_writer_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_LONGEST_PAUSE", 0.01)
+    store = MemoryStore()
+    async with ingest(tmp_path, store) as intake:
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(intake.log.segments, "read", broken)
+            xact_id = await intake.take(ORG, PROJECT, [put(1)])
+            await eventually(lambda: intake.trouble is not None)
+        await intake.settled(xact_id)
+        assert len(store.rows) == 1
