@@ -159,9 +159,7 @@ class TraceSearch:
         statement = scoped.explained() if explain else scoped.statement
         keeping = await self._keeping()
         found = await keeping.read(
-            lambda: keeping.store.select(
-                statement.sql, statement.parameters, settings=scoped.settings
-            )
+            lambda: keeping.store.select_for_user(statement.sql, statement.parameters)
         )
         return SqlAnswer(
             columns=found.columns,

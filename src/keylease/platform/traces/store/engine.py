@@ -60,6 +60,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     query_seconds: float = 30.0
     query_rows: int = 100_000
     """Rows of an answer."""
+    user_memory: int = 256 * MEBIBYTE
+    """Of a statement that a user wrote."""
+    user_seconds: float = 20.0
+    user_rows: int = 10_000
     readers: int = 4
     threads: int = 2
     """Of one query."""
@@ -78,6 +82,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "readonly": 2,
         }
 
+    def of_users(self) -> dict[str, object]:
+        """Settings of the clients for statements that users wrote.
+
+        Under ``readonly`` 1, which comes last because nothing can be set after it, the engine
+        itself refuses table functions that reach outside and any change of a setting.
+        """
+        bounds = self.of_reading()
+        del bounds["readonly"]
+        return bounds | {
+            "max_execution_time": self.user_seconds,
+            "max_memory_usage": self.user_memory,
+            "max_result_rows": self.user_rows,
+            "max_result_bytes": 64 * MEBIBYTE,
+            "timeout_overflow_mode": "throw",
+            "max_rows_in_set": 1_000_000,
+            "max_bytes_in_join": 128 * MEBIBYTE,
+            "max_subquery_depth": 50,
+            "readonly": 1,
+        }
+
 
 class Engine(Protocol):
     """What the store needs of an engine. Methods block; reading is for many threads."""
@@ -90,6 +114,9 @@ class Engine(Protocol):
         settings: Mapping[str, object] | None = None,
     ) -> Rows:
         """Rows of a SELECT, under limits. Raises what ``failures.reading_failed`` makes."""
+
+    def read_for_user(self, sql: str, parameters: Mapping[str, object]) -> Rows:
+        """As ``read``, for a statement that a user wrote: ``Limits.of_users``."""
 
     def columns(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """As ``read``, as columns: for many rows that go on to a file."""
@@ -111,11 +138,19 @@ class Engine(Protocol):
 
 
 class _Clients:
-    """One client that writes, and some that read."""
+    """One client that writes, one for statements of users, and some that read."""
 
     def __init__(
-        self, writer: Client, maintainer: Client, readers: list[Client], *, wait: float
+        self,
+        writer: Client,
+        maintainer: Client,
+        for_users: Client,
+        readers: list[Client],
+        *,
+        wait: float,
     ) -> None:
+        self._for_users: queue.LifoQueue[Client] = queue.LifoQueue()
+        self._for_users.put(for_users)
         self._writer = writer
         self._writes = threading.Lock()
         self._maintainer = maintainer
@@ -123,7 +158,7 @@ class _Clients:
         self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
         for reader in readers:
             self._readers.put(reader)
-        self._all = [writer, maintainer, *readers]
+        self._all = [writer, maintainer, for_users, *readers]
         self._wait = wait
 
     @contextlib.contextmanager
@@ -132,10 +167,11 @@ class _Clients:
             yield self._writer
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Client]:
+    def reading(self, *, for_user: bool = False) -> Iterator[Client]:
         """The reader that was used last, whose caches are warm. Raises when all are busy long."""
+        clients = self._for_users if for_user else self._readers
         try:
-            client = self._readers.get(timeout=self._wait)
+            client = clients.get(timeout=self._wait)
         except queue.Empty:
             raise TraceStoreUnavailable(
                 "Too many queries run at the same time.", advice="Try again in a moment."
@@ -143,7 +179,7 @@ class _Clients:
         try:
             yield client
         finally:
-            self._readers.put(client)
+            clients.put(client)
 
     def read(
         self,
@@ -153,20 +189,11 @@ class _Clients:
         settings: Mapping[str, object] | None = None,
     ) -> Rows:
         with self.reading() as client:
-            try:
-                answer = client.query(
-                    sql,
-                    parameters=dict(parameters or {}),
-                    settings=dict(settings or {}),
-                    query_formats=_AS_NUMBERS,
-                )
-            except Exception as error:
-                raise reading_failed(error) from error
-        return Rows(
-            columns=tuple(answer.column_names),
-            types=tuple(kind.name for kind in answer.column_types),
-            rows=[tuple(row) for row in answer.result_rows],
-        )
+            return _rows(client, sql, parameters, settings)
+
+    def read_for_user(self, sql: str, parameters: Mapping[str, object]) -> Rows:
+        with self.reading(for_user=True) as client:
+            return _rows(client, sql, parameters, None)
 
     def columns(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         with self.reading() as client:
@@ -213,13 +240,14 @@ class EmbeddedEngine(_Clients):
             made.append(
                 client({"max_threads": 1, "mutations_sync": 2, "lightweight_deletes_sync": 2})
             )
+            made.append(client(limits.of_users()))
             made += [client(limits.of_reading()) for _ in range(limits.readers)]
         except BaseException:
             for each in made:
                 each.close()
             raise
-        writer, maintainer, *readers = made
-        super().__init__(writer, maintainer, readers, wait=limits.query_seconds)
+        writer, maintainer, for_users, *readers = made
+        super().__init__(writer, maintainer, for_users, readers, wait=limits.query_seconds)
         self._incoming = incoming
 
     def insert(self, table: str, columns: pa.Table) -> None:
@@ -250,6 +278,7 @@ class ServerEngine(_Clients):
         try:
             writer = _server_client(dsn, writing)
             maintainer = _server_client(dsn, writing | slow)
+            for_users = _server_client(dsn, dict(spread) | limits.of_users())
             readers = [
                 _server_client(dsn, dict(spread) | limits.of_reading())
                 for _ in range(limits.readers)
@@ -259,7 +288,7 @@ class ServerEngine(_Clients):
                 "The ClickHouse server of the trace store does not answer.",
                 advice="Check its address, user and password, and that it runs.",
             ) from error
-        super().__init__(writer, maintainer, readers, wait=limits.query_seconds)
+        super().__init__(writer, maintainer, for_users, readers, wait=limits.query_seconds)
 
     def insert(self, table: str, columns: pa.Table) -> None:
         """Send columns as Arrow streams."""
@@ -285,6 +314,28 @@ def _server_client(dsn: str, settings: Mapping[str, object]) -> Client:
         autogenerate_session_id=False,
         form_encode_query_params=True,  # thousands of identifiers are no address
         tz_mode="aware",
+    )
+
+
+def _rows(
+    client: Client,
+    sql: str,
+    parameters: Mapping[str, object] | None,
+    settings: Mapping[str, object] | None,
+) -> Rows:
+    try:
+        answer = client.query(
+            sql,
+            parameters=dict(parameters or {}),
+            settings=dict(settings or {}),
+            query_formats=_AS_NUMBERS,
+        )
+    except Exception as error:
+        raise reading_failed(error) from error
+    return Rows(
+        columns=tuple(answer.column_names),
+        types=tuple(kind.name for kind in answer.column_types),
+        rows=[tuple(row) for row in answer.result_rows],
     )
 
 

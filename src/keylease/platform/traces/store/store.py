@@ -85,6 +85,13 @@ class TraceStore:
         with self._writes:
             yield
 
+    def select_for_user(self, sql: str, parameters: Mapping[str, object]) -> Rows:
+        """As ``select``, for what ``query.sql`` made of a user's statement.
+
+        The engine itself is read only here, and its limits cannot be changed.
+        """
+        return self.engine.read_for_user(sql, parameters)
+
     def close(self) -> None:
         """Let go of the engine and of the directory."""
         self.engine.close()

@@ -35,9 +35,9 @@ def test_filters_of_the_page_are_run(store: TraceStore, text: str) -> None:
 @pytest.mark.parametrize("text", STATEMENTS)
 def test_statements_of_the_page_are_run(store: TraceStore, text: str) -> None:
     query = scoped_query(text, SCOPE)
-    store.select(query.statement.sql, query.statement.parameters, settings=query.settings)
+    store.select_for_user(query.statement.sql, query.statement.parameters)
     explained = query.explained()
-    plan = store.select(explained.sql, explained.parameters)
+    plan = store.select_for_user(explained.sql, explained.parameters)
     assert "ReadFromMergeTree" in repr(plan.rows)
 
 

@@ -156,5 +156,5 @@ def test_sql_can_be_pinned_too(store: TraceStore) -> None:
     text = "SELECT count() FROM spans WHERE name = {name:String}"
     for scope, count in ((SCOPE, 1), (BEFORE, 0)):
         query = scoped_query(text, scope, {"name": "changed"})
-        answer = store.select(query.statement.sql, query.statement.parameters)
+        answer = store.select_for_user(query.statement.sql, query.statement.parameters)
         assert answer.rows[0][0] == count

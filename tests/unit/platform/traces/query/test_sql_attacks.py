@@ -16,7 +16,12 @@ from tests.support.queried_spans import (
     SCOPE,
 )
 
-from keylease.errors import KeyleaseError, QueryInvalid, TraceStoreUnavailable
+from keylease.errors import (
+    KeyleaseError,
+    QueryInvalid,
+    QueryNotAllowed,
+    TraceStoreUnavailable,
+)
 from keylease.platform.traces.query.sql.scoping import ScopedQuery, scoped_query
 from keylease.platform.traces.store.store import TraceStore
 
@@ -246,7 +251,7 @@ MARKS = re.compile(f"{FOREIGN_MARK}|{FOREIGN_TRACE}")
 
 
 def run(store: TraceStore, query: ScopedQuery) -> str:
-    rows = store.select(query.statement.sql, query.statement.parameters, settings=query.settings)
+    rows = store.select_for_user(query.statement.sql, query.statement.parameters)
     return repr(rows.rows)
 
 
@@ -276,6 +281,22 @@ def test_the_foreign_rows_are_there_for_their_owner(store: TraceStore) -> None:
     )
     assert FOREIGN_MARK in repr(answer.rows)
     assert OTHER_PROJECT in repr(answer.rows)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+        "SELECT 1 SETTINGS max_execution_time = 0",
+        "SET readonly = 0",
+        "CREATE TABLE x (a UInt8) ENGINE = Memory",
+        "INSERT INTO spans SELECT * FROM spans",
+    ],
+)
+def test_the_engine_itself_refuses_it_once_more(store: TraceStore, text: str) -> None:
+    with pytest.raises(QueryNotAllowed):
+        store.select_for_user(text, {})
 
 
 def test_nothing_of_a_statement_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,8 @@ Protects: what is run names three kinds of tables only: ours, each as a SELECT o
     organization and projects with both bound as parameters; queries of the statement's own WITH,
     under names that no table has; and sub-queries. Every text of the user is a bound parameter, so
     that no quoting can be got wrong. The generated statement is read again and must be the same.
-Does not protect: against a query that is slow. It runs under limits of time, memory and rows.
+Does not protect: against a query that is slow. ``Store.select_for_user`` runs it under limits, and
+    its engine, which is strictly read only, refuses files and hosts once more.
 Limits: relies on ``functions`` listing no function that reads anything but its arguments.
 """
 
@@ -44,18 +45,6 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "superseded_by",
     ),
 }
-SETTINGS: Final[Mapping[str, object]] = {
-    "max_execution_time": 20,
-    "max_memory_usage": 268_435_456,
-    "max_result_rows": MAXIMUM_ROWS,
-    "max_result_bytes": 67_108_864,
-    "result_overflow_mode": "throw",
-    "timeout_overflow_mode": "throw",
-    "max_rows_in_set": 1_000_000,
-    "max_bytes_in_join": 134_217_728,
-    "max_subquery_depth": 50,
-}
-"""Under which a statement of a user runs: seconds, bytes, rows."""
 Scalar = str | int | float | bool | None
 Argument = Scalar | Sequence[Scalar]
 
@@ -64,7 +53,6 @@ class ScopedQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A statement that may be run."""
 
     statement: Statement
-    settings: Mapping[str, object]
     limit: int | None = None
     """The LIMIT that was added; an answer of so many rows may have been cut."""
 
@@ -106,7 +94,6 @@ def scoped_query(
             sql = sql.replace(place, _rows(name, scope, parameters))
     return ScopedQuery(
         statement=Statement(sql, {**bound, **parameters.values()}),
-        settings=SETTINGS,
         limit=limit,
     )
 
