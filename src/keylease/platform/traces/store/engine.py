@@ -12,7 +12,7 @@ import contextlib
 import queue
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -137,49 +137,98 @@ class Engine(Protocol):
         """Let go of the engine."""
 
 
+class _Seat:
+    """A place for one client, which is made when it is needed, and again after a failure.
+
+    After a query that failed in the middle, an embedded client gives what was left of its answer
+    to whoever asks next: rows of another organization, perhaps. Such a client is never asked again.
+    """
+
+    def __init__(self, make: Callable[[], Client]) -> None:
+        self._make = make
+        self._client: Client | None = None
+        self._database = ""
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Client]:
+        """The client, which is thrown away when the block fails."""
+        try:
+            client = self.open()
+        except Exception as error:
+            raise reading_failed(error) from error
+        try:
+            yield client
+        except BaseException:
+            self.close()
+            raise
+
+    def open(self) -> Client:
+        """Make the client unless it is there. Raises what the library raises."""
+        if self._client is None:
+            self._client = self._make()
+        if self._database:
+            self._client.database = self._database
+        return self._client
+
+    def use(self, database: str) -> None:
+        self._database = database
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
 class _Clients:
     """One client that writes, one for statements of users, and some that read."""
 
     def __init__(
         self,
-        writer: Client,
-        maintainer: Client,
-        for_users: Client,
-        readers: list[Client],
+        writer: _Seat,
+        maintainer: _Seat,
+        for_users: _Seat,
+        readers: list[_Seat],
         *,
         wait: float,
     ) -> None:
-        self._for_users: queue.LifoQueue[Client] = queue.LifoQueue()
+        self._for_users: queue.LifoQueue[_Seat] = queue.LifoQueue()
         self._for_users.put(for_users)
         self._writer = writer
         self._writes = threading.Lock()
         self._maintainer = maintainer
         self._maintains = threading.Lock()
-        self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
+        self._readers: queue.LifoQueue[_Seat] = queue.LifoQueue()
         for reader in readers:
             self._readers.put(reader)
         self._all = [writer, maintainer, for_users, *readers]
         self._wait = wait
+        try:
+            for seat in self._all:
+                seat.open()
+        except BaseException:
+            self.close()
+            raise
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Client]:
-        with self._writes:
-            yield self._writer
+        with self._writes, self._writer.taken() as client:
+            yield client
 
     @contextlib.contextmanager
     def reading(self, *, for_user: bool = False) -> Iterator[Client]:
         """The reader that was used last, whose caches are warm. Raises when all are busy long."""
-        clients = self._for_users if for_user else self._readers
+        seats = self._for_users if for_user else self._readers
         try:
-            client = clients.get(timeout=self._wait)
+            seat = seats.get(timeout=self._wait)
         except queue.Empty:
             raise TraceStoreUnavailable(
                 "Too many queries run at the same time.", advice="Try again in a moment."
             ) from None
         try:
-            yield client
+            with seat.taken() as client:
+                yield client
         finally:
-            clients.put(client)
+            seats.put(seat)
 
     def read(
         self,
@@ -207,16 +256,16 @@ class _Clients:
             _command(client, sql, parameters)
 
     def maintain(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        with self._maintains:
-            _command(self._maintainer, sql, parameters)
+        with self._maintains, self._maintainer.taken() as client:
+            _command(client, sql, parameters)
 
     def use(self, database: str) -> None:
-        for client in self._all:
-            client.database = database
+        for seat in self._all:
+            seat.use(database)
 
     def close(self) -> None:
-        for client in self._all:
-            client.close()
+        for seat in self._all:
+            seat.close()
 
 
 class EmbeddedEngine(_Clients):
@@ -226,28 +275,24 @@ class EmbeddedEngine(_Clients):
         options = {name: str(value) for name, value in _EMBEDDED.items()}
         options["max_server_memory_usage"] = str(limits.memory)
 
-        def client(settings: dict[str, object]) -> Client:
-            return clickhouse_connect.get_client(
-                dsn=f"chdb://{directory}",
-                chdb_options=options,
-                settings=settings,
-                tz_mode="aware",
+        def seat(settings: dict[str, object]) -> _Seat:
+            return _Seat(
+                lambda: clickhouse_connect.get_client(
+                    dsn=f"chdb://{directory}",
+                    chdb_options=options,
+                    settings=settings,
+                    tz_mode="aware",
+                )
             )
 
-        made: list[Client] = []
-        try:
-            made.append(client({"max_threads": 1, "max_insert_threads": 1}))
-            made.append(
-                client({"max_threads": 1, "mutations_sync": 2, "lightweight_deletes_sync": 2})
-            )
-            made.append(client(limits.of_users()))
-            made += [client(limits.of_reading()) for _ in range(limits.readers)]
-        except BaseException:
-            for each in made:
-                each.close()
-            raise
-        writer, maintainer, for_users, *readers = made
-        super().__init__(writer, maintainer, for_users, readers, wait=limits.query_seconds)
+        slow: dict[str, object] = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
+        super().__init__(
+            seat({"max_threads": 1, "max_insert_threads": 1}),
+            seat({"max_threads": 1} | slow),
+            seat(limits.of_users()),
+            [seat(limits.of_reading()) for _ in range(limits.readers)],
+            wait=limits.query_seconds,
+        )
         self._incoming = incoming
 
     def insert(self, table: str, columns: pa.Table) -> None:
@@ -276,19 +321,21 @@ class ServerEngine(_Clients):
             writing |= {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
         slow = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
         try:
-            writer = _server_client(dsn, writing)
-            maintainer = _server_client(dsn, writing | slow)
-            for_users = _server_client(dsn, dict(spread) | limits.of_users())
-            readers = [
-                _server_client(dsn, dict(spread) | limits.of_reading())
-                for _ in range(limits.readers)
-            ]
+            super().__init__(
+                _server_seat(dsn, writing),
+                _server_seat(dsn, writing | slow),
+                _server_seat(dsn, dict(spread) | limits.of_users()),
+                [
+                    _server_seat(dsn, dict(spread) | limits.of_reading())
+                    for _ in range(limits.readers)
+                ],
+                wait=limits.query_seconds,
+            )
         except Exception as error:
             raise TraceStoreUnavailable(
                 "The ClickHouse server of the trace store does not answer.",
                 advice="Check its address, user and password, and that it runs.",
             ) from error
-        super().__init__(writer, maintainer, for_users, readers, wait=limits.query_seconds)
 
     def insert(self, table: str, columns: pa.Table) -> None:
         """Send columns as Arrow streams."""
@@ -307,13 +354,15 @@ def _portions(columns: pa.Table) -> Iterator[pa.Table]:
         yield columns.slice(start, rows)
 
 
-def _server_client(dsn: str, settings: Mapping[str, object]) -> Client:
-    return clickhouse_connect.get_client(
-        dsn=dsn,
-        settings=dict(settings),
-        autogenerate_session_id=False,
-        form_encode_query_params=True,  # thousands of identifiers are no address
-        tz_mode="aware",
+def _server_seat(dsn: str, settings: Mapping[str, object]) -> _Seat:
+    return _Seat(
+        lambda: clickhouse_connect.get_client(
+            dsn=dsn,
+            settings=dict(settings),
+            autogenerate_session_id=False,
+            form_encode_query_params=True,  # thousands of identifiers are no address
+            tz_mode="aware",
+        )
     )
 
 

@@ -378,3 +378,16 @@ def test_readers_have_limits_and_change_nothing(store: TraceStore) -> None:
             store.select(sql, settings=settings)
         assert "keylease" not in str(refused.value)
         assert "DB::" not in str(refused.value)
+
+
+def test_nobody_sees_what_a_failed_query_left(store: TraceStore) -> None:
+    failing = (
+        "SELECT number FROM numbers(200000)",
+        "SELECT number, throwIf(number = 150000) FROM numbers(200000)",
+    )
+    for _ in range(6):
+        for sql in failing:
+            with pytest.raises((QueryTooExpensive, QueryInvalid, TraceStoreUnavailable)):
+                store.select(sql)
+            assert store.select("SELECT trace_id FROM spans WHERE trace_id = 'none'").rows == []
+            assert store.select("SELECT 'mine' AS whose").rows == [("mine",)]
