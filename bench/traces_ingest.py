@@ -73,10 +73,10 @@ def attribute(target: WireSpan, key: str, value: str | float) -> None:
     added = target.attributes.add(key=key)
     if isinstance(value, str):
         added.value.string_value = value
-    elif isinstance(value, float):
-        added.value.double_value = value
-    else:
+    elif isinstance(value, int):
         added.value.int_value = value
+    else:
+        added.value.double_value = value
 
 
 def fill(span: WireSpan, chance: random.Random) -> None:
@@ -93,7 +93,7 @@ def fill(span: WireSpan, chance: random.Random) -> None:
             "finish_reason": "tool_call",
         }
     ]
-    for key, value in {
+    values: dict[str, str | float] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "gpt-4o-mini",
@@ -109,7 +109,8 @@ def fill(span: WireSpan, chance: random.Random) -> None:
         "gen_ai.usage.output_tokens": chance.randrange(300),
         "gen_ai.request.max_tokens": 512,
         "gen_ai.request.temperature": 0.7,
-    }.items():
+    }
+    for key, value in values.items():
         attribute(span, key, value)
     event = span.events.add(name="gen_ai.choice", time_unix_nano=span.end_time_unix_nano)
     event.attributes.add(key="note").value.string_value = prose(chance, 100)
