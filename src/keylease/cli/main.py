@@ -46,6 +46,8 @@ COMMANDS: Final = {
         "keylease.cli.trust_rule", "Say whose tokens are exchanged for leases."
     ),
     "calls": CommandEntry("keylease.cli.calls", "List and follow the calls that were made."),
+    "traces": CommandEntry("keylease.cli.traces", "Find, read and annotate traces and spans."),
+    "sql": CommandEntry("keylease.cli.sql", "Ask the spans in SQL."),
     "scan": CommandEntry("keylease.cli.scan", "Find keys in files, git history, configuration."),
     "inventory": CommandEntry(
         "keylease.cli.inventory", "Say where every key is, whose it is and who uses it."

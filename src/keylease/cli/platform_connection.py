@@ -226,11 +226,13 @@ def _problem(status: int, document: Any) -> ApiProblem | NotSignedIn:  # noqa: A
         return NotSignedIn(
             detail, advice="Sign in with `keylease login`, or give an API key in KEYLEASE_API_KEY."
         )
+    position = document.get("position")
     return ApiProblem(
         "\n".join([detail, *parts]),
         status=status,
         reason=str(document.get("code", "")),
         advice="" if parts else advice,
+        position=position if isinstance(position, int) else None,
     )
 
 

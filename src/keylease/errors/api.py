@@ -166,11 +166,21 @@ class ApiProblem(ApiError):
 
     code = "api_problem"
 
-    def __init__(self, message: str, *, status: int, reason: str, advice: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str,
+        advice: str = "",
+        position: int | None = None,
+    ) -> None:
         super().__init__(message, advice=advice)
         self.status = status
         self.reason = reason
         """The platform's own code."""
+        self.position = position
+        """The character of a filter or of SQL at fault, from 0."""
 
 
 class ServerUnreachable(ApiError):
