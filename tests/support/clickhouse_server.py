@@ -88,7 +88,8 @@ class _Engine:
             if database := asked.get("database"):
                 session.query(f"USE `{database}`")
             parameters = {}
-            for name, value in asked.items():
+            # A server takes all settings at once; here nothing can be set after `readonly`.
+            for name, value in sorted(asked.items(), key=lambda each: each[0] == "readonly"):
                 if name.startswith("param_"):
                     parameters[name.removeprefix("param_")] = value
                 elif name not in _NO_SETTINGS:

@@ -87,3 +87,10 @@ def test_errors_of_the_engine_are_told_apart(server_store: TraceStore) -> None:
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(TraceStoreUnavailable, match="does not answer"):
         open_server(f"clickhouse://nobody@127.0.0.1:{free_port()}/default", limits=SMALL)
+
+
+def test_statements_of_users_are_strictly_read_only_over_http(server_store: TraceStore) -> None:
+    assert server_store.select_for_user("SELECT {a:String}", {"a": "it's"}).rows == [("it's",)]
+    for text in ("SELECT * FROM file('/etc/passwd')", "SELECT 1 SETTINGS max_execution_time = 0"):
+        with pytest.raises(QueryNotAllowed):
+            server_store.select_for_user(text, {})
