@@ -40,6 +40,7 @@ _OPENING: Final = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}
 _CLOSING: Final = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}
 _WRITTEN: Final = {TokenType.STRING, TokenType.NUMBER, TokenType.VAR, TokenType.IDENTIFIER}
 _QUERIES: Final = (exp.Select, exp.SetOperation, exp.Subquery)
+_WRAPPERS: Final = (exp.Paren, exp.Tuple, exp.Array)
 
 
 def read_statement(text: str) -> exp.Expr:
@@ -231,13 +232,25 @@ def _check_column(term: exp.Expr) -> None:
 
 
 def _check_in(term: exp.Expr) -> None:
-    """``x IN name`` reads a table of that name: only a list, a query or a parameter may follow."""
-    field = term.args.get("field")
-    if field is not None and not isinstance(field, exp.Placeholder):
+    """``x IN name`` reads any table of that name that there is, and so does ``x IN (name)``.
+
+    Only a list of values, a query or a parameter may follow.
+    """
+    field, query = term.args.get("field"), term.args.get("query")
+    named = field if not isinstance(field, exp.Placeholder) else None
+    if query is not None and not isinstance(query, _QUERIES):
+        named = query
+    if len(term.expressions) == 1:
+        only = term.expressions[0]
+        while isinstance(only, _WRAPPERS) and len(list(only.iter_expressions())) == 1:
+            only = next(only.iter_expressions())
+        if isinstance(only, exp.Column | exp.Identifier | exp.Dot | exp.Star | exp.Alias):
+            named = only
+    if named is not None:
         raise QueryNotAllowed(
-            "After IN comes a list in parentheses, a query or a parameter.",
-            position=position_of(field),
-            advice="For arrays there is has(array, value).",
+            "After IN comes a list of values in parentheses, a query or a parameter.",
+            position=position_of(named),
+            advice="For arrays there is has(array, value); for one value there is =.",
         )
 
 
