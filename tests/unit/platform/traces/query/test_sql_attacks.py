@@ -72,6 +72,10 @@ REFUSED = [
     "SELECT name FROM spans WHERE (trace_id, 'a') IN ((spans))",
     "SELECT arrayMap(x -> x IN (removals), [1])",
     "WITH one AS (SELECT 0 AS x) SELECT 0 IN (one)",
+    "SELECT 1 IN (span_keys, span_keys)",
+    "SELECT (1, 2) IN (payloads, 1)",
+    "SELECT 1 IN ((1), (identity(span_keys)))",
+    "SELECT 1 IN (span_keys AS x)",
     "SELECT in(trace_id, span_keys) FROM spans",
     "SELECT globalIn(1, span_keys) FROM spans",
     # table functions

@@ -40,7 +40,6 @@ _OPENING: Final = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}
 _CLOSING: Final = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}
 _WRITTEN: Final = {TokenType.STRING, TokenType.NUMBER, TokenType.VAR, TokenType.IDENTIFIER}
 _QUERIES: Final = (exp.Select, exp.SetOperation, exp.Subquery)
-_WRAPPERS: Final = (exp.Paren, exp.Tuple, exp.Array)
 
 
 def read_statement(text: str) -> exp.Expr:
@@ -240,18 +239,21 @@ def _check_in(term: exp.Expr) -> None:
     named = field if not isinstance(field, exp.Placeholder) else None
     if query is not None and not isinstance(query, _QUERIES):
         named = query
-    if len(term.expressions) == 1:
-        only = term.expressions[0]
-        while isinstance(only, _WRAPPERS) and len(list(only.iter_expressions())) == 1:
-            only = next(only.iter_expressions())
-        if isinstance(only, exp.Column | exp.Identifier | exp.Dot | exp.Star | exp.Alias):
-            named = only
+    for value in term.expressions:
+        # No name at all, however wrapped: which of them the engine takes for a table is its own.
+        named = named or _name_in(value)
     if named is not None:
         raise QueryNotAllowed(
             "After IN comes a list of values in parentheses, a query or a parameter.",
             position=position_of(named),
-            advice="For arrays there is has(array, value); for one value there is =.",
+            advice="For arrays and columns there is has([...], value); for one value there is =.",
         )
+
+
+def _name_in(value: exp.Expr) -> exp.Expr | None:
+    """A name that stands in a list of values outside of sub-queries."""
+    inside = value.walk(prune=lambda term: isinstance(term, exp.Query))
+    return next((term for term in inside if isinstance(term, exp.Column | exp.Identifier)), None)
 
 
 def _check_join(term: exp.Expr) -> None:
