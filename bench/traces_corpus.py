@@ -218,14 +218,14 @@ SOME_TRACES = """
     SELECT trace_id FROM spans PREWHERE @whose ORDER BY cityHash64(trace_id) LIMIT 50
 """
 WITH_WORD = """
-    SELECT toUnixTimestamp64Micro(sort_at) AS at, trace_id, span_id FROM spans PREWHERE @whose
+    SELECT toUnixTimestamp(toStartOfMinute(sort_at)) AS minute, cityHash64(trace_id) AS hash,
+      span_id FROM spans PREWHERE @whose
     WHERE hasAllTokens(searched, {word:String}) ORDER BY sort_at DESC LIMIT 50
 """
 STILL_WITH_WORD = """
     SELECT @light FROM spans FINAL
-    PREWHERE @whose AND toStartOfMinute(sort_at) IN (
-        SELECT toStartOfMinute(fromUnixTimestamp64Micro(arrayJoin({times:Array(Int64)}), 'UTC')))
-      AND cityHash64(trace_id) IN (SELECT cityHash64(arrayJoin({traces:Array(String)})))
+    PREWHERE @whose AND toStartOfMinute(sort_at) IN {minutes:Array(DateTime('UTC'))}
+      AND cityHash64(trace_id) IN {hashes:Array(UInt64)}
       AND span_id IN {spans:Array(String)}
     WHERE hasAllTokens(searched, {word:String}) ORDER BY sort_at DESC LIMIT 50
 """
@@ -268,8 +268,8 @@ class Questions:
         return self._select(
             STILL_WITH_WORD,
             word=word,
-            times=[row[0] for row in found],
-            traces=[row[1] for row in found],
+            minutes=sorted({int(str(row[0])) for row in found}),
+            hashes=[row[1] for row in found],
             spans=[row[2] for row in found],
         )
 

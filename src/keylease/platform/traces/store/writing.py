@@ -45,6 +45,8 @@ from keylease.platform.traces.store.schema import Layout
 _T = TypeVar("_T")
 RowKey = tuple[str, str, str, str]
 """Organization, project, trace, span."""
+_MINUTE: Final = 60_000_000
+"""Microseconds."""
 _LOOKED_UP: Final = 5_000
 """Traces, or rows, that one statement asks for."""
 _WIDEST: Final = 2_000
@@ -60,9 +62,7 @@ _CURRENT: Final = """
     SELECT * FROM @spans FINAL
     PREWHERE organization_id IN {organizations:Array(String)}
       AND project_id IN {projects:Array(String)}
-      AND toStartOfMinute(sort_at) IN (
-        SELECT toStartOfMinute(
-          fromUnixTimestamp64Micro(arrayJoin({times:Array(Int64)}), 'UTC')))
+      AND toStartOfMinute(sort_at) IN {minutes:Array(DateTime('UTC'))}
       AND cityHash64(trace_id) IN (SELECT cityHash64(arrayJoin({traces:Array(String)})))
       AND trace_id IN {traces:Array(String)} AND span_id IN {spans:Array(String)}
 """
@@ -177,7 +177,7 @@ class Writer:
                 {
                     "organizations": sorted({key[0] for key in some}),
                     "projects": sorted({key[1] for key in some}),
-                    "times": sorted({known[key].sort_at for key in some}),
+                    "minutes": sorted({known[key].sort_at // _MINUTE * 60 for key in some}),
                     "traces": sorted({key[2] for key in some}),
                     "spans": sorted({key[3] for key in some}),
                 },
