@@ -23,8 +23,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from keylease.contracts import span_attributes
-from keylease.errors import SpansMalformed
+from keylease.errors import SpansMalformed, SpansTooLarge
 from keylease.platform.traces.ingest import wire
+from keylease.platform.traces.ingest.counting import is_too_many_in_json, is_too_many_in_protobuf
 from keylease.platform.traces.ingest.limits import DROPPED_ATTRIBUTES, SHORTENED_VALUES, Limits
 from keylease.platform.traces.ingest.wire import Message
 from keylease.platform.traces.model import (
@@ -87,8 +88,18 @@ class _Refused(Exception):
 def decode(body: bytes, encoding: Encoding, limits: Limits) -> Decoded:
     """Read a body. Raises ``SpansMalformed`` when it is no OTLP.
 
-    What one span has wrong refuses that span, and the result says why.
+    What one span has wrong refuses that span, and the result says why. Raises ``SpansTooLarge``
+    for more messages than spans could need.
     """
+    if (
+        is_too_many_in_protobuf(body, limits.messages)
+        if encoding is Encoding.PROTOBUF
+        else is_too_many_in_json(body, limits.messages // 2)
+    ):
+        raise SpansTooLarge(
+            f"The body has more than {limits.messages} parts.",
+            advice="Send fewer spans in a request (OTEL_BSP_MAX_EXPORT_BATCH_SIZE).",
+        )
     if encoding is Encoding.PROTOBUF:
         try:
             message: Message = ExportTraceServiceRequest.FromString(body)
@@ -143,8 +154,13 @@ class _Decoder:
         groups: dict[str, list[RawSpan]] = {}
         for resource_spans in message.resource_spans:
             resource = self._attributes(resource_spans.resource.attributes)
-            named = resource.get(span_attributes.PROJECT, "")
-            spans = groups.setdefault(named if isinstance(named, str) else "", [])
+            called = resource.get(span_attributes.PROJECT, "")
+            named = called if isinstance(called, str) else ""
+            if named not in groups and len(groups) >= self._limits.projects:
+                count = sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
+                self._result.rejected["spans of too many projects in one body"] += count
+                continue
+            spans = groups.setdefault(named, [])
             for scope_spans in resource_spans.scope_spans:
                 scope = scope_spans.scope
                 origin = Origin(

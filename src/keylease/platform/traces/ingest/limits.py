@@ -18,6 +18,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Of a body after decompression."""
     span_bytes: int = 12 * MEGABYTE
     """Of one span as it is logged; a record of the log holds 16 MB."""
+    messages: int = 2_000_000
+    """Of a body: resources, spans, attributes, values, their texts. Half as many JSON objects."""
+    projects: int = 100
+    """That the resources of a body name."""
     attributes: int = 1000
     """Of a span, an event, a link or a resource; further ones are dropped and counted."""
     events: int = 1000

@@ -91,17 +91,22 @@ class Receiver:
     ) -> Outcome:
         """Take one export; returns when what it took is durable.
 
-        Raises ``SpansMalformed``, ``TraceQueueFull``, ``StorageFull``, and for an export of one
-        project what ``Sender.project`` raises.
+        Raises ``SpansMalformed``, ``SpansTooLarge``, ``TraceQueueFull``, ``StorageFull``, and for
+        an export of one project what ``Sender.project`` raises.
         """
         intake, limits = await self.opened(), self.limits
 
-        def read() -> tuple[Decoded, int]:
-            content = decompressed(body, content_encoding, maximum=limits.decoded_bytes)
-            return decode(content, encoding, limits), len(content)
-
-        decoded, size = await intake.work(lambda _: read(), size=len(body))
-        room.take(max(0, size - len(body)))
+        # 1. Unpacked and counted before anything is made of it: a small body can be a large one.
+        content = body
+        if content_encoding.strip().lower() not in {"", "identity"}:
+            content = await intake.work(
+                lambda _: decompressed(body, content_encoding, maximum=limits.decoded_bytes),
+                size=len(body),
+            )
+            room.take(max(0, len(content) - len(body)))
+        # 2. Read in the thread for bodies of its true size.
+        size = len(content)
+        decoded = await intake.work(lambda _: decode(content, encoding, limits), size=size)
         taken = last = 0
         for group, project_id in await self._projects(decoded, sender):
             result = await intake.take_spans(
