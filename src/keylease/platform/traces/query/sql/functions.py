@@ -52,7 +52,7 @@ SCALARS: Final = _names(
     arrayStringConcat substringIndex leftPad rightPad format initcap repeat ngrams tokens
     hasToken hasTokenCaseInsensitive hasAllTokens hasAnyTokens hasPhrase hasSubsequence
     multiSearchAny multiSearchAnyCaseInsensitive multiSearchFirstIndex multiSearchAllPositions
-    editDistance jaroWinklerSimilarity ngramDistance isValidUTF8 toValidUTF8
+    ngramDistance isValidUTF8 toValidUTF8
     hex unhex encodeURLComponent decodeURLComponent
     domain domainWithoutWWW path pathFull protocol topLevelDomain queryString extractURLParameter
     cutQueryString formatReadableSize
