@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pyarrow.parquet as pq
 import pytest
+from tests.support.eventually import eventually
 from tests.support.furnished import Tenant, bearer, client, founded, tenant
 from tests.support.platform_kit import server_of
 from tests.support.trace_kit import NOW, put, raw_span
@@ -21,7 +23,7 @@ from tests.support.trace_kit import NOW, put, raw_span
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan
-from keylease.platform.traces.retention import forget
+from keylease.platform.traces.retention import clean, forget
 from keylease.primitives.clock import SystemClock
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -211,6 +213,27 @@ async def test_what_is_removed_is_gone(place: Place) -> None:
     async with asyncio.timeout(10):
         while await logged() != [place.project_id]:  # noqa: ASYNC110 - sequenced a moment later
             await asyncio.sleep(0.05)
+
+
+async def test_the_bytes_of_what_is_removed_leave_the_disk(place: Place) -> None:
+    keeping = await place.services.traces.keeping()
+    marks = {"keylease.test": "marzipan-".join("removed" * 3), "user.id": "someone"}
+    span = raw_span(9, name="gone", attributes=marks)
+    await place.take(PutSpan(span=span))
+    await place.take(PutSpan(span=msgspec.structs.replace(span, ended_at=NOW + SECOND)))
+    gone = await place.api.delete(f"{place.base}/traces/{span.trace_id}")
+    assert gone.status_code == httpx.codes.NO_CONTENT
+    assert await keeping.read(keeping.store.removal.is_due)
+    await clean(keeping)
+
+    def is_gone() -> bool:
+        log = b"".join(path.read_bytes() for path in (keeping.directory / "log").glob("*.seg"))
+        return b"marzipan" not in log and not keeping.store.removal.is_due()
+
+    await eventually(is_gone)
+    assert [line["name"] for line in (await place.get("/spans"))["items"]] != []
+    await place.take(put(10, name="after"))
+    assert (await place.get("/spans", filter='name = "after"'))["items"]
 
 
 @contextlib.asynccontextmanager

@@ -23,7 +23,7 @@ from keylease.platform.traces.interfaces import PutSpan
 from keylease.platform.traces.keeping import Keeping, has_spans, kept
 from keylease.platform.traces.opening import WhenNeeded
 from keylease.platform.traces.project_settings import TraceSettingsService
-from keylease.platform.traces.retention import keep_forgetting
+from keylease.platform.traces.retention import keep_cleaning, keep_forgetting
 from keylease.platform.traces.searching import TraceSearch
 from keylease.platform.traces.service import TraceService
 from keylease.platform.traces.tail import TailHub
@@ -108,6 +108,9 @@ async def opened_traces(
                 keep_forgetting(keeping, settings.in_force, clock, on_error=_defect),
                 name="forget spans",
             )
+        )
+        work.append(
+            group.create_task(keep_cleaning(keeping, on_error=_defect), name="clean up spans")
         )
         if has_spans(directory):
             work.append(group.create_task(_open_now(keeping), name="open the trace store"))

@@ -1,4 +1,4 @@
-"""Removes spans that are older than their project keeps them."""
+"""Removes spans that are older than their project keeps them, and the bytes of removed ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from keylease.primitives.clock import MICROSECONDS, Clock
 
 _DAY: Final = 86_400 * MICROSECONDS
 _EVERY_SECONDS: Final = 3600.0
+CLEAN_SECONDS: Final = 300.0
+"""How often the disk is looked at for what was removed."""
 _OLDEST: Final = (
     "SELECT organization_id, project_id, toUnixTimestamp64Micro(min(sort_at)) AS oldest "
     "FROM spans GROUP BY organization_id, project_id"
@@ -54,4 +56,27 @@ async def keep_forgetting(
         except KeyleaseError:
             pass  # the store does not answer: in an hour again
         except Exception as error:  # noqa: BLE001 - a defect must not end the forgetting
+            on_error(error)
+
+
+async def clean(keeping: Keeping) -> None:
+    """Take the bytes of what was removed from the disk: out of the store, and out of the log."""
+    if await keeping.read(keeping.store.removal.is_due):
+        await keeping.read(keeping.store.removal.purge)
+    keeping.intake.log.turn_over()
+
+
+async def keep_cleaning(
+    keeping: WhenNeeded[Keeping], *, on_error: Callable[[BaseException], None]
+) -> None:
+    """Do so every few minutes while the store is open, until cancelled."""
+    while True:
+        await asyncio.sleep(CLEAN_SECONDS)
+        if (opened := keeping.now) is None:
+            continue
+        try:
+            await clean(opened)
+        except KeyleaseError:
+            pass  # the store does not answer, or a query still reads the files: later again
+        except Exception as error:  # noqa: BLE001 - a defect must not end the cleaning
             on_error(error)

@@ -111,6 +111,7 @@ class WriteLog:
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._release: Cursor | None = None
+        self._turning = False
         self._closing = False
         self.last_logged = self._last
         """The newest transaction that is durable."""
@@ -155,17 +156,21 @@ class WriteLog:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._waiting or self._release or self._closing):
+                while not (self._waiting or self._release or self._turning or self._closing):
                     self._changed.wait()
                 if self._closing and not self._waiting:
                     return
                 group = self._next_group()
                 release, self._release = self._release, None
+                turning, self._turning = self._turning, False
             if group:
                 self._append(group)
             if release is not None:
                 with contextlib.suppress(StorageError):  # tried again with the next mark
                     self.segments.release(release)
+            if turning:
+                with contextlib.suppress(StorageError):  # tried again at the next time
+                    self._turn_over()
 
     def _next_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -237,6 +242,19 @@ class WriteLog:
             self.mark = mark
             self._release = mark.cursor
             self._changed.notify_all()
+
+    def turn_over(self) -> None:
+        """Let the segment go that is written to, if the store has all of it.
+
+        It would keep what was removed since until sixteen megabytes more have come.
+        """
+        with self._changed:
+            self._turning = True
+            self._changed.notify_all()
+
+    def _turn_over(self) -> None:
+        if self.segments.bytes_after(self.mark.cursor) == 0:  # then no other thread moves the mark
+            self.applied(Mark(self.segments.rotate(), self.mark.xact_id))
 
     def close(self) -> None:
         """Write what waits, then give everything up."""

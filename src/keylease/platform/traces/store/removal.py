@@ -32,6 +32,12 @@ _OUTDATED: Final = """
       AND (has_lightweight_delete OR (NOT active AND remove_time < now() - 2))
     LIMIT 1
 """
+_REMOVED: Final = """
+    SELECT 1 FROM system.parts
+    WHERE database = {database:String} AND table IN {tables:Array(String)}
+      AND active AND has_lightweight_delete
+    LIMIT 1
+"""
 _DELETED_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.25
 _TRACES_OF_USER: Final = """
@@ -107,13 +113,17 @@ class Removal:
         if progress is not None:
             progress("", len(HOLDING), len(HOLDING))
 
+    def is_due(self) -> bool:
+        """Whether there are parts with removed rows in them, which ``purge`` would write again."""
+        return self._any_part(_REMOVED)
+
     def _outdated(self) -> bool:
         """Whether there are files that were there before the purge and hold removed rows."""
-        rows = self._engine.read(
-            _OUTDATED,
-            {"database": self._layout.database, "tables": [*HOLDING, *_LOCAL]},
-        ).rows
-        return bool(rows)
+        return self._any_part(_OUTDATED)
+
+    def _any_part(self, sql: str) -> bool:
+        tables = {"database": self._layout.database, "tables": [*HOLDING, *_LOCAL]}
+        return bool(self._engine.read(sql, tables).rows)
 
     def _delete(self, which: str, parameters: Mapping[str, object]) -> None:
         for table in HOLDING:
