@@ -190,7 +190,7 @@ async def test_the_document_describes_the_shapes(client: httpx.AsyncClient) -> N
 
 
 WEBHOOKS = "/v1/inventory/webhooks"
-HOOK = {"url": "https://receiver.example.com/hook", "events": ["found"]}
+HOOK: dict[str, object] = {"url": "https://receiver.example.com/hook", "events": ["found"]}
 
 
 async def test_a_webhook_is_made_changed_and_removed(client: httpx.AsyncClient) -> None:
