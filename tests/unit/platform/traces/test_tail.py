@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from keylease.errors import TooManyAttempts
@@ -95,3 +96,47 @@ async def test_the_number_of_listeners_has_a_bound(monkeypatch: pytest.MonkeyPat
     with pytest.raises(StopAsyncIteration):
         await first
     await begun(hub.listen("o", "p", lambda _: True))  # there is room again
+
+
+async def test_a_slow_filter_holds_up_nothing_and_loses_rows() -> None:
+    hub = TailHub()
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def wanted(_: Span) -> bool:
+        entered.set()
+        return may_go_on.wait(30)
+
+    first = await begun(hub.listen("o", "p", wanted))
+    hub.publish([span(1), span(2), span(3)])
+    while not entered.is_set():  # noqa: ASYNC110 - of another thread
+        await asyncio.sleep(0.001)  # the event loop goes on
+    for number in range(tail.BLOCKS):
+        hub.publish([span(10 + number)])
+    taken = await first
+    assert (taken.spans, taken.lost) == ((), 1)  # of the last block, for which there was no room
+    may_go_on.set()
+    hub.close()
+
+
+async def test_a_filter_that_fails_on_a_row_loses_it_and_goes_on() -> None:
+    hub = TailHub()
+    first = await begun(hub.listen("o", "p", lambda row: bool(1 // (row.xact_id - 1))))
+    hub.publish([span(1), span(2)])
+    taken = await first
+    assert ([row.xact_id for row in taken.spans], taken.lost) == ([2], 1)
+    hub.close()
+
+
+async def test_what_waits_for_a_listener_is_bounded_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tail, "WAITING_BYTES", 2_000)
+    hub = TailHub()
+    first = await begun(hub.listen("o", "p", lambda _: True))
+    rows = [msgspec.structs.replace(span(number), error="e" * 900) for number in range(5)]
+    hub.publish(rows)
+    taken = await first
+    assert len(taken.spans) + taken.lost == 5
+    assert sum(len(row.content) for row in taken.spans) <= 2_000
+    assert taken.spans[-1].xact_id == 4
+    hub.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Final
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
@@ -17,14 +16,12 @@ from keylease.platform.server.requests import Identifier
 from keylease.platform.server.resources import resource_router
 from keylease.platform.server.services import services_of
 from keylease.platform.traces.tail import Tailed
-from keylease.platform.traces.wire import line_of
 from keylease.primitives.clock import Clock
 
 router: APIRouter = resource_router(prefix="/v1/projects/{project_id}", tag="traces")
 _STREAM: Final = "text/event-stream"
 _ASK_AGAIN_SECONDS: Final = 5.0
 """For so long a tail goes on after its reader may not read any more, or until spans come."""
-_encode: Final = msgspec.json.Encoder().encode
 Reader = Annotated[Caller, allowed(Permission.TRACE_READ)]
 
 
@@ -69,9 +66,6 @@ async def _events(
         if some.lost:
             yield b"event: lost\ndata: %d\n\n" % some.lost
         for span in some.spans:
-            yield b"id: %d\nevent: span\ndata: %b\n\n" % (
-                span.xact_id,
-                _encode(line_of(span)),
-            )
-        if not some.spans:
+            yield b"id: %d\nevent: span\ndata: %b\n\n" % (span.xact_id, span.content)
+        if not some.spans and not some.lost:
             yield b": nothing new\n\n"
