@@ -15,6 +15,8 @@ _NAME: Final = 48
 """Characters of a name that a list shows."""
 _BAR: Final = 24
 """Characters of the time line of a tree."""
+_LONGEST_STEM: Final = 300
+"""Characters before a name; a thousand levels of a tree are not drawn to the end."""
 _MILLISECOND: Final = 1_000
 _MINUTE: Final = 60 * MICROSECONDS
 TRACE_HEADINGS: Final = (
@@ -197,7 +199,7 @@ def branches(spans: Sequence[dict[str, Any]], drawn: Strokes) -> Iterator[Branch
                     (
                         child,
                         below + (drawn.last_child if last else drawn.child),
-                        below + (drawn.nothing if last else drawn.goes_on),
+                        (below + (drawn.nothing if last else drawn.goes_on))[:_LONGEST_STEM],
                     )
                 )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from tests.support.trace_kit import NOW, put, raw_span
 
 from keylease.cli.main import main
 from keylease.contracts import span_attributes as names
+from keylease.contracts.api_keys import ApiKeyKind
+from keylease.platform.identity.api_keys.interfaces import NewApiKey
 from keylease.platform.traces.interfaces import PutSpan
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -128,6 +132,12 @@ def run(place: Place, capsys: pytest.CaptureFixture[str]) -> Run:
     return command
 
 
+def ingest_key(place: Place) -> str:
+    wish = NewApiKey(name="program", permissions=("trace:ingest",), kind=ApiKeyKind.INGEST)
+    api_keys = place.platform.services.identity.api_keys
+    return place.platform.do(lambda: api_keys.create(place.platform.owner, wish)).text
+
+
 def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -147,6 +157,48 @@ def test_lists_show_what_was_sent(run: Run) -> None:
     assert run("traces", "list", 'name = "nobody"') == "No trace matches.\n"
     assert "1" in run("traces", "sum", "--by", "model", "kind = llm")
     assert "gpt-4o-mini" in run("traces", "sum", "--by", "model")
+
+
+PROGRAM = """
+import keylease.tracing
+from keylease.tracing import traced
+
+keylease.tracing.init(service="shop")
+
+@traced(kind="tool", name="look up")
+def look_up(word):
+    return {word: 3}
+
+@traced(kind="agent", name="assistant", metadata={"team": "search"})
+def assistant(question):
+    raise LookupError(f"{question}: {look_up('duck')}")
+
+assistant("where?")
+"""
+
+
+def test_what_a_program_records_is_found_again(run: Run, place: Place, tmp_path: Path) -> None:
+    environment = {**os.environ, "KEYLEASE_CONFIG_DIR": str(tmp_path)}
+    environment |= {"KEYLEASE_API_KEY": ingest_key(place)}
+    environment |= {"KEYLEASE_SERVER_URL": place.platform.url}
+    program = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, check=False
+    )
+    # The program fails as it does without; what it recorded is sent at its end.
+    assert program.stderr.endswith(b"LookupError: where?: {'duck': 3}\n"), program.stderr
+
+    found: list[Any] = []
+    deadline = time.monotonic() + 60
+    while len(found) < 2 and time.monotonic() < deadline:
+        found = lines(run("traces", "list", "--spans", 'service = "shop"', "--ndjson"))
+    tool, agent = sorted(found, key=lambda line: str(line["kind"]), reverse=True)
+    assert (tool["kind"], agent["kind"]) == ("tool", "agent")
+    assert tool["parent_span_id"] == agent["span_id"]
+    whole = json.loads(run("traces", "show", tool["trace_id"], tool["span_id"], "--json"))
+    assert (whole["input"], whole["output"]) == ('{"word":"duck"}', '{"duck":3}')
+    whole = json.loads(run("traces", "show", agent["trace_id"], agent["span_id"], "--json"))
+    assert whole["error"].startswith("LookupError")
+    assert json.loads(whole["metadata"]) == {"team": "search"}
 
 
 def test_a_wrong_filter_is_pointed_at(run: Run) -> None:
