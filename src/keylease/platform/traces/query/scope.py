@@ -17,6 +17,9 @@ from keylease.platform.traces.query.statement import Parameters
 SPAN_COLUMNS: Final = Span.__struct_fields__
 _VERSIONS: Final = 20
 """How many rows of the table are looked at for one row of a page of the newest."""
+ONCE: Final = "LIMIT 1 BY project_id, trace_id, span_id"
+"""Of pinned reads: while a later version is written, and after a crash until its entry of the log
+is applied again, a state is in ``span_versions`` and still in ``spans``."""
 ALL_OF_IT: Final = ", ".join(f"`{name}`" for name in SPAN_COLUMNS)
 
 
@@ -79,7 +82,8 @@ def rows_sql(
     superseded = _table(
         "span_versions", before, [*conditions, f"xact_id <= {at}", f"superseded_by > {at}"]
     )
-    return f"({select_sql(ALL_OF_IT, current)} UNION ALL {select_sql(ALL_OF_IT, superseded)})"
+    both = f"{select_sql(ALL_OF_IT, current)} UNION ALL {select_sql(ALL_OF_IT, superseded)}"
+    return f"({select_sql(ALL_OF_IT, f'({both})', ONCE)})"
 
 
 def _table(name: str, before: str, conditions: list[str]) -> str:

@@ -67,7 +67,7 @@ _PINNED_TREE: Final = """
       UNION ALL
       SELECT @columns FROM @span_versions FINAL
       WHERE @trace AND xact_id <= {at:Int64} AND superseded_by > {at:Int64})
-    ORDER BY started_at, span_id
+    ORDER BY started_at, span_id LIMIT 1 BY span_id
 """
 _PAYLOAD: Final = """
     SELECT text FROM @payloads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from tests.support.queried_spans import OURS, PROJECT, SCOPE, START, put, rows_of, stored_span
 
@@ -158,3 +159,25 @@ def test_sql_can_be_pinned_too(store: TraceStore) -> None:
         query = scoped_query(text, scope, {"name": "changed"})
         answer = store.select_for_user(query.statement.sql, query.statement.parameters)
         assert answer.rows[0][0] == count
+
+
+def test_a_pinned_read_has_no_state_twice_while_it_is_replaced(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, counts = "018f0000-0000-7000-8000-0000000000a3", []
+    scope = Scope(organization_id=OURS, project_ids=(project,), at=2_000)
+    rows = [stored_span(number, project_id=project) for number in range(4)]
+    put(store, rows, xact_id=2_000)
+    count = scoped_query("SELECT count() FROM spans", scope)
+    insert = store.engine.insert
+
+    def insert_and_look(table: str, columns: pa.Table) -> None:
+        insert(table, columns)
+        listed = rows_of(store, spans_page(scope, limit=50))
+        tree = store.reader.trace(OURS, project, rows[0].trace_id, at=2_000)
+        counted = store.select_for_user(count.statement.sql, count.statement.parameters)
+        counts.append((len(listed), len(tree.rows), counted.rows[0][0]))
+
+    monkeypatch.setattr(store.engine, "insert", insert_and_look)
+    put(store, [stored_span(1, project_id=project, ended_at=START + 9_000_000)], xact_id=2_010)
+    assert counts == [(4, 4, 4)] * 3

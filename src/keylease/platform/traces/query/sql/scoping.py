@@ -19,7 +19,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from keylease.errors import QueryInvalid, QueryNotAllowed
-from keylease.platform.traces.query.scope import SPAN_COLUMNS, Scope, owner_sql, select_sql
+from keylease.platform.traces.query.scope import ONCE, SPAN_COLUMNS, Scope, owner_sql, select_sql
 from keylease.platform.traces.query.sql.dialect import UserSql
 from keylease.platform.traces.query.sql.reading import (
     check_term,
@@ -159,7 +159,8 @@ def _rows(name: str, scope: Scope, parameters: Parameters) -> str:
     if name == "span_versions":
         return f"({select(name, f'{row}.superseded_by <= {at}')})"
     superseded = select("span_versions", f"{row}.xact_id <= {at}", f"{row}.superseded_by > {at}")
-    return f"({select('spans', f'{row}.xact_id <= {at}')} UNION ALL {superseded})"
+    both = f"({select('spans', f'{row}.xact_id <= {at}')} UNION ALL {superseded})"
+    return f"({select_sql(', '.join(f'`{column}`' for column in columns), both, ONCE)})"
 
 
 def _bounded(statement: exp.Expr) -> int | None:
