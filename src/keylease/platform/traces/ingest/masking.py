@@ -160,14 +160,21 @@ class Masker:
     def _without_bytes(
         self, span: RawSpan, fingerprints: Fingerprints, found: list[MaskedSecret]
     ) -> RawSpan:
+        def looked_into(value: bytes, name: str, before: bytes) -> bytes:
+            scan = self._scanner.examine(before + value)
+            matches = [
+                match for match in scan.matches if _to_mask(match) and match.start >= len(before)
+            ]
+            found.extend(_report(match, name, span, fingerprints) for match in matches)
+            pieces = [_Piece(m.start, m.end, mask_of(m, fingerprints)) for m in matches]
+            pieces += (_Piece(o.start, o.end, _LEFT_OUT) for o in scan.omissions if _hides(o))
+            return _spliced(value, len(before), _joined(pieces))
+
         def visit(value: AttributeValue, name: str) -> AttributeValue:
             if isinstance(value, bytes):
-                scan = self._scanner.examine(value)
-                matches = [match for match in scan.matches if _to_mask(match)]
-                found.extend(_report(match, name, span, fingerprints) for match in matches)
-                pieces = [_Piece(m.start, m.end, mask_of(m, fingerprints)) for m in matches]
-                pieces += (_Piece(o.start, o.end, _LEFT_OUT) for o in scan.omissions if _hides(o))
-                return _spliced(value, 0, _joined(pieces))
+                # By itself, because only so the detectors know packed data; then by its name.
+                value = looked_into(value, name, b"")
+                return looked_into(value, name, name.encode("utf-8", "surrogatepass") + _BETWEEN)
             if isinstance(value, list):
                 return [visit(one, name) for one in value]
             if isinstance(value, dict):

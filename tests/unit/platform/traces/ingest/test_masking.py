@@ -185,3 +185,17 @@ def test_a_secret_that_could_be_guessed_has_no_fingerprint() -> None:
     key = fill("sk-proj-{d:74}T3BlbkFJ{d:74}", 11)
     (span,) = MASKER.masked([raw_span(attributes={"note": key})], nobody).spans
     assert span.attributes == {"note": "[secret:openai-project-key]"}
+
+
+def test_bytes_are_known_by_the_name_they_stand_under() -> None:
+    password = "Xk9" + "3scB8fnvGNx6jvr7S"
+    attributes: dict[str, AttributeValue] = {
+        "password": password.encode(),
+        "config": {"db_password": [password.encode()]},
+        "picture": password.encode(),
+    }
+    masked = MASKER.masked([raw_span(attributes=attributes)], KEYS.of)
+    made = masked.spans[0].attributes
+    assert password not in repr((made["password"], made["config"]))
+    assert made["picture"] == password.encode()
+    assert len(masked.found) == 2
