@@ -42,7 +42,8 @@ class MergeSpan(msgspec.Struct, frozen=True, tag="merge", kw_only=True):
 class RemoveSpans(msgspec.Struct, frozen=True, tag="remove", kw_only=True):
     """Delete for good: one span, a trace, the traces of a user, or everything of the project.
 
-    Exactly one is given. What was written later is not touched.
+    Exactly one is given. What was written later is not touched. It is a transaction of its own: a
+    row that its transaction writes before and after it would look like a replay.
     """
 
     trace_id: str = ""
