@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from keylease.platform.traces.model import Span
 
+MAPS: Final = frozenset({"scores", "attributes", "resource"})
 TIMES: Final = frozenset(
     {"created_at", "sort_at", "started_at", "ended_at", "removed_at", "applied_at"}
 )
@@ -88,7 +89,7 @@ def columns_of(
     arrays = []
     for name, values in zip(names, columns, strict=True):
         kind = (kinds or {}).get(name) or kind_of(name)
-        arrays.append(pa.array(_items(values) if pa.types.is_map(kind) else values, type=kind))
+        arrays.append(_maps(values, kind) if name in MAPS else pa.array(values, type=kind))
     return pa.Table.from_arrays(arrays, names=list(names))
 
 
@@ -104,5 +105,20 @@ def span_of(row: Mapping[str, object]) -> Span:
     )
 
 
-def _items(maps: Iterable[object]) -> list[list[tuple[object, object]]]:
-    return [list(value.items()) for value in maps if isinstance(value, dict)]
+def _maps(maps: Iterable[object], kind: pa.MapType) -> pa.MapArray:
+    """All keys and all values of a column one after the other: no object for each entry."""
+    keys: list[object] = []
+    values: list[object] = []
+    offsets = [0]
+    for each in maps:
+        if not isinstance(each, dict):
+            raise TypeError("a column of maps has something else")
+        keys += each
+        values += each.values()
+        offsets.append(len(keys))
+    return pa.MapArray.from_arrays(
+        pa.array(offsets, type=pa.int32()),
+        pa.array(keys, type=kind.key_type),
+        pa.array(values, type=kind.item_type),
+        type=kind,
+    )
