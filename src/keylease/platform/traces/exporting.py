@@ -38,7 +38,7 @@ async def exported(
     async with database.transaction(caller) as tx:
         details = {"since": str(since), "until": str(until)}
         await tx.record(AuditAction.TRACES_EXPORTED, project_id, details=details)
-    file = await keeping.read(lambda: _written(keeping, caller, project_id, since, until))
+    file = await keeping.read_long(lambda: _written(keeping, caller, project_id, since, until))
     return _chunks(keeping, file)
 
 

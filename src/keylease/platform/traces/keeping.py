@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from keylease.errors import TraceStoreUnavailable
 from keylease.platform.traces.ingest.fingerprint_keys import FingerprintKeyring
 from keylease.platform.traces.ingest.intake import Intake, Reported, opened
 from keylease.platform.traces.project_settings import InForce
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 STORE: Final = "store"
 """Name of the embedded store's directory."""
 _READERS: Final = 4
+_LONG: Final = 2
+"""Of them, for what may take long."""
+_WAIT_SECONDS: Final = 30.0
 _Result = TypeVar("_Result")
 
 
@@ -35,10 +39,28 @@ class Keeping:
     directory: Path
     """Of the log and the embedded store."""
     readers: ThreadPoolExecutor
+    long: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LONG))
 
     async def read(self, job: Callable[[], _Result]) -> _Result:
         """Do something that reads the store, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.readers, job)
+
+    async def read_long(self, job: Callable[[], _Result]) -> _Result:
+        """As ``read``, for what may take long: it never takes all threads of the readers.
+
+        Raises ``TraceStoreUnavailable`` when others take too long.
+        """
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self.long.acquire()
+        except TimeoutError:
+            raise TraceStoreUnavailable(
+                "Too many queries run at the same time.", advice="Try again in a moment."
+            ) from None
+        running = asyncio.get_running_loop().run_in_executor(self.readers, job)
+        # Not when this request ends, but when the thread does.
+        running.add_done_callback(lambda _: self.long.release())
+        return await asyncio.shield(running)
 
 
 @contextlib.asynccontextmanager

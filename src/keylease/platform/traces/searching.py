@@ -158,7 +158,7 @@ class TraceSearch:
         scoped = await asyncio.to_thread(scoped_query, query, scope, parameters)
         statement = scoped.explained() if explain else scoped.statement
         keeping = await self._keeping()
-        found = await keeping.read(
+        found = await keeping.read_long(
             lambda: keeping.store.select_for_user(statement.sql, statement.parameters)
         )
         return SqlAnswer(
