@@ -24,15 +24,21 @@ _OLDEST: Final = (
 
 async def forget(keeping: Keeping, in_force: InForce, *, now: int) -> int:
     """Remove what is past its time; how many projects it was found in."""
+
+    def before(organization_id: str, project_id: str) -> int | None:
+        days = in_force.retention_days(organization_id, project_id)
+        return None if days is None else now - days * _DAY
+
+    await keeping.read(lambda: keeping.intake.set_aside.expire(before))
     found = await keeping.read(lambda: keeping.store.select(_OLDEST))
     removed = 0
     for row in found.dicts():
         organization_id, project_id = str(row["organization_id"]), str(row["project_id"])
-        days = in_force.retention_days(organization_id, project_id)
-        if days is None or int(str(row["oldest"])) >= (before := now - days * _DAY):
+        limit = before(organization_id, project_id)
+        if limit is None or int(str(row["oldest"])) >= limit:
             continue
         removal = keeping.store.removal
-        await keeping.read(lambda: removal.expire(organization_id, project_id, before=before))  # noqa: B023 - used at once
+        await keeping.read(lambda: removal.expire(organization_id, project_id, before=limit))  # noqa: B023 - used at once
         removed += 1
     if removed:
         await keeping.read(keeping.store.removal.purge)

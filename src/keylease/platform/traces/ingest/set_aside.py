@@ -2,15 +2,16 @@
 
 Files in one directory: ``<transaction>-<number>.json`` says what it is, ``.msgpack`` beside it is
 the ``WriteBatch``. What is damaged in the log itself is ``damage-<segment>-<offset>``. All of it
-was masked before it was logged. Bounded in bytes: beyond the bound the reason is kept, but not the
-content.
+was masked before it was logged; removals and the time that a project keeps spans reach it, but not
+what is damaged, of which nobody knows whose it was. Bounded in bytes: beyond the bound the reason
+is kept, but not the content.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,13 @@ from keylease.platform.traces.ingest.entries import (
     encoded_batch,
     encoded_writes,
 )
-from keylease.platform.traces.interfaces import PutSpan, Write, WriteBatch
+from keylease.platform.traces.interfaces import (
+    MergeSpan,
+    PutSpan,
+    RemoveSpans,
+    Write,
+    WriteBatch,
+)
 from keylease.primitives import files
 from keylease.primitives.segments import Cursor
 
@@ -129,9 +136,38 @@ class SetAsideFiles:
         """Remove one; False when the organization has none of this name."""
         if all(one.id != identifier for one in self.listed(organization_id)):
             return False
-        for suffix in (".msgpack", ".json"):
-            (self._directory / f"{identifier}{suffix}").unlink(missing_ok=True)
+        self._discard(identifier)
         return True
+
+    def remove(self, removal: WriteBatch, write: RemoveSpans) -> None:
+        """Remove from what was set aside, too, what a removal names. Raises ``StorageError``."""
+        for one in self.listed(removal.organization_id):
+            batch = self.content(removal.organization_id, one.id)
+            if batch is None or batch.project_id != removal.project_id:
+                continue
+            if batch.xact_id > removal.xact_id:
+                continue
+            kept = [each for each in batch.writes if not _is_named(write, each)]
+            if len(kept) == len(batch.writes):
+                continue
+            self._discard(one.id)
+            if kept:
+                self.batch(batch, kept, at=one.at, code=one.code, reason=one.reason)
+
+    def expire(self, before: Callable[[str, str], int | None]) -> None:
+        """Discard what was set aside before the time that ``before`` gives for its project."""
+        for one in self._all():
+            limit = before(one.organization_id, one.project_id) if one.organization_id else None
+            if limit is not None and one.at < limit:
+                self._discard(one.id)
+
+    def _discard(self, identifier: str) -> None:
+        content = self._directory / f"{identifier}.msgpack"
+        with contextlib.suppress(FileNotFoundError):
+            size = content.stat().st_size
+            content.unlink()
+            self._used -= size
+        (self._directory / f"{identifier}.json").unlink(missing_ok=True)
 
     def _all(self) -> Iterator[SetAside]:
         for path in sorted(self._directory.glob("*.json"), reverse=True):
@@ -150,3 +186,17 @@ class SetAsideFiles:
             self._used += len(content)
         files.replace(self._directory / f"{one.id}.json", msgspec.json.encode(one))
         return one
+
+
+def _is_named(removal: RemoveSpans, write: Write) -> bool:
+    """Whether a removal names what a write would have written."""
+    if isinstance(write, RemoveSpans):
+        return False
+    if removal.user_id:  # nobody has understood it, so that the user stands anywhere in it
+        return removal.user_id.encode() in encoded_writes([write])
+    trace_id, span_id = (
+        (write.trace_id, write.span_id)
+        if isinstance(write, MergeSpan)
+        else (write.span.trace_id, write.span.span_id)
+    )
+    return removal.everything or (removal.trace_id == trace_id and removal.span_id in {"", span_id})

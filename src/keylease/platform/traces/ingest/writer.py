@@ -4,6 +4,9 @@ Promises: the mark moves only behind what the store has taken. Nothing that came
     good: a span that no row can be made of, and a batch that the store refuses, are set aside
     with their reason; a store that does not answer is asked again, ever more slowly.
 Limits: it reads the log, also right after it was written: one way for a replay and for the rest.
+
+While spans arrive and the log has room, it rests as long as it works: both run in one interpreter,
+and an acknowledgement must not wait for rows that nobody has asked for yet.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from keylease.platform.traces.ingest.set_aside import SetAside, SetAsideFiles
 from keylease.platform.traces.ingest.write_log import Mark, WriteLog
 from keylease.platform.traces.interfaces import (
     PutSpan,
+    RemoveSpans,
     Store,
     Understanding,
     Understood,
@@ -40,6 +44,10 @@ GATHER_SECONDS: Final = 0.2
 ENOUGH_BYTES: Final = 4 * 1024 * 1024
 MOST_BYTES: Final = 8 * 1024 * 1024
 """Of one block."""
+_LONGEST_REST: Final = 1.0
+"""Seconds, between two blocks."""
+_LOOK: Final = 0.02
+"""Seconds without a new entry after which nobody is sending."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _UNEXPECTED_TRIES: Final = 3
@@ -88,6 +96,7 @@ class Writer:
         self._cursor = log.mark.cursor
         self._last = log.mark.xact_id
         self._hurry = threading.Event()
+        self._awaited = 0
         self._stopping = threading.Event()
         self._available = True
         self._thread = threading.Thread(target=self._work, name="trace-writer", daemon=True)
@@ -96,8 +105,9 @@ class Writer:
         """Begin with what the log holds."""
         self._thread.start()
 
-    def hurry(self) -> None:
-        """Somebody waits to read what was written: do not gather."""
+    def hurry(self, xact_id: int) -> None:
+        """Somebody waits to read this transaction: neither gather nor rest until it is written."""
+        self._awaited = max(self._awaited, xact_id)
         self._hurry.set()
 
     def stop(self) -> None:
@@ -122,14 +132,26 @@ class Writer:
 
     def _write(self) -> None:
         """Block after block, until it is told to stop."""
+        took = 0.0
         while True:
             self._log.wait_beyond(self._cursor, self._stopping.is_set)
-            if self._log.segments.bytes_after(self._cursor) < ENOUGH_BYTES:
-                self._hurry.wait(self._gather)
+            if self._awaited <= self._last:
+                self._give_way(took)
+                if self._log.segments.bytes_after(self._cursor) < ENOUGH_BYTES:
+                    self._hurry.wait(self._gather)
             if self._stopping.is_set():
                 return
             self._hurry.clear()
+            began = self._clock.monotonic()
             self._turn()
+            took = self._clock.monotonic() - began
+
+    def _give_way(self, seconds: float) -> None:
+        """Rest, at most for so long, while spans arrive, nobody waits, and the log has room."""
+        for _ in range(int(min(seconds, _LONGEST_REST) / _LOOK)):
+            seen = self._log.last_logged
+            if self._hurry.wait(_LOOK) or self._log.last_logged == seen or self._log.is_filling():
+                return
 
     def _turn(self) -> None:
         """One block from the log into the store."""
@@ -150,6 +172,10 @@ class Writer:
                 self._keep_damage(place, record, "It is no entry of the log.")
         understood = [self._understood(batch) for batch in batches]
         self._apply(understood)
+        for batch in batches:
+            for write in batch.writes:
+                if isinstance(write, RemoveSpans):
+                    self._remove_from_aside(batch, write)
         if batches:
             self._last = max(self._last, batches[-1].xact_id)
         self._advance(block.following, [row.span for one in understood for row in one.rows])
@@ -251,6 +277,15 @@ class Writer:
                 self._pause(error, _LONGEST_PAUSE)
             else:
                 self._listener.set_aside(kept)
+                return
+
+    def _remove_from_aside(self, batch: WriteBatch, write: RemoveSpans) -> None:
+        while True:
+            try:
+                self._aside.remove(batch, write)
+            except StorageError as error:
+                self._pause(error, _LONGEST_PAUSE)
+            else:
                 return
 
     def _pause(self, error: KeyleaseError, seconds: float) -> None:

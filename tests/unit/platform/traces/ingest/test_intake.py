@@ -332,3 +332,32 @@ async def test_a_defect_in_the_writer_does_not_end_it(
             await eventually(lambda: intake.trouble is not None)
         await intake.settled(xact_id)
         assert len(store.rows) == 1
+
+
+async def test_removals_and_retention_reach_what_was_set_aside(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with ingest(tmp_path, MemoryStore(), clock) as intake:
+        poison = [
+            put(1, name="poison", attributes={"user": "ann"}),
+            put(2, name="poison", attributes={"user": "bob"}),
+            put(3, name="poison", attributes={"user": "bob"}),
+        ]
+        await intake.take(ORG, PROJECT, poison)
+        await intake.take(ORG, "another", poison)
+        trace = poison[1].span.trace_id
+        for removal in (
+            RemoveSpans(trace_id=trace, span_id="f" * 16, by="x"),
+            RemoveSpans(trace_id=trace, by="x"),
+            RemoveSpans(user_id="ann", by="x"),
+        ):
+            await intake.settled(await intake.take(ORG, PROJECT, [removal]))
+        other, mine = sorted(intake.set_aside.listed(ORG), key=lambda one: one.project_id)
+        assert (other.spans, mine.spans, mine.trace_ids) == (3, 1, (poison[2].span.trace_id,))
+        assert intake.set_aside.content(ORG, mine.id) is not None
+        later = clock.now() + 1
+        intake.set_aside.expire(lambda _, project: later if project == "another" else None)
+        assert [one.id for one in intake.set_aside.listed(ORG)] == [mine.id]
+        await intake.settled(
+            await intake.take(ORG, PROJECT, [RemoveSpans(everything=True, by="x")])
+        )
+        assert not list((tmp_path / "set-aside").iterdir())
