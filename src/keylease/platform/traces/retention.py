@@ -17,7 +17,8 @@ _EVERY_SECONDS: Final = 3600.0
 CLEAN_SECONDS: Final = 300.0
 """How often the disk is looked at for what was removed."""
 _OLDEST: Final = (
-    "SELECT organization_id, project_id, toUnixTimestamp64Micro(min(sort_at)) AS oldest "
+    "SELECT organization_id, project_id, toUnixTimestamp64Micro("
+    "min(least(sort_at, created_at))) AS oldest "
     "FROM spans GROUP BY organization_id, project_id"
 )
 

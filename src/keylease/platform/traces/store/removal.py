@@ -86,11 +86,23 @@ class Removal:
                 self._delete(which, owner | {"traces": some})
 
     def expire(self, organization_id: str, project_id: str, *, before: int) -> None:
-        """Remove the rows of a project that began before a time (microseconds)."""
-        self._delete(
-            f"{_PROJECT} AND sort_at < fromUnixTimestamp64Micro({{before:Int64}}, 'UTC')",
-            {"organization_id": organization_id, "project_id": project_id, "before": before},
-        )
+        """Remove the rows of a project that began, or came, before a time (microseconds).
+
+        What a sender dates into the future goes as long after it came as the rest.
+        """
+        early = "fromUnixTimestamp64Micro({before:Int64}, 'UTC')"
+        names = {
+            "organization_id": organization_id,
+            "project_id": project_id,
+            "before": before,
+            "transaction": before * 1000,
+        }
+        for table in HOLDING:
+            # A transaction tells when it was, in nanoseconds; payloads have no other time.
+            came = (
+                "xact_id < {transaction:Int64}" if table == "payloads" else f"created_at < {early}"
+            )
+            self._delete_from(table, f"{_PROJECT} AND (sort_at < {early} OR {came})", names)
 
     def purge(self, progress: Progress | None = None) -> None:
         """Write the parts again that hold removed rows, and wait until the old ones are deleted.
@@ -127,13 +139,16 @@ class Removal:
 
     def _delete(self, which: str, parameters: Mapping[str, object]) -> None:
         for table in HOLDING:
-            there = self._engine.read(
-                self._layout.sql(_ANY, table=f"@{table}", which=which),
-                parameters,
-            )
-            if there.rows:  # looking is many times cheaper than removing nothing
-                sql = self._layout.sql(_DELETE, table=f"@rows:{table}", which=which)
-                self._engine.maintain(sql, parameters)
+            self._delete_from(table, which, parameters)
+
+    def _delete_from(self, table: str, which: str, parameters: Mapping[str, object]) -> None:
+        there = self._engine.read(
+            self._layout.sql(_ANY, table=f"@{table}", which=which),
+            parameters,
+        )
+        if there.rows:  # looking is many times cheaper than removing nothing
+            sql = self._layout.sql(_DELETE, table=f"@rows:{table}", which=which)
+            self._engine.maintain(sql, parameters)
 
     def _traces_of(self, user_id: str, owner: Mapping[str, object]) -> Sequence[str]:
         answer = self._engine.read(

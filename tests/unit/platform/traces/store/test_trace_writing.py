@@ -308,10 +308,11 @@ def test_a_removal_that_names_nothing_or_two_things_is_refused(store: TraceStore
 
 def test_expired_rows_go_and_purged_bytes_leave_the_disk(store: TraceStore) -> None:
     word = f"canary{new_id(12)}"
-    old, young = new_id(), new_id()
+    old, young, ahead = new_id(), new_id(), new_id()
     store.apply(
         *applied(
             next_writes("ageing")
+            .put(a_span(trace_id=ahead, started_at=NOW + 10**15, created_at=NOW - 10))
             .put(
                 a_span(trace_id=old, input=f'"{word}"', started_at=NOW - 10),
                 Payload("e" * 64, word),
@@ -321,6 +322,7 @@ def test_expired_rows_go_and_purged_bytes_leave_the_disk(store: TraceStore) -> N
     )
     store.removal.expire(ORGANIZATION, "ageing", before=NOW)
     assert store.reader.span(ORGANIZATION, "ageing", old, SPAN) is None
+    assert store.reader.span(ORGANIZATION, "ageing", ahead, SPAN) is None
     assert store.reader.span(ORGANIZATION, "ageing", young, SPAN) is not None
     assert store.reader.payload(ORGANIZATION, "ageing", old, "e" * 64) is None
     store.removal.purge()
