@@ -52,6 +52,7 @@ bench: .venv-dev/.installed .venv-strongroom/.installed ## Compare side by side 
 	-$(RUN_DEV) bench/audit.py
 	-$(RUN_DEV) bench/scan_speed.py
 	-$(RUN_DEV) bench/scan/run.py
+	-$(RUN_DEV) bench/traces/run.py $(TRACES_BENCH_OPTIONS)
 
 lock: .venv-dev/.installed ## Resolve the dependencies again
 	$(call compile,pyproject.toml --extra aws --extra keyring --extra server --extra tracing,base)

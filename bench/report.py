@@ -73,12 +73,12 @@ def machine() -> list[str]:
     ]
 
 
-def write_section(path: Path, content: str) -> None:
+def write_section(path: Path, content: str, *, begin: str = BEGIN, end: str = END) -> None:
     """Put ``content`` between the markers; the rest of the page stays. Adds them when missing."""
     text = path.read_text() if path.exists() else "# Performance\n"
-    if BEGIN not in text:
-        text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
+    if begin not in text:
+        text = f"{text.rstrip()}\n\n{begin}\n{end}\n"
+    head, _, rest = text.partition(begin)
+    tail = rest.partition(end)[2]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{head}{BEGIN}\n{content.strip()}\n{END}{tail}")
+    path.write_text(f"{head}{begin}\n{content.strip()}\n{end}{tail}")

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -168,11 +168,19 @@ def span_ids(content: bytes) -> set[str]:
 class Senders:
     """Connections that each send one body after the other until they are told to stop."""
 
-    def __init__(self, url: str, key: str, bodies: Iterator[bytes], connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        bodies: Iterator[bytes],
+        connections: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._address = urlsplit(url)
         self._headers = {
             "authorization": f"Bearer {key}",
             "content-type": "application/x-protobuf",
+            **(headers or {}),
         }
         self._bodies = bodies
         self._lock = threading.Lock()
@@ -361,9 +369,11 @@ def until_applied(directory: Path) -> None:
     log = directory / "traces" / "log"
     while True:
         end = max(log.glob("*.seg"))
-        mark = json.loads((log / "mark").read_bytes())["cursor"]
-        if (mark["segment"], mark["offset"]) == (int(end.stem), end.stat().st_size):
-            return
+        # There is no mark before the first block is in the store.
+        if (log / "mark").exists():
+            mark = json.loads((log / "mark").read_bytes())["cursor"]
+            if (mark["segment"], mark["offset"]) == (int(end.stem), end.stat().st_size):
+                return
         time.sleep(0.2)
 
 
