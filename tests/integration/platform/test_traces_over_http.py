@@ -20,6 +20,7 @@ from tests.support.furnished import Tenant, bearer, client, founded, tenant
 from tests.support.platform_kit import server_of
 from tests.support.trace_kit import NOW, put, raw_span
 
+from keylease.errors import TraceBatchRefused
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan
@@ -159,6 +160,9 @@ async def test_sql_reads_the_callers_spans_and_no_others(place: Place) -> None:
         assert answer.json()["rows"] == [["chat gpt-4o-mini", 100]]
     explained = await place.api.post(f"{place.base}/sql", json=question | {"explain": True})
     assert explained.json()["columns"] == ["explain"]
+    plan = "\n".join(row[0] for row in explained.json()["rows"])
+    assert "Granules: " in plan
+    assert "/" not in plan  # how much there is in all is not said
     foreign = await place.stranger.post("/v1/sql", json=question)
     assert foreign.json()["rows"] == []
     for query, status, code in (
@@ -213,6 +217,24 @@ async def test_what_is_removed_is_gone(place: Place) -> None:
     async with asyncio.timeout(10):
         while await logged() != [place.project_id]:  # noqa: ASYNC110 - sequenced a moment later
             await asyncio.sleep(0.05)
+
+
+async def test_a_change_that_the_store_never_takes_is_not_said_to_be_made(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = await place.services.traces.keeping()
+
+    def refuse(*_: object) -> None:
+        raise TraceBatchRefused("It is not liked here.")
+
+    monkeypatch.setattr(keeping.store, "apply", refuse)
+    path = f"{place.base}/traces/{TRACE}"
+    for answer in (
+        await place.api.delete(path),
+        await place.api.patch(f"{path}/spans/{CALL}", json={"tags": ["seen"]}),
+    ):
+        assert answer.is_error
+        assert answer.json()["code"] == "trace_batch_refused"
 
 
 async def test_the_bytes_of_what_is_removed_leave_the_disk(place: Place) -> None:

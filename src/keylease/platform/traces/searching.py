@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ from keylease.platform.traces.query.statement import Statement
 from keylease.platform.traces.wire import SessionLine, SpanLine, SumLine, TraceLine
 from keylease.primitives.clock import Clock
 
+_OF_ALL: Final = re.compile(r"^(\s*(?:Parts|Granules): \d+)/\d+")
 SESSION_PLACES: Final = 3
 """How many texts a cursor of sessions has."""
 Row = dict[str, Any]
@@ -164,7 +166,7 @@ class TraceSearch:
         return SqlAnswer(
             columns=found.columns,
             types=found.types,
-            rows=found.rows,
+            rows=_own_parts(found.rows) if explain else found.rows,
             cut=scoped.limit is not None and len(found.rows) >= scoped.limit and not explain,
         )
 
@@ -179,6 +181,11 @@ class TraceSearch:
             lambda: keeping.store.select(statement.sql, statement.parameters)
         )
         return [dict(row) for row in found.dicts()]
+
+
+def _own_parts(plan: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """A plan without how much there is in all: that is of other organizations, too."""
+    return [tuple(_OF_ALL.sub(r"\1", str(cell)) for cell in row) for row in plan]
 
 
 def _lines(page: Page[Row], shape: type[Line]) -> Page[Line]:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from keylease.contracts.audit import AuditAction
-from keylease.errors import InputInvalid, ResourceNotFound
+from keylease.errors import InputInvalid, ResourceNotFound, TraceBatchRefused
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.versions import check_version
@@ -156,7 +156,7 @@ class TraceService:
                 project_id,
                 [MergeSpan(trace_id=trace_id, span_id=span_id, fields=fields, by=caller.name)],
             )
-            await keeping.intake.settled(xact_id)
+            await _done(keeping, xact_id)
             return await self._span(keeping, caller, key)
 
     async def remove(
@@ -186,7 +186,7 @@ class TraceService:
             project_id,
             [RemoveSpans(trace_id=trace_id, span_id=span_id, user_id=user_id, by=caller.name)],
         )
-        await keeping.intake.settled(xact_id)
+        await _done(keeping, xact_id)
 
     async def _span(
         self, keeping: Keeping, caller: Caller, key: tuple[str, str, str], *, at: int | None = None
@@ -196,6 +196,16 @@ class TraceService:
         if found is None:
             raise ResourceNotFound("There is no such span.")
         return found
+
+
+async def _done(keeping: Keeping, xact_id: int) -> None:
+    """Return when a change is readable. Raises ``TraceBatchRefused`` when it was set aside."""
+    await keeping.intake.settled(xact_id)
+    if await keeping.read(lambda: keeping.intake.set_aside.has(xact_id)):
+        raise TraceBatchRefused(
+            "The trace store did not make this change; it was set aside.",
+            advice="GET /v1/trace-store/set-aside says why.",
+        )
 
 
 def _fields(annotation: Annotation) -> dict[str, msgspec.Raw]:

@@ -121,6 +121,10 @@ class SetAsideFiles:
         """Damaged stretches of the log, for whoever runs the server."""
         return [one for one in self._all() if not one.organization_id]
 
+    def has(self, xact_id: int) -> bool:
+        """Whether anything of a transaction was set aside."""
+        return any(self._directory.glob(f"{xact_id:019d}-*.json"))
+
     def content(self, organization_id: str, identifier: str) -> WriteBatch | None:
         """The batch itself, if there is one of this organization and it was kept."""
         if not _NAME.fullmatch(identifier):
