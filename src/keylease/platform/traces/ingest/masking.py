@@ -90,6 +90,8 @@ class Masker:
             spans = [self._without_bytes(span, fingerprints, found) for span in spans]
         if personal_data is not None and personal_data.suspects(text):
             spans = _without_personal_data(spans, personal_data)
+        if personal_data is not None:
+            found = [_named_without(one, personal_data) for one in found]
         return Masked(spans, found)
 
     def text(self, text: str, fingerprints: Fingerprints, *, name: str = "") -> str:
@@ -267,6 +269,13 @@ def _without_personal_data(spans: list[RawSpan], rules: PersonalDataMasker) -> l
             origins[id(span.origin)] = origin
         made.append(sheets.rewritten(span, _ruled(sheets.lines(span), rules), origin))
     return made
+
+
+def _named_without(found: MaskedSecret, rules: PersonalDataMasker) -> MaskedSecret:
+    """What goes to the inventory says where it stood: by names that are masked like the span's."""
+    return msgspec.structs.replace(
+        found, span_name=rules.masked(found.span_name), attribute=rules.masked(found.attribute)
+    )
 
 
 def _ruled(lines: Iterable[Line], rules: PersonalDataMasker) -> Iterator[tuple[str, str]]:

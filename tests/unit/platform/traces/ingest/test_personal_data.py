@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.secret_templates import fill
 from tests.support.trace_kit import raw_span
 
 from keylease.errors import InputInvalid
@@ -153,3 +154,10 @@ def test_rules_reach_every_text_of_a_span() -> None:
         "list": ["[email]"],
         "object": {"[email]": {"x": "[email]"}},
     }
+
+
+def test_what_is_reported_of_a_secret_names_nobody() -> None:
+    key = fill("sk-proj-{d:74}T3BlbkFJ{d:74}", 12)
+    span = raw_span(name="mail to jo@example.org", attributes={"jo@example.org": key})
+    (found,) = Masker().masked([span], lambda _: (), EVERYTHING).found
+    assert (found.span_name, found.attribute) == ("mail to [email]", "[email]")
