@@ -219,7 +219,7 @@ class Intake:
         self._number += 1
         heapq.heappush(self._waiting, (xact_id, self._number, future))
         if self._writer is not None:
-            self._writer.hurry()
+            self._writer.hurry(xact_id)
         try:
             async with asyncio.timeout(seconds):
                 await future

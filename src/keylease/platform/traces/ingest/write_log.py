@@ -39,6 +39,8 @@ _GROUP: Final = 32 * 1024 * 1024
 """Bytes that share one fsync, at most."""
 _SLACK: Final = 48 * 1024 * 1024
 """Bytes of segments whose records are applied but which are not removed yet."""
+_FILLING: Final = 4
+"""The part of the bound from which on the log is filling."""
 
 
 class Unlogged(msgspec.Struct, frozen=True):
@@ -152,6 +154,10 @@ class WriteLog:
     def backlog(self) -> int:
         """Bytes that the store does not have yet."""
         return self._waiting_bytes + self.segments.bytes_after(self.mark.cursor)
+
+    def is_filling(self) -> bool:
+        """Whether so much waits for the store that it must not wait longer."""
+        return self.backlog() > self._maximum // _FILLING
 
     def _work(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from keylease.errors import (
 )
 from keylease.platform.traces.ingest import writer
 from keylease.platform.traces.ingest.intake import Intake, opened
-from keylease.platform.traces.interfaces import MergeSpan, RemoveSpans
+from keylease.platform.traces.ingest.write_log import WriteLog
+from keylease.platform.traces.interfaces import MergeSpan, RemoveSpans, Understood, WriteBatch
 from keylease.platform.traces.model import Span
 from keylease.primitives.segments import Files
 
@@ -361,3 +363,50 @@ async def test_removals_and_retention_reach_what_was_set_aside(tmp_path: Path) -
             await intake.take(ORG, PROJECT, [RemoveSpans(everything=True, by="x")])
         )
         assert not list((tmp_path / "set-aside").iterdir())
+
+
+class SlowStore(MemoryStore):
+    """Takes a minute for each block, on the clock that it is given."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def apply(self, batches: Sequence[WriteBatch], spans: Sequence[Sequence[Understood]]) -> None:
+        self._clock.advance(60)
+        super().apply(batches, spans)
+
+
+async def test_while_spans_arrive_the_writer_rests_until_the_log_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    store = SlowStore(clock := ManualClock())
+
+    def is_filling(_: WriteLog) -> bool:
+        looked.append(store.calls)
+        return len(looked) == 3
+
+    monkeypatch.setattr(writer, "_LONGEST_REST", 60.0)
+    monkeypatch.setattr(WriteLog, "is_filling", is_filling)
+    async with ingest(tmp_path, store, clock) as intake:
+        number = 0
+        while store.calls < 2:
+            number += 1
+            await intake.take(ORG, PROJECT, [put(number)])
+    assert looked[:3] == [1, 1, 1]
+
+
+async def test_who_waits_to_read_waits_for_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seconds in ("_LOOK", "_LONGEST_REST"):
+        monkeypatch.setattr(writer, seconds, 60.0)
+    monkeypatch.setattr(writer, "ENOUGH_BYTES", 1)
+    monkeypatch.setattr(writer, "MOST_BYTES", 300)
+    store = SlowStore(clock := ManualClock())
+    async with ingest(tmp_path, store, clock) as intake:
+        for number in range(1, 9):
+            xact_id = await intake.take(ORG, PROJECT, [put(number)])
+        await intake.settled(xact_id)
+    assert store.calls > 3, "one call of a few would prove nothing"
