@@ -97,7 +97,7 @@ def _is_message(item: object) -> bool:
     return isinstance(said.get("role"), str) and ("content" in said or "tool_calls" in said)
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="braintrust",
     title="Braintrust",
     prefixes=("braintrust",),

@@ -117,7 +117,7 @@ def _score(attributes: Attributes, meaning: Meaning) -> None:
         meaning.scores = {**meaning.scores, name: score}
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="genai",
     title="OpenTelemetry GenAI",
     prefixes=("gen_ai",),

@@ -117,7 +117,7 @@ def _choice(attributes: Attributes) -> Object:
     return _event_message(attributes)
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="genai_older",
     title="GenAI, older forms",
     prefixes=(

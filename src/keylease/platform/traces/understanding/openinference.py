@@ -180,7 +180,7 @@ def _embedded(tree: object) -> str:
     return json_of(found) if found else ""
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="openinference",
     title="OpenInference",
     prefixes=(

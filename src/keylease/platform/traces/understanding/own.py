@@ -68,7 +68,7 @@ def _asked(request: object, payloads: PayloadBox) -> list[dict[str, object]]:
     return [*instructions(system, payloads), *chat(messages, payloads)]
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="keylease",
     title="Keylease",
     prefixes=("keylease",),

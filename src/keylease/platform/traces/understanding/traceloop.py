@@ -46,7 +46,7 @@ def _rest(span: RawSpan, meaning: Meaning, _: PayloadBox) -> None:
         meaning.metadata = json_of(properties)
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="traceloop",
     title="Traceloop (OpenLLMetry)",
     prefixes=("traceloop",),

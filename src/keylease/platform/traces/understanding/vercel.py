@@ -121,7 +121,7 @@ def _output(attributes: Attributes, payloads: PayloadBox) -> str:
     return chat_json(chat(message, payloads, role="assistant"))
 
 
-DIALECT: Final = Dialect(
+DIALECT: Final[Dialect] = Dialect(
     name="vercel",
     title="Vercel AI SDK",
     prefixes=("ai",),
