@@ -219,6 +219,15 @@ async def test_what_is_removed_is_gone(place: Place) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_what_is_said_about_a_span_is_bounded_in_depth(place: Place) -> None:
+    path = f"{place.base}/traces/{TRACE}/spans/{CALL}"
+    for depth, status in ((90, httpx.codes.OK), (900, httpx.codes.UNPROCESSABLE_ENTITY)):
+        content = b'{"expected":' + b"[" * depth + b"]" * depth + b"}"
+        headers = {"content-type": "application/json"}
+        answer = await place.api.patch(path, content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
 async def test_a_change_that_the_store_never_takes_is_not_said_to_be_made(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,8 @@ TREE_COLUMNS: Final = (
     "cost",
     "error",
 )
+_DEEPEST: Final = 100
+"""Lists and objects inside each other in what is said about a span."""
 _CALLS_OF_MODELS: Final = frozenset({SpanKind.LLM, SpanKind.EMBEDDING, SpanKind.RERANKER})
 
 
@@ -141,6 +143,8 @@ class TraceService:
         ``expected``: the version that the caller has read; without it the change is merged into
         whatever is there. Raises ``ResourceNotFound``, ``VersionChanged`` or ``InputInvalid``.
         """
+        if _is_too_deep(annotation.metadata) or _is_too_deep(annotation.expected):
+            raise InputInvalid(f"It is nested more than {_DEEPEST} deep.")
         fields = _fields(annotation)
         if not fields:
             raise InputInvalid("Say something: scores, tags, metadata, expected or a comment.")
@@ -196,6 +200,22 @@ class TraceService:
         if found is None:
             raise ResourceNotFound("There is no such span.")
         return found
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether lists and objects stand deeper within one another than masking would follow."""
+    level: list[object] = [value]
+    for _ in range(_DEEPEST + 1):
+        if not level:
+            return False
+        inner: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        level = inner
+    return bool(level)
 
 
 async def _done(keeping: Keeping, xact_id: int) -> None:
