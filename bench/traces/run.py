@@ -164,7 +164,7 @@ def until_persisted(rival: Rival, directory: Path, wanted: int) -> tuple[int, fl
     while count < wanted and time.perf_counter() - changed < STALLED_SECONDS:
         if (found := rival.persisted(directory)) != count:
             count, changed = found, time.perf_counter()
-        time.sleep(0.05)
+        time.sleep(0.2)
     return count, changed
 
 
@@ -418,7 +418,8 @@ def main() -> int:
             directory = made(scratch / "killed")
             key = asyncio.run(traces_ingest.prepared(directory))
             show(traces_ingest.crashes(directory, key, plan.kills))
-    show(goals)
+    if goals.rows:
+        show(goals)
     if options.write:
         lines = [f"Measured {about[0]} on {'; '.join(about[1:])}.", ""]
         report.write_section(

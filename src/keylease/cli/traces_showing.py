@@ -38,6 +38,7 @@ from keylease.cli.traces_words import (
     tokens,
     tree_row,
 )
+from keylease.primitives.clock import SystemClock
 
 TraceId = Annotated[str, typer.Argument(metavar="TRACE", help="The trace; 32 hex digits.")]
 SpanId = Annotated[str, typer.Argument(metavar="SPAN", help="The span; 16 hex digits.")]
@@ -45,6 +46,7 @@ _ROWS: Final = 5_000
 """Spans that are read at once."""
 _STEM: Final = 40
 """Characters of a tree's lines; what is deeper is cut."""
+_A_DAY: Final = "1d"
 _TEXTS: Final = ("input", "output")
 
 
@@ -201,7 +203,10 @@ def sums(  # noqa: PLR0913 - one parameter per option of the command
             show_default=False,
         ),
     ] = "",
-    step: Annotated[Step | None, typer.Option(help="In steps of time.", show_default=False)] = None,
+    step: Annotated[
+        Step | None,
+        typer.Option(help="In steps of time; of the last day by default.", show_default=False),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="Groups of their own.")] = 10,
     since: Since = "",
     until: Until = "",
@@ -213,11 +218,15 @@ def sums(  # noqa: PLR0913 - one parameter per option of the command
     api_key_file: ApiKeyFile = None,
 ) -> None:
     """Sum up spans: how many, errors, latencies, tokens, costs."""
+    if step:
+        since = since or _A_DAY
     query = asked(filter, since=since, until=until, at=at) | {
         "group_by": by,
         "bucket": step.value if step else "",
         "top": top,
     }
+    if step and not until:
+        query["until"] = SystemClock().now()
     with connected(server, api_key_file) as api, pointing(filter):
         items = api.ask("GET", f"{base(api, project)}/trace-sums", query=query).body["items"]
     if as_lines:

@@ -159,46 +159,36 @@ def test_lists_show_what_was_sent(run: Run) -> None:
     assert "gpt-4o-mini" in run("traces", "sum", "--by", "model")
 
 
-PROGRAM = """
-import keylease.tracing
-from keylease.tracing import traced
-
-keylease.tracing.init(service="shop")
-
-@traced(kind="tool", name="look up")
-def look_up(word):
-    return {word: 3}
-
-@traced(kind="agent", name="assistant", metadata={"team": "search"})
-def assistant(question):
-    raise LookupError(f"{question}: {look_up('duck')}")
-
-assistant("where?")
-"""
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "tracing-python.md"
 
 
-def test_what_a_program_records_is_found_again(run: Run, place: Place, tmp_path: Path) -> None:
+def test_what_the_program_of_the_guide_records_is_found_again(
+    run: Run, place: Place, tmp_path: Path
+) -> None:
+    program = GUIDE.read_text().split("```python\n")[1].partition("```")[0]
     environment = {**os.environ, "KEYLEASE_CONFIG_DIR": str(tmp_path)}
     environment |= {"KEYLEASE_API_KEY": ingest_key(place)}
     environment |= {"KEYLEASE_SERVER_URL": place.platform.url}
-    program = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, check=False
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
     )
-    # The program fails as it does without; what it recorded is sent at its end.
-    assert program.stderr.endswith(b"LookupError: where?: {'duck': 3}\n"), program.stderr
+    assert ran.stdout == b"I found 2 pages.\none two three\n"
 
-    found: list[Any] = []
+    found: dict[str, Any] = {}
     deadline = time.monotonic() + 60
-    while len(found) < 2 and time.monotonic() < deadline:
-        found = lines(run("traces", "list", "--spans", 'service = "shop"', "--ndjson"))
-    tool, agent = sorted(found, key=lambda line: str(line["kind"]), reverse=True)
-    assert (tool["kind"], agent["kind"]) == ("tool", "agent")
-    assert tool["parent_span_id"] == agent["span_id"]
-    whole = json.loads(run("traces", "show", tool["trace_id"], tool["span_id"], "--json"))
-    assert (whole["input"], whole["output"]) == ('{"word":"duck"}', '{"duck":3}')
-    whole = json.loads(run("traces", "show", agent["trace_id"], agent["span_id"], "--json"))
-    assert whole["error"].startswith("LookupError")
+    while len(found) < 3 and time.monotonic() < deadline:
+        listed = lines(run("traces", "list", "--spans", 'service = "shop"', "--ndjson"))
+        found = {line["name"]: line for line in listed}
+    answer, search, words = (found[name] for name in ("answer", "search", "words"))
+    assert [line["kind"] for line in (answer, search, words)] == ["agent", "retrieval", "function"]
+    assert search["parent_span_id"] == answer["span_id"]
+    assert answer["environment"] == "development"
+    whole = json.loads(run("traces", "show", answer["trace_id"], answer["span_id"], "--json"))
+    assert whole["input"] == '{"question":"When do you deliver?"}'  # and no password
+    assert whole["output"] == '"I found 2 pages."'
     assert json.loads(whole["metadata"]) == {"team": "search"}
+    assert words["output_preview"] == "onetwothree"
+    assert "function" in run("traces", "sum", "--by", "kind", "--step", "hour")
 
 
 def test_a_wrong_filter_is_pointed_at(run: Run) -> None:
