@@ -8,7 +8,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from tests.support.trace_kit import export
 
 from keylease.errors import SpansTooLarge
-from keylease.platform.traces.ingest.counting import is_too_many_in_json, is_too_many_in_protobuf
+from keylease.platform.traces.ingest.counting import is_too_many_in_json
 from keylease.platform.traces.ingest.decoding import Encoding, decode
 from keylease.platform.traces.ingest.limits import Limits
 
