@@ -24,7 +24,7 @@ from keylease.discovery.content import Content, Transcoded, classify
         ("KEY=value\n".encode("utf-16-be"), Content.UTF_16_BE),
         ("KEY=value\n".encode("utf-32"), Content.UTF_32_LE),
         (b"PK\x03\x04....", Content.ZIP),
-        (gzip.compress(b"x"), Content.GZIP),
+        (gzip.compress(b"x", mtime=0), Content.GZIP),
         (bz2.compress(b"x"), Content.BZIP2),
         (lzma.compress(b"x"), Content.XZ),
         (b"\x28\xb5\x2f\xfd\x00\x00", Content.ZSTD),

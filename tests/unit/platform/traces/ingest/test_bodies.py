@@ -18,8 +18,8 @@ CONTENT = b"spans " * 1000
     [
         ("", CONTENT),
         ("identity", CONTENT),
-        ("gzip", gzip.compress(CONTENT)),
-        ("GZIP", gzip.compress(CONTENT[:3000]) + gzip.compress(CONTENT[3000:])),
+        ("gzip", gzip.compress(CONTENT, mtime=0)),
+        ("GZIP", gzip.compress(CONTENT[:3000], mtime=0) + gzip.compress(CONTENT[3000:], mtime=0)),
         ("zstd", zstd.compress(CONTENT)),
         ("zstd", zstd.compress(CONTENT[:3000]) + zstd.compress(CONTENT[3000:])),
     ],

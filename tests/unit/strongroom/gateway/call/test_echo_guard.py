@@ -116,7 +116,7 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("secret", [SECRET, AWKWARD])
+@pytest.mark.parametrize("secret", [SECRET, AWKWARD], ids=["plain", "awkward"])
 def test_other_forms_of_the_secret_do_not_pass_either(name: str, secret: bytes) -> None:
     shown = FORMS[name](secret)
     needles = Needles(forms_of(secret))
