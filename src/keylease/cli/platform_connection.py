@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -83,8 +83,10 @@ class PlatformConnection:
             raise self._problem(answer.status_code, answer.content)
         return answer.content
 
-    def stream(self, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
-        """A body of any length, piece by piece. Raises as ``ask`` does."""
+    def stream(
+        self, path: str, *, query: Mapping[str, object] | None = None
+    ) -> Generator[bytes, None, None]:
+        """A body of any length, piece by piece; close it. Raises as ``ask`` does."""
         pieces = self._pieces(self._target(path, query))
         try:
             while (piece := self._runner.run(_next(pieces))) is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -123,27 +124,36 @@ def tail(
     with connected(server, api_key_file) as api, pointing(filter):
         path = base(api, project)
         # The stream is opened before the list is read: a span between the two is in both.
-        stream = _events(api, path, filter) if follow else iter(())
-        opening = next(stream, None)
-        newest = list(some(api, f"{path}/spans", limit=limit, query=asked(filter))) if limit else []
-        known = {_state(line) for line in newest}
-        if not as_lines:
-            output.emit(_fixed(SPAN_HEADINGS))
-        _show_each(reversed(newest), as_lines=as_lines)
-        if opening is None:
-            return
-        for lines in stream:
-            _show_each((line for line in lines if _state(line) not in known), as_lines=as_lines)
-        output.say("The server has ended the tail.")
+        with contextlib.closing(_events(api, path, filter) if follow else _no_events()) as stream:
+            opening = next(stream, None)
+            newest = list(some(api, f"{path}/spans", limit=max(1, limit), query=asked(filter)))
+            del newest[limit:]
+            known = {_state(line) for line in newest}
+            if not as_lines:
+                output.emit(_fixed(SPAN_HEADINGS))
+            _show_each(reversed(newest), as_lines=as_lines)
+            for lines in stream:
+                _show_each((line for line in lines if _state(line) not in known), as_lines=as_lines)
+        if opening is not None:
+            output.say("The server has ended the tail.")
 
 
-def _events(api: PlatformConnection, path: str, text: str) -> Iterator[list[dict[str, Any]]]:
+Events = Generator[list[dict[str, Any]], None, None]
+
+
+def _no_events() -> Events:
+    yield from ()
+
+
+def _events(api: PlatformConnection, path: str, text: str) -> Events:
     """The spans of each piece of a stream of server-sent events; first an empty list."""
     waiting = b""
-    for piece in api.stream(f"{path}/trace-tail", query={"filter": text}):
-        waiting += piece
-        *events, waiting = waiting.split(b"\n\n")
-        yield [line for event in events if (line := _span_of(event)) is not None]
+    # Closed here and not when nobody refers to it any more: the connection's loop is closed then.
+    with contextlib.closing(api.stream(f"{path}/trace-tail", query={"filter": text})) as pieces:
+        for piece in pieces:
+            waiting += piece
+            *events, waiting = waiting.split(b"\n\n")
+            yield [line for event in events if (line := _span_of(event)) is not None]
 
 
 def _span_of(event: bytes) -> dict[str, Any] | None:

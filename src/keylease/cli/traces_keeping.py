@@ -79,13 +79,14 @@ def export(
         "until": moment_of(until, now=now) if until else None,
     }
     with connected(server, api_key_file) as api:
-        pieces = api.stream(f"{base(api, project)}/trace-export", query=query)
-        if file == _STDOUT:
-            sys.stdout.flush()
-            size = _written(pieces, sys.stdout.buffer)
-        else:
-            with _appearing(file) as target:
-                size = _written(pieces, target)
+        path = f"{base(api, project)}/trace-export"
+        with contextlib.closing(api.stream(path, query=query)) as pieces:
+            if file == _STDOUT:
+                sys.stdout.flush()
+                size = _written(pieces, sys.stdout.buffer)
+            else:
+                with _appearing(file) as target:
+                    size = _written(pieces, target)
     output.say(f"{size / _MEGABYTE:.1f} MB are written.")
 
 

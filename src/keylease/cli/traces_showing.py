@@ -251,6 +251,8 @@ def _show_sums(items: list[dict[str, Any]], *, by: str, step: Step | None) -> No
         row.append(money(item["sum_cost"], unknown=item["unknown_costs"]))
         rows.append(row)
     output.emit_table(headings, rows)
+    if not rows:
+        output.say("No span matches.")
 
 
 def history(

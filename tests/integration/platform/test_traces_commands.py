@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -313,15 +314,18 @@ def test_a_tail_goes_on_with_new_spans(place: Place) -> None:
     told = [sys.executable, "-m", "keylease", "traces", "tail", 'name in ("old", "new")']
     told += ["--ndjson", "--server", place.platform.url, "--api-key-file", str(place.key)]
     place.take(put(30, name="old", started_at=NOW + 60 * SECOND))
-    with subprocess.Popen(told, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(told, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())["name"] == "old"
             asyncio.run(eventually(lambda: place.platform.services.traces.tail.listeners == 1))
             place.take(put(31, name="other"), put(32, name="new"))
             assert json.loads(process.stdout.readline())["name"] == "new"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == (b"", b"")
+            assert process.returncode == 130
         finally:
-            process.terminate()
+            process.kill()
 
 
 def test_a_tail_without_following_ends(run: Run) -> None:
