@@ -7,7 +7,7 @@ install_into = .venv-build/bin/python -m pip --python $(1)/bin/python install --
 WHEEL := build/wheel/.built
 # "no" leaves the gateway's call path interpreted (after `make clean`); see hatch_build.py.
 COMPILE ?= yes
-COMPILED_TESTS := tests/unit/primitives/http1 tests/unit/strongroom/gateway tests/unit/strongroom/leases tests/unit/platform/traces/understanding
+COMPILED_TESTS := tests/unit/primitives/http1 tests/unit/strongroom/gateway tests/unit/strongroom/leases tests/unit/platform/traces/understanding tests/unit/platform/traces/ingest/test_decoding.py tests/unit/platform/traces/ingest/test_counting.py
 RUN_DEV := KEYLEASE_STRONGROOM_PYTHON=$(CURDIR)/.venv-strongroom/bin/python .venv-dev/bin/python
 UP_OPTIONS ?=
 # Percent of branches and lines in this process; what child processes run is not counted. Only rises.

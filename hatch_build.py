@@ -1,10 +1,10 @@
 """Compiles what a model call and a span run through, where the machine of the build can.
 
 The same sources run in two forms: interpreted, and compiled to C by mypyc, which takes less than
-half the time of a call, and six tenths of the time of understanding a span. The wheel holds the
-sources either way; a compiled module is found first. Which modules are compiled stands in
-pyproject.toml. Without a C compiler, Python's headers or mypyc the wheel is the pure one, and a
-line says why. ``KEYLEASE_COMPILE=no`` asks for that.
+half the time of a call, and half the time of understanding a span. The wheel holds the sources
+either way; a compiled module is found first. Which modules are compiled stands in pyproject.toml.
+Without a C compiler, Python's headers or mypyc the wheel is the pure one, and a line says why.
+``KEYLEASE_COMPILE=no`` asks for that.
 
 A module that is compiled defines no type that msgspec decodes: a compiled class does not keep the
 annotations that a decoder goes by (a test holds this).

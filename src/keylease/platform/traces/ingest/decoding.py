@@ -13,7 +13,6 @@ from __future__ import annotations
 import binascii
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -26,6 +25,7 @@ from keylease.contracts import span_attributes
 from keylease.errors import SpansMalformed, SpansTooLarge
 from keylease.platform.traces.ingest import wire
 from keylease.platform.traces.ingest.counting import is_too_many_in_json, is_too_many_in_protobuf
+from keylease.platform.traces.ingest.decoded import Decoded, Group
 from keylease.platform.traces.ingest.limits import DROPPED_ATTRIBUTES, SHORTENED_VALUES, Limits
 from keylease.platform.traces.ingest.wire import Message
 from keylease.platform.traces.model import (
@@ -56,29 +56,6 @@ class Encoding(StrEnum):
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
-
-
-class Group(msgspec.Struct, frozen=True):
-    """Spans of one project."""
-
-    project: str
-    """As the resource names it; empty when it does not."""
-    spans: list[RawSpan]
-
-
-class Decoded(msgspec.Struct):
-    """What a body held."""
-
-    groups: list[Group]
-    rejected: Counter[str] = msgspec.field(default_factory=Counter)
-    """Reason -> spans that were refused for it."""
-    warnings: Counter[str] = msgspec.field(default_factory=Counter)
-    """What was mended -> how often."""
-
-    @property
-    def spans(self) -> int:
-        """How many were taken."""
-        return sum(len(group.spans) for group in self.groups)
 
 
 class _Refused(Exception):

@@ -17,7 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from keylease.errors import PermissionDenied, ResourceNotFound
 from keylease.platform.traces.ingest.bodies import decompressed
-from keylease.platform.traces.ingest.decoding import Decoded, Encoding, Group, decode
+from keylease.platform.traces.ingest.decoded import Decoded, Group
+from keylease.platform.traces.ingest.decoding import Encoding, decode
 from keylease.platform.traces.ingest.intake import Intake, Room
 from keylease.platform.traces.ingest.limits import Limits
 

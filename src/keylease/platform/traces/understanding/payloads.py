@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from keylease.platform.traces.interfaces import Payload
 from keylease.platform.traces.model import LARGE_PAYLOAD
@@ -22,7 +20,7 @@ _BEGINNING: Final = 4096
 """Bytes of a large text that stay in its row."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Kept(NamedTuple):
     """A text as it stands in a row."""
 
     text: str

@@ -14,7 +14,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from tests.support.trace_kit import NOW, export
 
 from keylease.errors import SpansMalformed
-from keylease.platform.traces.ingest.decoding import TOO_DEEP, Decoded, Encoding, decode
+from keylease.platform.traces.ingest.decoded import Decoded
+from keylease.platform.traces.ingest.decoding import TOO_DEEP, Encoding, decode
 from keylease.platform.traces.ingest.limits import (
     DROPPED_ATTRIBUTES,
     SHORTENED_VALUES,
