@@ -417,7 +417,16 @@ def main() -> int:
         if "kills" in only:
             directory = made(scratch / "killed")
             key = asyncio.run(traces_ingest.prepared(directory))
-            show(traces_ingest.crashes(directory, key, plan.kills))
+            killed = traces_ingest.crashes(directory, key, plan.kills)
+            show(killed)
+            missing, twice = (killed.rows[at][1] for at in (2, 3))
+            goal(
+                goals,
+                f"{plan.kills} kills: acknowledged and missing; there twice",
+                "0; 0",
+                f"{missing}; {twice}",
+                reached=(missing, twice) == ("0", "0"),
+            )
     if goals.rows:
         show(goals)
     if options.write:

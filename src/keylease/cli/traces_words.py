@@ -178,7 +178,7 @@ def branches(spans: Sequence[dict[str, Any]], drawn: Strokes) -> Iterator[Branch
     children: dict[str, list[dict[str, Any]]] = {}
     for span in spans:
         parent = span["parent_span_id"]
-        at = parent if parent in known and parent != span["span_id"] else ""
+        at = parent if parent in known else ""
         children.setdefault(at, []).append(span)
     seen: set[str] = set()
     for root in (*children.get("", ()), *spans):

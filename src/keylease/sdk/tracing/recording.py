@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -107,8 +107,11 @@ class Recording:
 
 
 @contextlib.contextmanager
-def recording(wanted: Wanted, arguments: Mapping[str, Any]) -> Iterator[Recording]:
-    """A span around a block; it ends with the block, and an error passes through it."""
+def recording(wanted: Wanted, arguments: Callable[[], Mapping[str, Any]]) -> Iterator[Recording]:
+    """A span around a block; it ends with the block, and an error passes through it.
+
+    ``arguments`` are asked for only if somebody records.
+    """
     from opentelemetry import trace  # noqa: PLC0415 - an extra
 
     span = trace.get_tracer(SCOPE).start_span(wanted.name)
@@ -117,8 +120,8 @@ def recording(wanted: Wanted, arguments: Mapping[str, Any]) -> Iterator[Recordin
         span.set_attribute(names.KIND, wanted.kind)
         if wanted.metadata:
             span.set_attribute(names.METADATA, json_of(wanted.metadata))
-        if wanted.capture_input and arguments:
-            span.set_attribute(names.INPUT, json_of(arguments))
+        if wanted.capture_input and (given := arguments()):
+            span.set_attribute(names.INPUT, json_of(given))
     try:
         yield recorded
     except GeneratorExit:

@@ -92,14 +92,17 @@ def is_installed() -> bool:
 
 
 def _decorated(function: Callable[P, R], wanted: Wanted) -> Callable[P, R]:
+    if isinstance(function, staticmethod | classmethod):
+        return cast("Callable[P, R]", type(function)(_decorated(function.__func__, wanted)))
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions of C extensions have none
         signature = None
 
     def begun(args: tuple[Any, ...], named: Mapping[str, Any]) -> _Began:
-        given = arguments_of(signature, args, named, leave_out=wanted.leave_out)
-        return recording(wanted, given)
+        return recording(
+            wanted, lambda: arguments_of(signature, args, named, leave_out=wanted.leave_out)
+        )
 
     if inspect.isasyncgenfunction(function):
         return cast("Callable[P, R]", _of_async_generator(function, begun))

@@ -93,6 +93,36 @@ def test_what_shall_not_be_recorded_is_not(ended: InMemorySpanExporter) -> None:
     assert "hunter2" not in span.to_json()
 
 
+def test_methods_stay_methods(ended: InMemorySpanExporter) -> None:
+    class Shop:
+        @traced
+        @staticmethod
+        def fixed(value: int) -> int:
+            return value
+
+        @traced(name="made")
+        @classmethod
+        def made(cls, value: int) -> str:
+            return cls.__name__ + str(value)
+
+    assert (Shop().fixed(1), Shop.made(2), Shop().made(3)) == (1, "Shop2", "Shop3")
+    inputs = [said(span, names.INPUT) for span in ended.get_finished_spans()]
+    assert inputs == [{"value": 1}, {"value": 2}, {"value": 3}]
+
+
+def test_arguments_that_are_not_recorded_are_not_looked_at(ended: InMemorySpanExporter) -> None:
+    class Costly(dict[str, int]):
+        def items(self) -> Any:  # noqa: ANN401 - never called
+            raise AssertionError("nobody records")
+
+    @traced(capture_input=False)
+    def look(at: Costly) -> int:
+        return len(at)
+
+    assert look(Costly(a=1)) == 1
+    assert said(only(ended), names.INPUT) is None
+
+
 def test_an_error_passes_and_is_recorded(ended: InMemorySpanExporter) -> None:
     @traced
     def fail() -> None:
