@@ -86,6 +86,8 @@ def parse_response_head(raw: bytes, *, to_head: bool, header_count: int) -> Inco
     chunked = fields.get(b"transfer-encoding") is not None
     if chunked and version_1_0:
         raise UpstreamBroken("The upstream's answer is ambiguous. HTTP/1.0 is never chunked.")
+    if status < _FIRST_FINAL and version_1_0:
+        raise UpstreamBroken("The upstream's answer is ambiguous. HTTP/1.0 has no interim answers.")
     bodiless = to_head or status < _FIRST_FINAL or status in _BODILESS
     return IncomingResponse(
         ResponseHead(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import httptools
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.http1_kit import (
     FakeTransport,
@@ -233,8 +233,12 @@ def pool(loop: asyncio.AbstractEventLoop) -> Iterator[UpstreamPool]:
     loop.run_until_complete(pool.close())
 
 
+INTERIM_1_0 = b"HTTP/1.0 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
 @BUDGET
 @given(case=cut(RESPONSES))
+@example(case=(INTERIM_1_0, [INTERIM_1_0]))
 def test_a_client_ends_every_answer_once_and_never_takes_a_part_for_the_whole(
     pool: UpstreamPool, case: tuple[bytes, list[bytes]]
 ) -> None:

@@ -79,6 +79,7 @@ BROKEN = {
         b"Transfer-Encoding: chunked",
         b"Transfer-Encoding: chunked",
     ],
+    "interim-1.0": [b"HTTP/1.0 100 Continue"],
     "coding-1.0": [b"HTTP/1.0 200 OK", b"Transfer-Encoding: chunked"],
     "folded": [b"HTTP/1.1 200 OK", b"X-A: a", b" b"],
     "space-before-colon": [b"HTTP/1.1 200 OK", b"Content-Length : 5"],
