@@ -61,6 +61,8 @@ class PriceQuote(msgspec.Struct, frozen=True, kw_only=True):
     output_image: int | None = None
     tiers: tuple[PriceTier, ...] = ()
     """In ascending order of ``above``."""
+    context_window: int | None = None
+    """Tokens that input and output may have together, where the table knows."""
 
 
 class _Rates(NamedTuple):
@@ -89,10 +91,14 @@ def quote(price_provider: str, model: str, *, at: int) -> PriceQuote | None:
     if info is None:
         return None
     moment = datetime.fromtimestamp(at // _MICROSECONDS, tz=UTC)
-    return _quote_of(info.get_prices(moment), version=f"genai-prices {genai_prices.__version__}")
+    return _quote_of(
+        info.get_prices(moment),
+        version=f"genai-prices {genai_prices.__version__}",
+        context_window=info.context_window,
+    )
 
 
-def _quote_of(price: ModelPrice, *, version: str) -> PriceQuote | None:
+def _quote_of(price: ModelPrice, *, version: str, context_window: int | None) -> PriceQuote | None:
     if price.input_mtok is None and price.output_mtok is None:
         return None  # priced by the second, the page or the character: tokens say nothing
     try:
@@ -111,6 +117,7 @@ def _quote_of(price: ModelPrice, *, version: str) -> PriceQuote | None:
             output_image=_own(price.output_image_mtok),
             tiers=tiers,
             version=version,
+            context_window=context_window,
         )
     except ValueError:
         return None

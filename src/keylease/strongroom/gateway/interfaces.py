@@ -65,6 +65,16 @@ class Hold(Protocol):
         ...
 
 
+class BatchBound(msgspec.Struct, frozen=True, kw_only=True):
+    """The most that a batch may use whose requests are the lines of a file."""
+
+    input_tokens: int
+    output_tokens: int
+    """Of the lines that say how much they want."""
+    open_answers: int
+    """Answers that nothing but the model bounds."""
+
+
 class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     """Who created a provider-side object (a file, a batch, a stored response), and with what."""
 
@@ -76,6 +86,8 @@ class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     batch_models: tuple[str, ...] = ()
     """A batch's input file whose lines were all checked: the model they name, then those of their
     tools. Empty where nothing was checked."""
+    batch_bound: BatchBound | None = None
+    """Of such a file, what a batch of it may use; ``None`` where nothing was counted."""
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):

@@ -1,8 +1,9 @@
 """What one call sets aside, what it is charged in the end, and the record of it.
 
 Protects: every call that got past its lease is settled once and recorded once, however it ends.
-Limits: where the provider's numbers never arrive, the charge is an estimate and marked as one. It
-    is the reservation, unless a part of a stream arrived: then not more output than its bytes say.
+Limits: where the provider's numbers never arrive, as for a batch, the charge is an estimate and
+    marked as one. It is the reservation, unless a part of a stream arrived: then not more output
+    than its bytes say.
     A response in the background goes on when nobody listens, so its estimate is the reservation.
 """
 
@@ -17,17 +18,19 @@ from keylease import detectors
 from keylease.contracts.call_records import CallRecord, Usage
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.purposes import Purpose
-from keylease.errors import AccessDenied, KeyleaseError, RequestMalformed
+from keylease.errors import AccessDenied, KeyleaseError
 from keylease.primitives.clock import MICROSECONDS, Clock
+from keylease.strongroom.gateway.call.reserving import reserve, reserve_batch
 from keylease.strongroom.gateway.call.routing import Bound, Decision, ResolvedTarget
 from keylease.strongroom.gateway.interfaces import (
+    BatchBound,
     CoordinatorLink,
     Demand,
     Hold,
     LimitKind,
     PriceQuote,
 )
-from keylease.strongroom.gateway.metering import meters, prices
+from keylease.strongroom.gateway.metering import prices
 from keylease.strongroom.gateway.metering.content import ContentCapture
 from keylease.strongroom.gateway.metering.meters import MeteredAnswer, Reservation
 from keylease.strongroom.gateway.providers.interfaces import Operation
@@ -88,6 +91,7 @@ class Account:
         "_reservation",
         "_started",
         "answer_bytes",
+        "batch_bound",
         "capture",
         "claims",
         "credential_version",
@@ -147,6 +151,8 @@ class Account:
         self._names: set[str] | None = None
         self._reservation: Reservation | None = None
         self._background = False
+        self.batch_bound: BatchBound | None = None
+        """What the batch that the call starts may use; ``None`` where nobody counted."""
         self.capture: ContentCapture | None = None
         self.retries = 0
         self.status = 0
@@ -178,13 +184,18 @@ class Account:
         found = self._reservation
         if found is None:
             found = _NOTHING
-            if self.operation.spends and self._body:
+            window = self.price.context_window if self.price is not None else None
+            if self.operation.any_model:
+                if self.batch_bound is not None:
+                    found = reserve_batch(self.batch_bound, self.upstream_model, window)
+            elif self.operation.spends and self._body:
                 found = reserve(
                     self._body,
                     self._members,
                     self.operation,
                     self.upstream_model,
                     names=self._names,
+                    context_window=window,
                 )
             self._reservation = found
         return found
@@ -217,17 +228,29 @@ class Account:
         return tuple(demands)
 
     def _require_countable(self, *, money: bool) -> None:
-        if self.operation.any_model:
+        if self.operation.any_model and self.batch_bound is None:
             raise AccessDenied(
-                "A batch runs later and its tokens cannot be counted here, so it cannot draw from "
-                "a budget or a token limit.",
-                advice="It takes a grant and a binding without a budget.",
+                "The tokens of the batch were not counted when its file was uploaded, so it cannot "
+                "draw from a budget or a token limit.",
+                advice="Upload the file through this gateway with the purpose 'batch', or use a "
+                "grant and a binding without a budget.",
             )
         if money and self.operation.spends and self.price is None:
             raise AccessDenied(
                 f"The price of '{self.upstream_model}' is not known, so no budget can hold it.",
                 advice="Use a grant and a binding without a budget, or a model with a known price.",
             )
+
+    @property
+    def _estimable(self) -> bool:
+        """There is an estimate worth recording where no numbers arrive.
+
+        A batch is carried out later. What it draws from budgets is recorded, and where it draws
+        from none its usage is unknown: the bound says nothing about it.
+        """
+        if self.operation.any_model or self.operation.batch:
+            return any(bound.kind is not _REQUESTS for bound in self._bounds)
+        return self.operation.spends
 
     def _amount(self, *, money: bool) -> int:
         if not self.operation.spends:
@@ -288,7 +311,7 @@ class Account:
         metered = answer or _NO_ANSWER
         usage = metered.usage
         estimated = False
-        if usage is None and in_doubt and self.operation.spends:
+        if usage is None and in_doubt and self._estimable:
             usage = self._estimate(metered.partial)
             estimated = True
         cost: int | None = None
@@ -387,61 +410,3 @@ class Account:
 def _without_secrets(model: str) -> str:
     """A model's name for the record: callers also paste keys and leases in its place."""
     return detectors.mask(model)[0]
-
-
-def reserve(
-    body: bytes,
-    members: dict[str, object],
-    operation: Operation,
-    model: str,
-    *,
-    names: set[str] | None = None,
-) -> Reservation:
-    """Bound what a call may use from what its body says; ``names`` as ``JsonBody`` has them."""
-    parts = [members]
-    if operation.batch:
-        requests = members.get("requests")
-        parts = [
-            request["params"]
-            for request in (requests if isinstance(requests, list) else ())
-            if isinstance(request, dict) and isinstance(request.get("params"), dict)
-        ] or parts
-    limiting = _OUTPUT_MEMBERS.get(operation.template, ())
-    bounds = [_output_bound(part, limiting) for part in parts]
-    known = [bound for bound in bounds if bound is not None]
-    answers = max(_count_of(members, "n"), _count_of(members, "best_of"))
-    return meters.reserve_for(
-        body,
-        operation=operation.name,
-        model=model,
-        max_tokens=max(known) if len(known) == len(bounds) else None,
-        choices=answers * len(parts),
-        names=names,
-    )
-
-
-_OUTPUT_MEMBERS: Final = {
-    "/chat/completions": ("max_completion_tokens", "max_tokens"),
-    "/completions": ("max_tokens",),
-    "/responses": ("max_output_tokens",),
-    "/v1/messages": ("max_tokens",),
-    "/v1/messages/batches": ("max_tokens",),
-}
-"""What bounds the output of an operation; elsewhere such a member means nothing."""
-_MOST_TOKENS: Final = 10_000_000
-"""No model writes more in one answer. A larger bound says no more, and would fit into no record."""
-_MOST_ANSWERS: Final = 1000
-
-
-def _count_of(members: dict[str, object], name: str) -> int:
-    """How many answers are asked for; refuses what only some providers would take for a number."""
-    count = members.get(name)
-    if count is not None and (type(count) is not int or count > _MOST_ANSWERS):
-        raise RequestMalformed(f"The member '{name}' is no whole number up to {_MOST_ANSWERS}.")
-    return max(1, count or 1)
-
-
-def _output_bound(members: dict[str, object], names: tuple[str, ...]) -> int | None:
-    """The largest of the members that bound the output; the provider heeds one of them."""
-    bounds = [bound for name in names if type(bound := members.get(name)) is int and bound >= 0]
-    return min(max(bounds), _MOST_TOKENS) if bounds else None

@@ -1,7 +1,8 @@
 """Batches whose requests are the lines of a file: what was found in it decides.
 
 Protects: a batch is started only by a lease that is good for every model its file names, and the
-    file lies where its model is served and the objects it names are.
+    file lies where its model is served and the objects it names are. It draws from budgets what
+    its lines may use at most.
 Does not protect: what was not checked when it was uploaded; that takes a separate grant.
 """
 
@@ -15,7 +16,7 @@ from keylease.strongroom.gateway.call.batch_lines import BatchLines
 from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.choosing import Choice
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, Decision, ResolvedTarget
-from keylease.strongroom.gateway.interfaces import CoordinatorLink
+from keylease.strongroom.gateway.interfaces import BatchBound, CoordinatorLink
 from keylease.strongroom.gateway.providers.interfaces import OBJECT_ID
 
 
@@ -38,7 +39,8 @@ async def choose_for_file(
         for further in of_tools:
             policy.decide(claims, further, wire_format)
         decision = policy.decide(claims, model, wire_format)
-        return Choice(decision, "", _serving_as_named(decision, model))
+        serving = _serving_as_named(decision, model)
+        return Choice(decision, model, serving, owned.batch_bound)
     decision = policy.decide_without_model(claims, wire_format, every_model=True)
     if not decision.objects_all:
         raise ObjectNotAllowed(
@@ -63,13 +65,17 @@ def _serving_as_named(decision: Decision, model: str) -> set[str]:
 class CheckedFile:
     """What is known of a file when all of its lines were looked at."""
 
-    __slots__ = ("credential_ids", "models")
+    __slots__ = ("bound", "credential_ids", "models")
 
-    def __init__(self, credential_ids: set[str], models: tuple[str, ...]) -> None:
+    def __init__(
+        self, credential_ids: set[str], models: tuple[str, ...], bound: BatchBound
+    ) -> None:
         self.credential_ids = credential_ids
         """Where it may go."""
         self.models = models
         """As ``OwnedObject.batch_models``: empty where it names what others made."""
+        self.bound = bound
+        """What a batch of it may use."""
 
 
 async def check_file(
@@ -89,4 +95,4 @@ async def check_file(
             f"The file went to a credential that does not serve its model '{lines.model}'.",
             advice="Upload it with a lease that names only this model.",
         )
-    return CheckedFile(serving, lines.models if located.own else ())
+    return CheckedFile(serving, lines.models if located.own else (), lines.bound)

@@ -4,6 +4,7 @@ Protects: a batch makes the provider run nothing that the caller could not ask f
     listed paths, models that the lease and a grant allow, stored objects that the caller may use.
 Does not protect: against a provider that reads other lines out of the same bytes than a JSON
     decoder; what ``str.splitlines`` would cut out of a line is refused where it is an object.
+    What the lines may use is counted as it is for calls.
 Limits: one model for all lines, as OpenAI asks for; each is read when it is whole, up to
     ``MAXIMUM_LINE`` bytes; up to ``MAXIMUM_LINES`` lines, empty ones among them.
 """
@@ -17,7 +18,9 @@ import msgspec
 
 from keylease.errors import AccessDenied, ObjectNotAllowed, RequestMalformed
 from keylease.strongroom.gateway.call.bodies import JsonBody, is_doubled
+from keylease.strongroom.gateway.call.reserving import LineBounds
 from keylease.strongroom.gateway.call.routing import Decision
+from keylease.strongroom.gateway.interfaces import BatchBound
 from keylease.strongroom.gateway.providers.interfaces import BodyKind, Operation, Surface
 
 MAXIMUM_LINE: Final = 16 * 1024 * 1024
@@ -37,8 +40,8 @@ class BatchLines:
     """Reads a file piece by piece and keeps what it names."""
 
     __slots__ = (
-        "_decide", "_number", "_pieces", "_size", "_surface", "_tool_models", "decision", "model",
-        "object_ids",
+        "_bounds", "_decide", "_number", "_pieces", "_size", "_surface", "_tool_models", "decision",
+        "model", "object_ids",
     )  # fmt: skip
 
     def __init__(self, surface: Surface, decide: Callable[[str], Decision]) -> None:
@@ -50,6 +53,7 @@ class BatchLines:
         self._size = 0
         self._number = 0
         self._tool_models: dict[str, None] = {}
+        self._bounds = LineBounds()
         self.model = ""
         """The one that all lines name."""
         self.decision: Decision | None = None
@@ -61,6 +65,11 @@ class BatchLines:
     def models(self) -> tuple[str, ...]:
         """All models: the one of the lines, then those that their tools name."""
         return (self.model, *self._tool_models)
+
+    @property
+    def bound(self) -> BatchBound:
+        """What a batch of the lines may use."""
+        return self._bounds.total
 
     def feed(self, data: bytes) -> None:
         """Check the lines that ``data`` completes; raises what is wrong with the first bad one."""
@@ -130,6 +139,8 @@ class BatchLines:
                 f"The lines name more than {_MAXIMUM_OBJECTS} stored objects.",
                 advice="Upload more than one file.",
             )
+        # 4. What it may use is counted, for the budgets of whoever starts the batch.
+        self._bounds.add(body.data, body.members, operation, body.names)
 
     def _request(self, line: bytes) -> tuple[JsonBody, Operation]:
         try:

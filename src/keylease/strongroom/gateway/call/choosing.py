@@ -11,6 +11,7 @@ from keylease.errors import RequestMalformed
 from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.forms import FormBody
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, Decision
+from keylease.strongroom.gateway.interfaces import BatchBound
 from keylease.strongroom.gateway.providers.interfaces import Operation
 
 _QUERY_VALUE: Final = frozenset(
@@ -21,9 +22,17 @@ _QUERY_VALUE: Final = frozenset(
 class Choice:
     """What was asked for, and what the policy says to it."""
 
-    __slots__ = ("decision", "model", "only")
+    __slots__ = ("batch_bound", "decision", "model", "only")
 
-    def __init__(self, decision: Decision, model: str, only: set[str] | None = None) -> None:
+    def __init__(
+        self,
+        decision: Decision,
+        model: str,
+        only: set[str] | None = None,
+        batch_bound: BatchBound | None = None,
+    ) -> None:
+        self.batch_bound: Final = batch_bound
+        """What the batch that is asked for may use, where that was counted."""
         self.only: Final = only
         """Identifiers of the credentials that can serve it, where not all of the decision can."""
         self.decision: Final = decision

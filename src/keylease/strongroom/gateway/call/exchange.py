@@ -24,7 +24,11 @@ from keylease.strongroom.gateway.call import objects
 from keylease.strongroom.gateway.call.accounting import CLIENT_GONE, Account
 from keylease.strongroom.gateway.call.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.call.attempt import Attempt, error_for
-from keylease.strongroom.gateway.call.batch_files import check_file, choose_for_file
+from keylease.strongroom.gateway.call.batch_files import (
+    CheckedFile,
+    check_file,
+    choose_for_file,
+)
 from keylease.strongroom.gateway.call.batch_lines import BatchLines
 from keylease.strongroom.gateway.call.bodies import JsonBody
 from keylease.strongroom.gateway.call.call_environment import CallEnvironment
@@ -50,7 +54,7 @@ class Exchange(RequestHandler, DispatchOwner):
     """Handles one request whose lease was verified."""
 
     __slots__ = (
-        "_batch_models", "_body_bytes", "_dispatch", "_environment", "_form", "_head",
+        "_batch_file", "_body_bytes", "_dispatch", "_environment", "_form", "_head",
         "_lines", "_operation", "_pieces", "_surface", "_upload", "account", "done", "responder",
         "write_paused",
     )  # fmt: skip
@@ -86,8 +90,8 @@ class Exchange(RequestHandler, DispatchOwner):
         self._body_bytes = 0
         self._form: UploadForm | None = None
         self._lines: BatchLines | None = None
-        self._batch_models: tuple[str, ...] = ()
-        """What the lines of an uploaded file name, once all of them were checked."""
+        self._batch_file: CheckedFile | None = None
+        """What is known of an uploaded file, once all of its lines were checked."""
         self.write_paused = False
         self.done = False
 
@@ -214,6 +218,7 @@ class Exchange(RequestHandler, DispatchOwner):
         if self.done:
             return
         decision = self._decided(chosen, body)
+        account.batch_bound = chosen.batch_bound
         if chosen.only is not None:
             self._dispatch.restrict(chosen.only)
         await self._locate(decision, object_ids)
@@ -298,7 +303,7 @@ class Exchange(RequestHandler, DispatchOwner):
         if self.done:
             return
         self._dispatch.restrict(checked.credential_ids)
-        self._batch_models = checked.models
+        self._batch_file = checked
         upload.take(rest)
         upload.end()
 
@@ -363,13 +368,15 @@ class Exchange(RequestHandler, DispatchOwner):
         target = self.account.target
         if target is None:
             return
+        file = self._batch_file
         try:
             await objects.remember(
                 self._environment.link,
                 self.account.claims,
                 target.credential.id,
                 attempt.learned,
-                batch_models=self._batch_models,
+                batch_models=file.models if file is not None else (),
+                batch_bound=file.bound if file is not None else None,
             )
         except StorageError as error:
             if not self.done:

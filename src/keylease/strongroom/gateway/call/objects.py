@@ -21,7 +21,7 @@ import msgspec
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import ObjectNotAllowed
 from keylease.strongroom.gateway.call.routing import Decision, ResolvedTarget
-from keylease.strongroom.gateway.interfaces import CoordinatorLink, OwnedObject
+from keylease.strongroom.gateway.interfaces import BatchBound, CoordinatorLink, OwnedObject
 from keylease.strongroom.gateway.metering.sse import SseSplitter
 from keylease.strongroom.gateway.providers.interfaces import OBJECT_ID
 
@@ -144,10 +144,11 @@ async def remember(
     object_ids: tuple[str, ...],
     *,
     batch_models: tuple[str, ...] = (),
+    batch_bound: BatchBound | None = None,
 ) -> None:
     """Store that the caller made these objects. Raises ``StorageError``.
 
-    ``batch_models``: see ``OwnedObject``.
+    ``batch_models``, ``batch_bound``: see ``OwnedObject``.
     """
     for object_id in object_ids:
         await link.remember_object(
@@ -158,5 +159,6 @@ async def remember(
                 purpose=claims.purpose.value,
                 environment=claims.environment,
                 batch_models=batch_models,
+                batch_bound=batch_bound,
             )
         )

@@ -19,7 +19,7 @@ import msgspec
 
 from keylease.errors import StorageCorrupt, StorageError, StorageFull
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.gateway.interfaces import OwnedObject
+from keylease.strongroom.gateway.interfaces import BatchBound, OwnedObject
 from keylease.strongroom.gateway.records.commit_queue import CommitQueue
 
 _FORGET_AFTER: Final = 60 * 86_400 * MICROSECONDS
@@ -40,15 +40,30 @@ CREATE TABLE IF NOT EXISTS batch_files (
     models TEXT NOT NULL  -- JSON array of names, never empty
 ) WITHOUT ROWID
 """
+_BATCH_BOUNDS: Final = """
+CREATE TABLE IF NOT EXISTS batch_bounds (
+    object_id TEXT PRIMARY KEY,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    open_answers INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+"""A table of its own, because files were checked before they were counted."""
 _INSERT: Final = "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_BATCH_FILE: Final = (
     "INSERT OR IGNORE INTO batch_files SELECT object_id, ? FROM objects"
     " WHERE object_id = ? AND principal = ? AND credential_id = ?"
 )
 """What was checked was checked for the owner, and the first one stays."""
+_INSERT_BATCH_BOUND: Final = (
+    "INSERT OR IGNORE INTO batch_bounds SELECT object_id, ?, ?, ? FROM objects"
+    " WHERE object_id = ? AND principal = ? AND credential_id = ?"
+)
 _FIND: Final = (
-    "SELECT object_id, principal, credential_id, purpose, environment, models"
-    " FROM objects LEFT JOIN batch_files USING (object_id) WHERE object_id = ?"
+    "SELECT object_id, principal, credential_id, purpose, environment, models,"
+    " input_tokens, output_tokens, open_answers"
+    " FROM objects LEFT JOIN batch_files USING (object_id)"
+    " LEFT JOIN batch_bounds USING (object_id) WHERE object_id = ?"
 )
 _NAMES: Final = msgspec.json.Decoder(tuple[str, ...])
 _FORGET: Final = (
@@ -80,6 +95,7 @@ class ObjectRegistry:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(_SCHEMA)
             connection.execute(_BATCH_FILES)
+            connection.execute(_BATCH_BOUNDS)
             connection.execute(_FORGET, (self._clock.now() - _FORGET_AFTER, *_PASSING))
             connection.commit()
         except sqlite3.Error as error:
@@ -108,6 +124,21 @@ class ObjectRegistry:
                         if o.batch_models
                     ],
                 )
+                self._writer.executemany(
+                    _INSERT_BATCH_BOUND,
+                    [
+                        (
+                            bound.input_tokens,
+                            bound.output_tokens,
+                            bound.open_answers,
+                            o.object_id,
+                            o.principal,
+                            o.credential_id,
+                        )
+                        for o in objects
+                        if (bound := o.batch_bound) is not None
+                    ],
+                )
         except sqlite3.Error as error:
             self._refuse(error)
 
@@ -134,6 +165,9 @@ class ObjectRegistry:
             purpose=row[3],
             environment=row[4],
             batch_models=_NAMES.decode(row[5]) if row[5] is not None else (),
+            batch_bound=BatchBound(input_tokens=row[6], output_tokens=row[7], open_answers=row[8])
+            if row[6] is not None
+            else None,
         )
 
     def _refuse(self, error: sqlite3.Error) -> NoReturn:

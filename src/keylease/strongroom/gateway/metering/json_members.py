@@ -79,7 +79,8 @@ class JsonMembers:
             elif position > quote >= 0:
                 quote = chunk.find(b'"', position)
         end = quote + 1 if quote >= 0 else len(chunk)
-        self._keep(chunk[begun:end])
+        if self._value is not None or self._text is not None:
+            self._keep(chunk[begun:end])  # a copy, and most strings are none that is wanted
         if quote >= 0:
             self._in_string = False
             if self._text is not None:
@@ -90,10 +91,11 @@ class JsonMembers:
     def _outside(self, chunk: bytes, position: int) -> int:
         followed = self._depth == len(self._path) + 1
         match = (_STRUCTURE if followed else _NESTING).search(chunk, position)
+        end = len(chunk) if match is None else match.start()
+        if self._value is not None or self._text is not None:
+            self._keep(chunk[position:end])
         if match is None:
-            self._keep(chunk[position:])
-            return len(chunk)
-        self._keep(chunk[position : match.start()])
+            return end
         self._structure(match[0], followed=followed)
         return match.end()
 

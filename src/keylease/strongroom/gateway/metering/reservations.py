@@ -12,34 +12,15 @@ so a budget then ends lower than it should, by that call.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
+
+from keylease.strongroom.gateway.metering.output_bounds import output_bound
 
 IMAGE_TOKENS: Final = 50_000
 """OpenAI's gpt-4o-mini counts 2,833 + 5,667 for each of at most 8 tiles of a high-detail image:
 48,169, the most of any model. Anthropic's models count under 5,000."""
 REFERENCE_TOKENS: Final = 100_000
 """For a file, a stored prompt or an earlier response that the body names."""
-DEFAULT_OUTPUT_TOKENS: Final = 131_072
-"""For a model that is not in the list: no model that is known writes more in one answer."""
-_OUTPUT_BOUNDS: Final = (
-    # Prefix of the model's name -> most tokens of one answer, from the providers' model pages.
-    # Longer prefixes first.
-    ("gpt-4o", 16_384),
-    ("gpt-4.1", 32_768),
-    ("gpt-4-turbo", 4_096),
-    ("gpt-3.5", 4_096),
-    ("chatgpt-4o", 16_384),
-    ("o1", 100_000),
-    ("o3", 100_000),
-    ("o4", 100_000),
-    ("gpt-4-32k", 32_768),
-    ("gpt-4.5", 16_384),
-    ("claude-3-haiku", 4_096),
-    ("claude-3-opus", 4_096),
-    ("claude-3-sonnet", 4_096),
-    ("claude-3-5", 8_192),
-)
 _IMAGE_OUTPUT: Final = 10_000
 """gpt-image counts 6,240 tokens for a large image of high quality."""
 _NO_OUTPUT: Final = frozenset({"embeddings", "moderations", "count_tokens"})
@@ -119,6 +100,18 @@ def _inline_image_bytes(body: bytes) -> int:
     return total
 
 
+def answer_bound(operation: str, max_tokens: int | None) -> int | None:
+    """The most output tokens of one answer; ``None`` when nothing but its model bounds it.
+
+    ``max_tokens``: what the caller asked for at most, by whichever of its names.
+    """
+    if operation in _NO_OUTPUT:
+        return 0
+    if operation in _IMAGE_OPERATIONS:
+        return _IMAGE_OUTPUT
+    return max_tokens if max_tokens is not None and max_tokens > 0 else None
+
+
 def reserve_for(
     body: bytes,
     *,
@@ -127,25 +120,12 @@ def reserve_for(
     max_tokens: int | None = None,
     choices: int = 1,
     names: set[str] | None = None,
+    context_window: int | None = None,
 ) -> Reservation:
     """Bound what a call may use; ``max_tokens`` is whichever of its three names the body has."""
-    if operation in _NO_OUTPUT:
-        each = 0
-    elif operation in _IMAGE_OPERATIONS:
-        each = _IMAGE_OUTPUT
-    elif max_tokens is not None and max_tokens > 0:
-        each = max_tokens
-    else:
-        each = _output_bound(model)
+    each = answer_bound(operation, max_tokens)
+    if each is None:
+        each = output_bound(model, context_window)
     return Reservation(
         input_tokens=estimate_input_tokens(body, names), output_tokens=each * max(1, choices)
     )
-
-
-@lru_cache(maxsize=1024)
-def _output_bound(model: str) -> int:
-    name = model.rpartition("/")[2]
-    for prefix, bound in _OUTPUT_BOUNDS:
-        if name.startswith(prefix):
-            return bound
-    return DEFAULT_OUTPUT_TOKENS

@@ -24,7 +24,13 @@ from keylease.errors import AccessDenied, RequestMalformed
 from keylease.strongroom.gateway.call import batch_lines
 from keylease.strongroom.gateway.call.batch_lines import BatchLines
 from keylease.strongroom.gateway.call.routing import Decision
-from keylease.strongroom.gateway.interfaces import OwnedObject
+from keylease.strongroom.gateway.interfaces import (
+    LimitKey,
+    LimitKind,
+    LimitWindow,
+    OwnedObject,
+    PriceQuote,
+)
 from keylease.strongroom.gateway.providers.openai import OPENAI
 
 FORM = (b"content-type", b"multipart/form-data; boundary=b")
@@ -389,14 +395,125 @@ async def test_a_file_that_was_not_checked_needs_a_separate_grant() -> None:
     assert trusted.upstream.target == "/v1/batches"
 
 
-async def test_a_batch_draws_from_no_budget() -> None:
-    rig = CallRig(bundle(grants=(grant(limits=Limits(budget_micro_usd=10**9)),)))
+BUDGET = LimitKey("grant-1", LimitKind.MICRO_USD, LimitWindow.DAY)
+QUOTE = PriceQuote(
+    input=1_000_000, output=2_000_000, cache_read=0, cache_write=0, version="prices-1"
+)
+"""1 micro-USD for an input token, 2 for an output token."""
+
+
+def with_budget(micro_usd: int = 10**9, *, tokens_per_minute: int | None = None) -> CallRig:
+    limits = Limits(budget_micro_usd=micro_usd, tokens_per_minute=tokens_per_minute)
+    rig = CallRig(bundle(grants=(grant(limits=limits),)))
+    rig.link.prices["openai", "gpt-4o"] = QUOTE
+    return rig
+
+
+async def test_what_the_lines_may_use_is_counted_as_for_calls() -> None:
+    rig = CallRig()
+    lines = (
+        line(max_tokens=100),
+        line(max_completion_tokens=30, n=3),
+        line(),
+        line("/v1/embeddings", input="x"),
+    )
+    await uploaded(rig, *lines)
+    bound = rig.link.objects["file-1"].batch_bound
+    assert bound is not None
+    bodies = [json.dumps(json.loads(one)["body"], separators=(",", ":")) for one in lines]
+    assert bound.input_tokens == sum(map(len, bodies))
+    assert (bound.output_tokens, bound.open_answers) == (100 + 3 * 30, 1)
+
+
+async def test_a_batch_draws_what_its_lines_may_use_at_most() -> None:
+    rig = with_budget()
+    await uploaded(rig, line(max_tokens=100), line(), line(n=2))
+    bound = rig.link.objects["file-1"].batch_bound
+    assert bound is not None
+    call = await batch(rig)
+    drawn = bound.input_tokens + 2 * (100 + 3 * 16_384)
+    assert rig.link.used[BUDGET] == drawn, "reserved before it is sent"
+    rig.upstream.answer({"id": "batch_1"})
+    await eventually(lambda: call.finished)
+    assert rig.link.used[BUDGET] == drawn, "nobody here sees what it uses in the end"
+    record = rig.link.records[-1]
+    assert record.usage is not None
+    assert (record.usage.input_tokens, record.usage.output_tokens) == (
+        bound.input_tokens,
+        100 + 3 * 16_384,
+    )
+    assert (record.cost, record.estimated, record.requested_model) == (drawn, True, "gpt-4o")
+
+
+async def test_a_batch_that_may_use_more_than_the_budget_is_refused() -> None:
+    rig = with_budget(30_000)
+    await uploaded(rig, line())
+    before = len(rig.calls)
+    call = await batch(rig)
+    await eventually(lambda: call.status)
+    assert (call.status, call.code) == (429, "limit_reached")
+    assert len(rig.calls) == before
+    assert not rig.link.used.get(BUDGET)
+
+
+async def test_a_batch_that_the_provider_refuses_draws_nothing() -> None:
+    rig = with_budget()
+    await uploaded(rig, line())
+    call = await batch(rig)
+    rig.upstream.answer({"error": {"message": "no"}}, status=400)
+    await eventually(lambda: call.finished)
+    assert rig.link.used[BUDGET] == 0
+    assert rig.link.records[-1].usage is None
+
+
+async def test_a_batch_under_a_token_limit_draws_from_it() -> None:
+    rig = with_budget(tokens_per_minute=1_000)
+    await uploaded(rig, line(max_tokens=2_000))
+    call = await batch(rig)
+    await eventually(lambda: call.status)
+    assert (call.status, call.code) == (429, "limit_reached")
+
+
+async def test_where_no_budget_is_drawn_from_the_usage_of_a_batch_is_unknown() -> None:
+    rig = CallRig()
+    rig.link.prices["openai", "gpt-4o"] = QUOTE
+    await uploaded(rig, line())
+    call = await batch(rig)
+    rig.upstream.answer({"id": "batch_1"})
+    await eventually(lambda: call.finished)
+    record = rig.link.records[-1]
+    assert (record.usage, record.cost, record.estimated) == (None, None, False)
+
+
+async def test_a_batch_whose_file_was_not_counted_draws_from_no_budget() -> None:
+    rig = with_budget()
     own(rig, "file-1")
     rig.link.objects["file-1"] = msgspec.structs.replace(
         rig.link.objects["file-1"], batch_models=("gpt-4o",)
     )
     call = await batch(rig)
     assert (call.status, call.code) == (403, "access_denied")
+    assert "not counted" in str(call.json)
+    assert not rig.calls
+
+
+async def test_an_anthropic_batch_draws_what_its_requests_may_use_at_most() -> None:
+    rig = with_budget()
+    rig.link.prices["anthropic", "claude-4"] = QUOTE
+    params = {"model": "claude-4", "max_tokens": 50, "messages": []}
+    body: dict[str, object] = {
+        "requests": [
+            {"custom_id": "1", "params": params},
+            {"custom_id": "2", "params": {**params, "max_tokens": 70}},
+        ]
+    }
+    call = rig.send("POST", "/v1/messages/batches", body)
+    size = len(json.dumps(body, separators=(",", ":")))
+    assert rig.link.used[BUDGET] == size + 2 * (2 * 70)
+    rig.upstream.answer({"id": "msgbatch_1"})
+    await eventually(lambda: call.finished)
+    assert rig.link.used[BUDGET] == size + 2 * (2 * 70)
+    assert rig.link.records[-1].estimated
 
 
 @pytest.mark.parametrize("file_id", ["../x", "", "file-unknown"])

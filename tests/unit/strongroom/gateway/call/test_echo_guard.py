@@ -5,13 +5,14 @@ import json
 import secrets
 import urllib.parse
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keylease.errors import CredentialEchoed
-from keylease.strongroom.gateway.call.echo_guard import EchoGuard, Needle, Needles
+from keylease.strongroom.gateway.call.echo_guard import EchoGuard, Needle, Needles, Probe
 from keylease.strongroom.gateway.call.secret_forms import forms_of
 
 
@@ -138,5 +139,40 @@ def test_a_plain_secret_has_few_forms() -> None:
     assert all(len(form) >= 8 for form in forms_of(b"12345678"))
 
 
+KEYS_OF_PROVIDERS = (
+    b"sk-proj-" + secrets.token_urlsafe(90).encode(),
+    b"sk-ant-api03-" + secrets.token_urlsafe(60).encode(),
+    secrets.token_hex(16).encode(),
+    b"gsk_" + secrets.token_urlsafe(39).encode(),
+    AWKWARD,
+    b"aaaaaaaaab",
+)
+
+
+@pytest.mark.parametrize("secret", KEYS_OF_PROVIDERS, ids=range(len(KEYS_OF_PROVIDERS)))
+@given(chance=st.randoms(use_true_random=False), dense=st.booleans())
+def test_probes_find_what_is_there_and_nothing_else(
+    secret: bytes, chance: Random, *, dense: bool
+) -> None:
+    needles = Needles(forms_of(secret))
+    # Either prose, or a text in which every probe is met all the time.
+    alphabet = bytes(sorted(set(b"".join(needle.text for needle in needles.all))))
+    letters = alphabet if dense else b" etaonirs.,{}"
+    text = bytes(chance.choices(letters, k=chance.choice([0, 1, 40, 3000])))
+    place = chance.randint(0, len(text))
+    form = chance.choice(needles.all).text
+    whole = text[:place] + form + text[place:]
+    nearly = text[:place] + form[: chance.randint(0, len(form) - 1)] + text[place:]
+    for data in (text, nearly, whole, whole[: place + len(form)], whole[place:]):
+        there = any(needle.text in data for needle in needles.all)
+        assert any(probe.finds(data) for probe in needles.probes) is there
+
+
+def test_few_probes_do_for_all_forms() -> None:
+    for secret in KEYS_OF_PROVIDERS[:2]:
+        assert len(Needles(forms_of(secret)).probes) <= 2
+
+
 def test_needles_do_not_show_what_they_look_for() -> None:
-    assert "sk-test" not in repr(Needles(forms_of(SECRET))) + repr(Needle(SECRET))
+    shown = repr(Needles(forms_of(SECRET))) + repr(Needle(SECRET))
+    assert "sk-test" not in shown + repr(Probe(SECRET[0], [SECRET]))

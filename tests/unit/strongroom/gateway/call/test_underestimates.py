@@ -11,7 +11,7 @@ from tests.support.eventually import eventually
 
 from keylease.contracts.policy import Limits
 from keylease.errors import RequestMalformed
-from keylease.strongroom.gateway.call.accounting import reserve
+from keylease.strongroom.gateway.call.reserving import reserve
 from keylease.strongroom.gateway.metering.reservations import IMAGE_TOKENS, estimate_input_tokens
 from keylease.strongroom.gateway.providers.openai import OPENAI
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keylease.strongroom.gateway.call.bodies import JsonBody
+from keylease.strongroom.gateway.metering.output_bounds import UNKNOWN
 from keylease.strongroom.gateway.metering.reservations import (
-    DEFAULT_OUTPUT_TOKENS,
     IMAGE_TOKENS,
     REFERENCE_TOKENS,
     estimate_input_tokens,
@@ -100,7 +100,7 @@ def test_other_inline_data_counts_by_its_bytes() -> None:
         ("chat", "gpt-4.1-nano", None, 2, 65_536),
         ("chat", "openai/gpt-4o", None, 1, 16_384),
         ("chat", "claude-3-haiku-20240307", None, 1, 4_096),
-        ("chat", "something-new", None, 1, DEFAULT_OUTPUT_TOKENS),
+        ("chat", "something-new", None, 1, UNKNOWN),
         ("chat", "gpt-4o", 0, 0, 16_384),
         ("chat", "gpt-4o", -5, -5, 16_384),
         ("embeddings", "text-embedding-3-small", None, 1, 0),

@@ -16,7 +16,7 @@ from keylease.contracts.audit import AuditAction
 from keylease.errors import KeyleaseError, StorageCorrupt, StorageError, StorageFull
 from keylease.primitives.segments import Files, SegmentLog, WhenFull, encode
 from keylease.strongroom.gateway.coordinator.object_registry import ObjectRegistry
-from keylease.strongroom.gateway.interfaces import OwnedObject
+from keylease.strongroom.gateway.interfaces import BatchBound, OwnedObject
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
 from keylease.strongroom.gateway.records.commit_queue import CommitQueue
 from keylease.strongroom.gateway.records.spool import CallSpool
@@ -232,7 +232,7 @@ async def test_objects_keep_their_first_owner(tmp_path: Path) -> None:
     await again.close()
 
 
-async def test_a_batch_file_keeps_its_models_and_its_owner(tmp_path: Path) -> None:
+async def test_a_batch_file_keeps_its_models_its_bound_and_its_owner(tmp_path: Path) -> None:
     def owned(object_id: str, principal: str, *models: str) -> OwnedObject:
         return OwnedObject(
             object_id=object_id,
@@ -241,6 +241,11 @@ async def test_a_batch_file_keeps_its_models_and_its_owner(tmp_path: Path) -> No
             purpose="eval",
             environment="dev",
             batch_models=models,
+            batch_bound=BatchBound(
+                input_tokens=len(models), output_tokens=10**13, open_answers=200_000
+            )
+            if models
+            else None,
         )
 
     registry = ObjectRegistry(tmp_path / "objects", clock=ManualClock())
@@ -266,6 +271,7 @@ async def test_a_registry_from_before_batch_files_were_checked_is_read(tmp_path:
     await registry.close()
     with contextlib.closing(sqlite3.connect(directory / "objects.sqlite")) as connection:
         connection.execute("DROP TABLE batch_files")
+        connection.execute("DROP TABLE batch_bounds")
         connection.commit()
     again = ObjectRegistry(directory, clock=ManualClock())
     assert await again.find("file-1") == before
