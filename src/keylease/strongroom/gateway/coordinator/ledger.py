@@ -32,11 +32,8 @@ _GRAIN: Final = 10
 """Entries of a sliding minute are kept per tenth of a second, rounded to the later side."""
 _SHARE: Final = {LimitKind.REQUESTS: 20, LimitKind.TOKENS: 20, LimitKind.MICRO_USD: 50}
 """A slice is at most this fraction of its limit: so much is lost when a worker dies."""
-_UNITS: Final = {
-    LimitKind.REQUESTS: "requests",
-    LimitKind.TOKENS: "tokens",
-    LimitKind.MICRO_USD: "micro-USD",
-}
+_UNITS: Final = {LimitKind.REQUESTS: "requests", LimitKind.TOKENS: "tokens"}
+_MICRO_PER_USD: Final = 1_000_000
 _NEVER: Final = 86_400
 """Seconds to answer in Retry-After for a budget that does not start again."""
 
@@ -286,16 +283,17 @@ class Ledger:
     # --- refusals --------------------------------------------------------------------------
 
     def _refusal(self, account: _Account, demand: Demand) -> LimitReached:
-        window, units = demand.key.window, _UNITS[demand.key.kind]
-        of = f"{demand.capacity} {units}" + (
+        window, kind = demand.key.window, demand.key.kind
+        of = _amount(kind, demand.capacity) + (
             " in total" if window is LimitWindow.TOTAL else f" per {window.value}"
         )
         wait = self._wait(account, demand)
         if demand.amount > demand.capacity:
             return LimitReached(
-                f"This call may use {demand.amount} {units}, over the limit of {of}.",
+                f"This call may use {_amount(kind, demand.amount)}, over the limit of {of}.",
                 retry_after=wait,
-                advice="Ask for fewer output tokens or send less input; waiting does not help.",
+                advice="Set a bound for the output, such as max_tokens, or a lower one, or send "
+                "less input; waiting does not help.",
             )
         return LimitReached(
             f"The limit of {of} is used up.",
@@ -317,6 +315,14 @@ class Ledger:
         if demand.capacity - account.used >= demand.amount:
             return 1  # held by calls that are under way; it may come back at any moment
         return _until_next_period(demand.key.window, self._clock.now())
+
+
+def _amount(kind: LimitKind, amount: int) -> str:
+    """``12,000 tokens``, ``$0.0125``."""
+    if kind is LimitKind.MICRO_USD:
+        dollars, micro = divmod(amount, _MICRO_PER_USD)
+        return f"${dollars:,}.{f'{micro:06}'.rstrip('0'):0<2}"
+    return f"{amount:,} {_UNITS[kind]}"
 
 
 def _period(window: LimitWindow, now: int) -> int:

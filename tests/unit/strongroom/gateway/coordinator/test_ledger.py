@@ -94,6 +94,27 @@ def test_a_refusal_holds_nothing() -> None:
     assert ledger.taken(TOKENS) == before == 0
 
 
+@pytest.mark.parametrize(
+    ("key", "capacity", "amount", "message"),
+    [
+        (DAY, 25_000_000, 34_120_500, "may use $34.1205, over the limit of $25.00 per day."),
+        (TOTAL, 1_250_000_000, 10**10, "may use $10,000.00, over the limit of $1,250.00 in total."),
+        (
+            TOKENS,
+            1_000,
+            12_000,
+            "may use 12,000 tokens, over the limit of 1,000 tokens per minute.",
+        ),
+    ],
+)
+def test_a_call_that_never_fits_is_told_so_in_its_own_units(
+    key: LimitKey, capacity: int, amount: int, message: str
+) -> None:
+    error = refused(Ledger(ManualClock()), Demand(key, capacity, amount))
+    assert error.message == f"This call {message}"
+    assert "max_tokens" in error.advice
+
+
 def test_an_overdraft_is_charged_in_full() -> None:
     ledger, slices = Ledger(ManualClock()), Slices()
     demands = (Demand(TOKENS, 1000, 100),)
