@@ -42,8 +42,9 @@ class MergeSpan(msgspec.Struct, frozen=True, tag="merge", kw_only=True):
 class RemoveSpans(msgspec.Struct, frozen=True, tag="remove", kw_only=True):
     """Delete for good: one span, a trace, the traces of a user, or everything of the project.
 
-    Exactly one is given. What was written later is not touched. It is a transaction of its own: a
-    row that its transaction writes before and after it would look like a replay.
+    Exactly one is given. What was written later is not touched. It is a transaction of its own: of
+    a row that one transaction writes before and after a removal, a replay could not tell which is
+    there. Intake takes them apart; the store refuses them together.
     """
 
     trace_id: str = ""

@@ -6,7 +6,7 @@ take ``msgspec.Raw`` for something of its own kind, so they are written as bytes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -40,6 +40,19 @@ class _Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_Batch).decode
+
+
+def transactions(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
+    """Writes, in their order, as they may share an entry: a removal has one of its own."""
+    start = 0
+    for place, write in enumerate(writes):
+        if isinstance(write, RemoveSpans):
+            if start < place:
+                yield writes[start:place]
+            yield writes[place : place + 1]
+            start = place + 1
+    if start < len(writes):
+        yield writes[start:]
 
 
 def encoded_writes(writes: Sequence[Write]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from keylease.contracts.findings import Fingerprint
+from keylease.platform.traces.ingest.entries import transactions
 from keylease.platform.traces.ingest.masking import MaskedSecret, Masker
 from keylease.platform.traces.ingest.personal_data import PersonalDataMasker
 from keylease.platform.traces.ingest.write_log import encoded
@@ -51,9 +52,13 @@ def prepared(
     given = [_as_span(write) for write in writes if not _removes(write)]
     masked = masker.masked(given, fingerprints, personal_data)
     clean = iter(masked.spans)
-    parts, rejected = encoded(
-        [write if _removes(write) else _with(write, next(clean)) for write in writes]
-    )
+    masks = [write if _removes(write) else _with(write, next(clean)) for write in writes]
+    parts: list[bytes] = []
+    rejected = 0
+    for some in transactions(masks):
+        entries, too_large = encoded(some)
+        parts += entries
+        rejected += too_large
     return Prepared(parts, rejected, masked.found)
 
 

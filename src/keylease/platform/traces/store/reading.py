@@ -134,7 +134,11 @@ class Reader:
             self._layout.sql(_HISTORY, **_ROW),
             names | {"span_id": span_id, "limit": _LONGEST_HISTORY},
         )
-        return [current, *(span_of(row) for row in answer.dicts())]
+        # While a version is written, the state before it is in both tables.
+        return [
+            current,
+            *(state for row in answer.dicts() if (state := span_of(row)).xact_id < current.xact_id),
+        ]
 
     def payload(
         self, organization_id: str, project_id: str, trace_id: str, digest: str

@@ -3,14 +3,18 @@
 Removed rows are hidden at once, and their bytes leave the disk when ``purge`` has written the parts
 that held them again; files that nothing reads any more are deleted within a minute after that.
 A removal touches only what was written up to its transaction, so that its replay spares what came
-later. It leaves a row in ``removals``: who removed what, and no content.
+later. It leaves rows in ``removals``, before anything is removed: who removed what, and which
+traces a user had; no content. By them a replay knows what was removed, also when the removal was
+interrupted and what led to a trace is gone already.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from keylease.errors import TraceBatchRefused, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import RemoveSpans, WriteBatch
@@ -48,8 +52,37 @@ _TRACES_OF_USER: Final = """
       SELECT trace_id FROM @span_versions
       WHERE @project AND user_id = {user_id:String} AND xact_id <= {xact_id:Int64})
 """
+_NOTED_TRACES: Final = """
+    SELECT DISTINCT trace_id FROM @removals
+    WHERE @project AND xact_id = {xact_id:Int64} AND user_id = {user_id:String} AND trace_id != ''
+"""
+_LAST: Final = "SELECT max(xact_id) FROM @removals"
+_AFTER: Final = """
+    SELECT organization_id, project_id, trace_id, span_id, max(xact_id) FROM @removals
+    WHERE organization_id IN {organizations:Array(String)}
+      AND project_id IN {projects:Array(String)} AND xact_id > {xact_id:Int64}
+      AND (everything OR trace_id IN {traces:Array(String)})
+    GROUP BY organization_id, project_id, trace_id, span_id
+"""
 Progress = Callable[[str, int, int], None]
 """What is worked on, how much is done, and how much there is."""
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What removals took: project, trace and span, and the transaction up to which."""
+
+    until: Mapping[tuple[str, str, str, str], int]
+    """Without a span it is the trace; without a trace, everything of the project."""
+
+    def has(self, key: tuple[str, str, str, str], *, xact_id: int) -> bool:
+        """Whether a write of this row in this transaction was removed later."""
+        organization_id, project_id, trace_id, _ = key
+        named = (
+            (organization_id, project_id, "", ""),
+            (organization_id, project_id, trace_id, ""),
+            key,
+        )
+        return any(xact_id < self.until.get(name, 0) for name in named)
 
 
 class Removal:
@@ -67,7 +100,10 @@ class Removal:
             "project_id": batch.project_id,
             "xact_id": batch.xact_id,
         }
-        self._note(batch, write)
+        traces: Sequence[str] = ()
+        if write.user_id:
+            traces = self._traces_of(write.user_id, owner)
+        self._note(batch, write, traces)
         written = f"{_PROJECT} AND xact_id <= {{xact_id:Int64}}"
         if write.everything:
             self._delete(written, owner)
@@ -79,11 +115,35 @@ class Removal:
                 names["span_id"] = write.span_id
             self._delete(which, names)
         else:
-            traces = self._traces_of(write.user_id, owner)
             for start in range(0, len(traces), _AT_ONCE):
                 some = traces[start : start + _AT_ONCE]
                 which = f"{written} AND trace_id IN {{traces:Array(String)}}"
                 self._delete(which, owner | {"traces": some})
+
+    def last(self) -> int:
+        """The transaction of the last removal; 0 when there was none."""
+        answer = self._engine.read(self._layout.sql(_LAST))
+        return int(str(answer.rows[0][0] or 0))
+
+    def after(
+        self, xact_id: int, projects: Collection[tuple[str, str]], traces: Sequence[str]
+    ) -> Removed:
+        """What was removed of these traces after a transaction."""
+        until: dict[tuple[str, str, str, str], int] = {}
+        names = {
+            "organizations": sorted({owner[0] for owner in projects}),
+            "projects": sorted({owner[1] for owner in projects}),
+            "xact_id": xact_id,
+        }
+        for start in range(0, len(traces), _AT_ONCE):
+            some = {"traces": traces[start : start + _AT_ONCE]}
+            answer = self._engine.read(
+                self._layout.sql(_AFTER), names | some, settings={"max_result_rows": 0}
+            )
+            for *key, last in answer.rows:
+                organization_id, project_id, trace_id, span_id = map(str, key)
+                until[organization_id, project_id, trace_id, span_id] = int(str(last))
+        return Removed(until)
 
     def expire(self, organization_id: str, project_id: str, *, before: int) -> None:
         """Remove the rows of a project that began, or came, before a time (microseconds).
@@ -151,26 +211,33 @@ class Removal:
             self._engine.maintain(sql, parameters)
 
     def _traces_of(self, user_id: str, owner: Mapping[str, object]) -> Sequence[str]:
-        answer = self._engine.read(
-            self._layout.sql(_TRACES_OF_USER, project=_PROJECT),
-            {**owner, "user_id": user_id},
-            settings={"max_result_rows": 0},
-        )
-        return sorted(str(row[0]) for row in answer.rows)
+        """Every trace of a user, also when this removal was interrupted after some of it."""
+        names = {**owner, "user_id": user_id}
+        found: set[str] = set()
+        for sql in (_TRACES_OF_USER, _NOTED_TRACES):
+            answer = self._engine.read(
+                self._layout.sql(sql, project=_PROJECT), names, settings={"max_result_rows": 0}
+            )
+            found.update(str(row[0]) for row in answer.rows)
+        return sorted(found)
 
-    def _note(self, batch: WriteBatch, write: RemoveSpans) -> None:
-        row = (
-            batch.organization_id,
-            batch.project_id,
-            batch.xact_id,
-            batch.received_at,
-            write.by,
-            write.trace_id,
-            write.span_id,
-            write.user_id,
-            write.everything,
-        )
-        self._engine.insert(self._layout.table("removals"), columns_of(REMOVAL_COLUMNS, [row]))
+    def _note(self, batch: WriteBatch, write: RemoveSpans, traces: Sequence[str]) -> None:
+        """The removal as it was asked for, and one row for each trace of a user."""
+        rows = [
+            (
+                batch.organization_id,
+                batch.project_id,
+                batch.xact_id,
+                batch.received_at,
+                write.by,
+                trace_id,
+                write.span_id,
+                write.user_id,
+                write.everything,
+            )
+            for trace_id in (write.trace_id, *traces)
+        ]
+        self._engine.insert(self._layout.table("removals"), columns_of(REMOVAL_COLUMNS, rows))
 
 
 def _check(write: RemoveSpans) -> None:

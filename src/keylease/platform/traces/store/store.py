@@ -50,9 +50,7 @@ class TraceStore:
         self.removal = Removal(engine, layout)
         self._let_go = let_go
         self._writes = threading.Lock()
-        self._writer = Writer(
-            engine, layout, remove=self.removal.remove, whole_text=self._whole_text
-        )
+        self._writer = Writer(engine, layout, removal=self.removal, whole_text=self._whole_text)
         engine.use(layout.database)
         self._applied = self._last_transaction()
 

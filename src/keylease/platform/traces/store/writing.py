@@ -8,7 +8,8 @@
 A crash between two inserts is mended by the replay of the log: a state is recognised by its
 transaction, a superseded version by the transaction that ended it, and rows of one key and one
 transaction are the same row, of which the engine keeps one. Removals end a block, because they work
-on what is in the tables.
+on what is in the tables. What a removal took is not written again by a replay of what came before
+it: ``removals`` is asked, when there is one that is later than a write.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from keylease.platform.traces.store.columns import (
     span_of,
 )
 from keylease.platform.traces.store.engine import Engine
+from keylease.platform.traces.store.removal import Removal
 from keylease.platform.traces.store.schema import Layout
 
 _T = TypeVar("_T")
@@ -94,21 +96,23 @@ class Writer:
         engine: Engine,
         layout: Layout,
         *,
-        remove: Callable[[WriteBatch, RemoveSpans], None],
+        removal: Removal,
         whole_text: Callable[[Span, str], str],
     ) -> None:
         self._engine = engine
         self._layout = layout
-        self._remove = remove
+        self._removal = removal
+        self._last_removal = removal.last()
         self._whole_text = whole_text
 
     def apply(self, batches: Sequence[WriteBatch], rows: Sequence[Sequence[Understood]]) -> None:
         """As ``interfaces.Store.apply``."""
         for part in _parts(batches, rows):
             if isinstance(part, _Removal):
-                self._remove(part.batch, part.write)
-            else:
-                self._write(part)
+                self._last_removal = max(self._last_removal, part.batch.xact_id)
+                self._removal.remove(part.batch, part.write)
+            elif kept := self._without_removed(part):
+                self._write(kept)
 
     def _write(self, part: list[_Change]) -> None:
         known = self._known(part)
@@ -131,6 +135,24 @@ class Writer:
             self._engine.insert(
                 table("span_keys"), columns_of(KEY_COLUMNS, keys, kinds=_DIGEST_KIND)
             )
+
+    def _without_removed(self, part: list[_Change]) -> list[_Change]:
+        """What a removal that came later, and is done, has not taken: the rest is a replay.
+
+        Written again, a part of a trace could stay: a replay begins where the log's mark is, and
+        what made the removal find the trace may stand before it.
+        """
+        early = [change for change in part if change.batch.xact_id < self._last_removal]
+        if not early:
+            return part
+        removed = self._removal.after(
+            min(change.batch.xact_id for change in early),
+            {change.key[:2] for change in early},
+            sorted({change.key[2] for change in early}),
+        )
+        return [
+            change for change in part if not removed.has(change.key, xact_id=change.batch.xact_id)
+        ]
 
     def _known(self, part: list[_Change]) -> dict[RowKey, _Known]:
         """Every row that there is of the traces of a block."""
@@ -237,7 +259,12 @@ class _Block:
         if row is None and there is not None and there.digest == digest:
             return
         if row is not None:
-            if row.digest == digest or self._is_applied(change):
+            if self._is_applied(change):
+                if row.state.ended_at == span.ended_at:
+                    row.digest = digest
+                row.is_changed = True
+                return
+            if row.digest == digest:
                 return
             state = states.put(row.state, span, was_sent=row.digest != states.NEVER_SENT)
             if states.digest_of(state) == states.digest_of(row.state):
@@ -252,6 +279,7 @@ class _Block:
     def _merge(self, change: _Change, write: MergeSpan, row: _Row | None) -> None:
         batch = change.batch
         if row is not None and self._is_applied(change):
+            row.is_changed = True
             return
         before = row.state if row is not None else None
         if before is None:
@@ -280,7 +308,11 @@ class _Block:
         row.state, row.digest, row.is_changed = state, digest, True
 
     def _is_applied(self, change: _Change) -> bool:
-        """Whether the store had this transaction before the block came."""
+        """Whether the store had this transaction before the block came.
+
+        Its key says that it had not, or nobody would have asked: a crash came between the two, and
+        both are written again.
+        """
         there = self._current.get(change.key)
         return there is not None and there.xact_id >= change.batch.xact_id
 
@@ -317,6 +349,8 @@ def _parts(
     part: list[_Change] = []
     for batch, understood in zip(batches, rows, strict=True):
         waiting = iter(understood)
+        if len(batch.writes) > 1 and any(isinstance(one, RemoveSpans) for one in batch.writes):
+            raise TraceBatchRefused("A removal is a transaction of its own.")
         for write in batch.writes:
             if isinstance(write, RemoveSpans):
                 if part:

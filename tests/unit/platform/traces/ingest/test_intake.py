@@ -240,12 +240,20 @@ async def test_merges_and_removals_keep_their_order_and_merges_are_masked(tmp_pa
             by="user:1",
         )
         remove = RemoveSpans(trace_id="1" * 32, by="user:1")
-        xact_id = await intake.take(ORG, PROJECT, [put(1), merge, remove])
+        xact_id = await intake.take(ORG, PROJECT, [put(1), merge, remove, put(1), remove, remove])
         await intake.settled(xact_id)
-    writes = store.batches[xact_id].writes
-    assert [type(write).__name__ for write in writes] == ["PutSpan", "MergeSpan", "RemoveSpans"]
-    assert isinstance(writes[1], MergeSpan)
-    text = msgspec.json.decode(writes[1].fields["metadata"])["note"]
+    entries = [store.batches[each].writes for each in sorted(store.batches)]
+    assert [[type(write).__name__ for write in entry] for entry in entries] == [
+        ["PutSpan", "MergeSpan"],
+        ["RemoveSpans"],  # in a transaction of its own
+        ["PutSpan"],
+        ["RemoveSpans"],
+        ["RemoveSpans"],
+    ]
+    assert max(store.batches) == xact_id
+    changed = entries[0][1]
+    assert isinstance(changed, MergeSpan)
+    text = msgspec.json.decode(changed.fields["metadata"])["note"]
     assert text.startswith("aws [secret:aws-")
     assert key.encode() not in everything_below(tmp_path)
 

@@ -1,20 +1,27 @@
 """Random histories: the store agrees with a slow model of it, in whatever blocks they are written.
 
 The model keeps every state of every row in a list and knows nothing of tables, keys or digests.
+Between blocks the engine merges its parts; somewhere the process is killed between two writes of
+the engine, opens the store again, and replays the log from somewhere before.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.trace_stores import FIRST, NOW, ORGANIZATION, Writes, a_span, applied
 
+from keylease.platform.traces.ingest.entries import transactions
 from keylease.platform.traces.model import Span
+from keylease.platform.traces.query.lists import spans_page
+from keylease.platform.traces.query.scope import Scope
 from keylease.platform.traces.store.columns import span_of
 from keylease.platform.traces.store.store import TraceStore
 
@@ -55,15 +62,13 @@ writes = st.one_of(
     st.tuples(st.just("put"), rows, puts),
     st.tuples(st.just("merge"), rows, merges),
     st.tuples(st.just("merge"), rows, merges),
+    st.tuples(
+        st.just("remove"), rows, st.sampled_from(["span", "span", "trace", "user", "everything"])
+    ),
 )
-removals = st.tuples(st.just("remove"), rows, st.sampled_from(["span", "trace", "user"]))
-batches = st.one_of(
-    st.lists(writes, min_size=1, max_size=3),
-    st.lists(writes, min_size=1, max_size=3),
-    # by itself: a row that one transaction writes before and after a removal would look replayed
-    removals.map(lambda removal: [removal]),
-)
-histories = st.lists(batches, min_size=2, max_size=6)
+requests = st.lists(writes, min_size=1, max_size=3)
+histories = st.lists(requests, min_size=2, max_size=6)
+Said = tuple[str, tuple[str, str], Any]
 
 
 class Model:
@@ -121,6 +126,7 @@ class Model:
             for each in self.states
             if (which == "span" and each == (trace, span))
             or (which == "trace" and each[0] == trace)
+            or which == "everything"
         }
         if which == "user":
             traces = {
@@ -164,50 +170,118 @@ def _patched(old: object, new: object) -> object:
     return result
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Killer:
+    """Lets so many writes of the engine through, and then kills."""
+
+    def __init__(self, store: TraceStore, patched: pytest.MonkeyPatch, writes: int | None) -> None:
+        self._left = writes
+        for name in ("insert", "maintain"):
+            patched.setattr(store.engine, name, self._killing(getattr(store.engine, name)))
+
+    def _killing(self, write: Callable[..., None]) -> Callable[..., None]:
+        def killing(*arguments: object) -> None:
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    self._left = None
+                    raise Killed
+            write(*arguments)
+
+        return killing
+
+
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(histories, st.lists(st.integers(1, 3), min_size=1), st.integers(0, 6))
+@given(
+    history=histories,
+    blocks=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    kill_after=st.none() | st.integers(0, 14),
+    back=st.integers(0, 4),
+    merged_after=st.sets(st.integers(0, 6), max_size=2),
+    again_from=st.integers(0, 6),
+)
 def test_the_store_agrees_with_the_model(
     store: TraceStore,
-    history: list[list[tuple[str, tuple[str, str], Any]]],
+    history: list[list[Said]],
+    *,
     blocks: list[int],
-    replayed: int,
+    kill_after: int | None,
+    back: int,
+    merged_after: set[int],
+    again_from: int,
 ) -> None:
     project, model = f"history-{next(_projects)}", Model()
-    batches, is_removed = [], False
-    for batch in history:
-        xact_id = next(_transactions)
-        made = Writes(xact_id, project_id=project)
-        for kind, (trace, span), said in batch:
+    log = [made for request in history for made in _logged(project, model, request)]
+    sizes = itertools.cycle(blocks)
+    with pytest.MonkeyPatch.context() as patched:
+        Killer(store, patched, kill_after)
+        position = 0
+        while position < len(log):
+            some = log[position : position + next(sizes)]
+            try:
+                store.apply(*applied(*some))
+            except Killed:
+                store = TraceStore(store.engine, store.layout, store_id=store.store_id)
+                position = max(0, position - back)
+                continue
+            position += len(some)
+            if position in merged_after:
+                _merge_parts(store)
+    _agree(store, project, model, [made.xact_id for made in log])
+    for made in log[again_from:]:
+        store.apply(*applied(made))
+    _agree(store, project, model, [made.xact_id for made in log])
+
+
+def _logged(project: str, model: Model, request: Sequence[Said]) -> list[Writes]:
+    """The entries of the log for one request; the model is told what they are."""
+    whole = Writes(0, project_id=project)
+    for kind, (trace, span), said in request:
+        if kind == "put":
+            whole.put(a_span(trace_id=trace, span_id=span, **_full(said)))
+        elif kind == "merge":
+            whole.merge(trace, span, **said)
+        else:
+            whole.remove(
+                trace_id=trace if said in {"span", "trace"} else "",
+                span_id=span if said == "span" else "",
+                user_id="ann" if said == "user" else "",
+                everything=said == "everything",
+            )
+    log, rows, position = [], iter(whole.rows), 0
+    for stretch in transactions(whole.writes):
+        made = Writes(next(_transactions), project_id=project)
+        log.append(made)
+        for kind, key, said in request[position : position + len(stretch)]:
             if kind == "put":
-                full = {"name": "chat", "started_at": NOW, **said}
-                made.put(a_span(trace_id=trace, span_id=span, **full))
-                model.put((trace, span), xact_id, full)
+                made.put(next(rows).span)
+                model.put(key, made.xact_id, _full(said))
             elif kind == "merge":
-                made.merge(trace, span, **said)
-                model.merge((trace, span), xact_id, said)
+                made.merge(*key, **said)
+                model.merge(key, made.xact_id, said)
             else:
-                made.remove(
-                    trace_id="" if said == "user" else trace,
-                    span_id=span if said == "span" else "",
-                    user_id="ann" if said == "user" else "",
-                )
-                model.remove((trace, span), said)
-                is_removed = True
-        batches.append(made)
-    sizes, position = itertools.cycle(blocks), 0
-    while position < len(batches):
-        size = next(sizes)
-        store.apply(*applied(*batches[position : position + size]))
-        position += size
-    _agree(store, project, model)
-    store.apply(*applied(*batches[replayed:]))
-    if not is_removed:
-        _agree(store, project, model)
+                made.writes += stretch
+                model.remove(key, said)
+        position += len(stretch)
+    assert position == len(request)
+    return log
 
 
-def _agree(store: TraceStore, project: str, model: Model) -> None:
+def _full(said: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "chat", "started_at": NOW, **said}
+
+
+def _merge_parts(store: TraceStore) -> None:
+    for table in ("spans", "span_versions", "span_keys", "removals"):
+        store.engine.run(f"OPTIMIZE TABLE {table} FINAL")
+
+
+def _agree(store: TraceStore, project: str, model: Model, pins: Sequence[int]) -> None:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for table in ("span_versions", "spans"):
         answer = store.select(
@@ -224,10 +298,32 @@ def _agree(store: TraceStore, project: str, model: Model) -> None:
     }
     assert found == expected
     for key, states in expected.items():
+        history = store.reader.history(ORGANIZATION, project, *key)
+        assert [_seen(state) for state in reversed(history)] == states
         at = states[len(states) // 2]["xact_id"]
         pinned = store.reader.span(ORGANIZATION, project, *key, at=at)
         assert pinned is not None
         assert _seen(pinned) == states[len(states) // 2]
+    for at in pins:
+        there = {
+            key: max(state["xact_id"] for state in states if state["xact_id"] <= at)
+            for key, states in expected.items()
+            if states[0]["xact_id"] <= at
+        }
+        scope = Scope(organization_id=ORGANIZATION, project_ids=(project,), at=at)
+        asked = spans_page(scope, limit=50)
+        listed = store.select(asked.sql, asked.parameters).dicts()
+        assert {(row["trace_id"], row["span_id"]): row["xact_id"] for row in listed} == there
+        assert len(listed) == len(there)
+        trees = [
+            (trace, *row)
+            for trace in TRACES
+            for row in store.reader.trace(
+                ORGANIZATION, project, trace, columns=("span_id", "xact_id"), at=at
+            ).rows
+        ]
+        assert {(trace, span): xact_id for trace, span, xact_id, *_ in trees} == there
+        assert len(trees) == len(there)
 
 
 def _seen(span: Span) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pytest
@@ -284,6 +284,83 @@ def test_removals_take_what_was_written_before_them_and_spare_what_comes_later(
         assert count(store, table, of_user) == 0
     store.apply(*applied(one, user))
     assert read(store, trace) == back.rows[0].span
+
+
+def test_a_replay_writes_nothing_again_that_was_removed_later(store: TraceStore) -> None:
+    trace, other = new_id(), new_id()
+    of_user = next_writes().put(a_span(trace_id=trace, user_id="bob"))
+    rest = next_writes().put(a_span(trace_id=trace, span_id="c" * 16)).put(a_span(trace_id=other))
+    removal = next_writes().remove(user_id="bob")
+    store.apply(*applied(of_user, rest, removal))
+    for writer in (store, TraceStore(store.engine, store.layout, store_id=store.store_id)):
+        writer.apply(*applied(rest, removal))  # the log's mark is behind what names the user
+        for table in ("spans", "span_keys"):
+            assert count(store, table, trace) == 0
+        assert read(store, other) is not None
+
+
+def test_a_removal_that_was_interrupted_is_finished_by_the_replay(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maintain = store.engine.maintain
+    for stop in ("span_versions", "spans", "payloads", "span_keys"):
+        trace = new_id()
+        put = next_writes().put(a_span(trace_id=trace, user_id="cleo"), Payload("f" * 64, "text"))
+        put.put(a_span(trace_id=trace, span_id="c" * 16))
+        change = next_writes().merge(trace, SPAN, user_id=None)
+        removal = next_writes().remove(user_id="cleo")
+
+        def stopping(sql: str, parameters: Mapping[str, object], stop: str = stop) -> None:
+            maintain(sql, parameters)
+            if f"`{stop}`" in sql:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store.engine, "maintain", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                store.apply(*applied(put, change, removal))
+        store.apply(*applied(removal))
+        for table in ("span_versions", "spans", "payloads", "span_keys"):
+            assert count(store, table, trace) == 0
+
+
+def test_what_was_sent_before_is_a_new_version_also_after_a_crash(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = new_id()
+    first = next_writes().put(a_span(trace_id=trace, name="first"))
+    second = next_writes().put(a_span(trace_id=trace, name="second"))
+    again = next_writes().put(a_span(trace_id=trace, name="first"))
+    store.apply(*applied(first))
+    with monkeypatch.context() as patched:
+        patched.setattr(store.engine, "insert", _stopping(store.engine.insert, "span_keys"))
+        with pytest.raises(KeyboardInterrupt):
+            store.apply(*applied(second))
+    store.apply(*applied(second))
+    store.apply(*applied(again))
+    row = read(store, trace)
+    assert row is not None
+    assert (row.name, row.xact_id) == ("first", again.xact_id)
+
+
+def test_no_state_stands_twice_in_a_history_while_it_is_replaced(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = new_id()
+    store.apply(*applied(next_writes().put(a_span(trace_id=trace))))
+    with monkeypatch.context() as patched:
+        patched.setattr(store.engine, "insert", _stopping(store.engine.insert, "spans"))
+        with pytest.raises(KeyboardInterrupt):
+            store.apply(*applied(next_writes().merge(trace, SPAN, tags=["x"])))
+    assert len(store.reader.history(ORGANIZATION, "project", trace, SPAN)) == 1
+
+
+def test_a_removal_shares_no_transaction(store: TraceStore) -> None:
+    trace = new_id()
+    mixed = next_writes().put(a_span(trace_id=trace)).remove(trace_id=new_id())
+    with pytest.raises(TraceBatchRefused, match="transaction of its own"):
+        store.apply(*applied(mixed))
+    assert read(store, trace) is None
 
 
 def test_a_project_is_removed_whole_and_no_other(store: TraceStore) -> None:
