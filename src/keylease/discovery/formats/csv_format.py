@@ -8,6 +8,7 @@ from typing import Final
 
 from keylease.contracts.findings import Finding, Location, ScanReport
 from keylease.discovery.formats.belonging import belonging
+from keylease.primitives.cells import harmless
 from keylease.primitives.clock import isoformat
 
 COLUMNS: Final = (
@@ -18,7 +19,6 @@ COLUMNS: Final = (
     "liveness_at", "belongs_to",
 )  # fmt: skip
 """``record`` is ``finding``, ``mention`` or ``practice``; a finding has a line for each place."""
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(report: ScanReport) -> str:
@@ -84,8 +84,4 @@ def _place(location: Location) -> tuple[object, ...]:
 
 
 def _cells(*values: object) -> list[str]:
-    cells = []
-    for value in values:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        cells.append(f"'{text}" if text.startswith(_FORMULA) else text)
-    return cells
+    return [harmless(str(value).lower() if isinstance(value, bool) else value) for value in values]
