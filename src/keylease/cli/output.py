@@ -26,8 +26,8 @@ _BLUE: Final = "1;34"
 
 
 def emit(text: str = "") -> None:
-    """Write a line of data to stdout."""
-    print(text)
+    """Write lines of data to stdout; nothing in them moves the cursor or colours the screen."""
+    print(_lines(text))
 
 
 def emit_json(value: object, *, indent: int = 2) -> None:
@@ -75,32 +75,31 @@ def emit_diagnostic(item: Diagnostic) -> None:
 
 
 def say(text: str = "") -> None:
-    """Write a line of talk to stderr."""
-    sys.stdout.flush()  # in one terminal or file, talk stands behind the data it is about
-    print(text, file=sys.stderr, flush=True)
+    """Write lines of talk to stderr; they may quote foreign text, as ``emit`` may."""
+    _talk(_lines(text))
 
 
 def warn(text: str) -> None:
     """Say something the reader can act on."""
-    say(f"{_paint('warning:', _YELLOW, sys.stderr)} {text}")
+    _talk(f"{_paint('warning:', _YELLOW, sys.stderr)} {_lines(text)}")
 
 
 def hint(text: str) -> None:
     """Say what to do next; apart from the error itself."""
-    say(f"{_paint('hint:', _BLUE, sys.stderr)} {text}")
+    _talk(f"{_paint('hint:', _BLUE, sys.stderr)} {_lines(text)}")
 
 
 def show_error(error: KeyleaseError) -> None:
     """Show an error that was raised on purpose."""
     # A message may quote what a gateway, a store or a file says.
-    say(f"{_paint('error:', _RED, sys.stderr)} {_lines(error.message)}")
+    _talk(f"{_paint('error:', _RED, sys.stderr)} {_lines(error.message)}")
     if error.advice:
-        hint(_lines(error.advice))
+        hint(error.advice)
 
 
 def show_defect(error: BaseException, *, details: bool) -> None:
     """Show an error that nobody foresaw: one line, or the traceback without any local values."""
-    say(f"{_paint('error:', _RED, sys.stderr)} {type(error).__name__} (this is a defect)")
+    _talk(f"{_paint('error:', _RED, sys.stderr)} {type(error).__name__} (this is a defect)")
     if details:
         # The exception's own text is left out on purpose only of the short form: --debug asks
         # for it. Local variables are never shown: they could hold a lease.
@@ -122,8 +121,16 @@ def _escaped(found: re.Match[str]) -> str:
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
+def _talk(text: str) -> None:
+    sys.stdout.flush()  # in one terminal or file, talk stands behind the data it is about
+    print(text, file=sys.stderr, flush=True)
+
+
 def _lines(text: str) -> str:
-    return "\n".join(map(_cell, text.split("\n")))
+    """Lines as they are, but for what would move the cursor; line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def _cell(value: object) -> str:

@@ -75,3 +75,13 @@ def test_colour_on_a_terminal_unless_it_is_not_wanted(
     output.hint("here")
     assert ("\x1b[" in capsys.readouterr().err) is coloured
     output._color.cache_clear()
+
+
+def test_no_line_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = "a\x1b[2J\x9b1A\u202eb\rc\x07"
+    for write in (output.emit, output.say, output.warn, output.hint):
+        write(f"{foreign}\n\tnext")
+    said = capsys.readouterr()
+    for line in (said.out + said.err).splitlines():
+        assert line == "\tnext" or line.endswith("a?[2J?1A?b?c?")
+    assert (said.out + said.err).count("\tnext") == 4
