@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_address
+from socket import inet_aton, inet_ntoa
 from typing import Final
 from urllib.parse import urlsplit
 
 from sqlalchemy import delete, func, insert, select, update
 
 from keylease.contracts.audit import AuditAction
-from keylease.errors import InputInvalid, ResourceConflict, ResourceNotFound
+from keylease.errors import EgressRefused, InputInvalid, ResourceConflict, ResourceNotFound
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.transaction import Row, Transaction
@@ -29,6 +31,14 @@ from keylease.primitives.egress.addresses import check_address
 KEPT_DELIVERIES: Final = 100
 """Attempts of one webhook that are remembered."""
 _KIND: Final = "inventory_webhook"
+_NAME: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+_LOCAL: Final = ".localhost"
+"""Names that end so mean this machine wherever they are asked (RFC 6761 section 6.3)."""
+_OF_THIS_MACHINE: Final = "The host is this machine by another name."
+_ALLOWED_BY: Final = (
+    "Whoever runs the server can allow a private host (`keylease config show` has private_hosts);"
+    " metadata services are never reached."
+)
 
 
 class WebhookService:
@@ -175,7 +185,7 @@ class WebhookService:
 
 
 def check_url(url: str, *, private: Callable[[str], bool]) -> None:
-    """Raise ``InputInvalid`` or ``EgressRefused`` for what is never sent to.
+    """Raise ``InputInvalid`` for what is never sent to.
 
     A name is resolved and checked when a message is sent, every time anew.
     """
@@ -195,11 +205,34 @@ def check_url(url: str, *, private: Callable[[str], bool]) -> None:
             "The URL has a query or a fragment.",
             advice="A secret does not belong there: messages are signed, so none is needed.",
         )
-    try:
-        ip_address(host)
-    except ValueError:
+    _check_host(host, is_private_allowed=private(host))
+
+
+def _check_host(host: str, *, is_private_allowed: bool) -> None:
+    """Raise ``InputInvalid`` for an address that is never reached, however it is written."""
+    address = _address_in(host)
+    if address is None:
+        if not _NAME.fullmatch(host):
+            raise InputInvalid("The URL's host is no name and no address.")
+        if not is_private_allowed and f".{host}".rstrip(".").endswith(_LOCAL):
+            raise InputInvalid(_OF_THIS_MACHINE, advice=_ALLOWED_BY)
         return
-    check_address(host, allow_private=private(host))
+    try:
+        check_address(address, allow_private=is_private_allowed)
+    except EgressRefused as refusal:
+        raise InputInvalid(refusal.message, advice=_ALLOWED_BY) from refusal
+
+
+def _address_in(host: str) -> str | None:
+    """The address that a host is, also where it is written as ``127.1`` or ``0x7f000001``."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return inet_ntoa(inet_aton(host.rstrip(".")))
+    except OSError:
+        return None
 
 
 def _events_text(events: tuple[str, ...]) -> str:

@@ -18,7 +18,6 @@ from tests.support.inventory_kit import ADA, STRANGER, Declared, finding, finger
 from tests.support.manual_clock import ManualClock
 
 from keylease.errors import (
-    EgressRefused,
     InputInvalid,
     ResourceNotFound,
     StorageCorrupt,
@@ -290,17 +289,40 @@ def test_what_is_no_address_for_a_webhook_is_refused(url: str) -> None:
         "[::ffff:127.0.0.1]",
         "[64:ff9b::7f00:1]",
         "0.0.0.0",  # noqa: S104 - an address to refuse
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "[fe80::1%25eth0]",
+        "[::127.0.0.1]",
+        "localhost",
+        "LOCALHOST.",
+        "receiver.localhost",
     ],
 )
 def test_private_addresses_are_refused_unless_they_are_configured(host: str) -> None:
-    with pytest.raises(EgressRefused):
+    with pytest.raises(InputInvalid):
         check_url(f"https://{host}/hook", private=lambda _: False)
 
 
 def test_the_metadata_service_is_never_reached_however_it_is_configured() -> None:
     check_url("http://10.1.2.3/hook", private=lambda _: True)
-    with pytest.raises(EgressRefused):
-        check_url("http://169.254.169.254/hook", private=lambda _: True)
+    check_url("http://localhost/hook", private=lambda _: True)
+    for host in ("169.254.169.254", "0xa9fea9fe", "[fd00:ec2::254]"):
+        with pytest.raises(InputInvalid, match="metadata"):
+            check_url(f"http://{host}/hook", private=lambda _: True)
+
+
+@pytest.mark.parametrize("host", ["127%2e0%2e0%2e1", "a..b", "receiver.example.com%00.evil", "*"])
+def test_a_host_that_readers_could_take_for_another_is_refused(host: str) -> None:
+    with pytest.raises(InputInvalid):
+        check_url(f"https://{host}/hook", private=lambda _: False)
+
+
+@pytest.mark.parametrize("host", ["xn--bcher-kva.example", "93.184.216.34", "mylocalhost", "a_b.c"])
+def test_names_and_public_addresses_are_taken(host: str) -> None:
+    check_url(f"https://{host}:8443/hook", private=lambda _: False)
 
 
 async def test_a_name_that_leads_inside_is_refused_when_it_is_sent_to(
