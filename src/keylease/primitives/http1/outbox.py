@@ -81,13 +81,18 @@ class Outlet:
 
     def write(self, data: bytes) -> None:
         """Send ``data`` at the end of this turn."""
-        if self._held:
-            self._held += data
-        else:
+        held = self._held
+        if not held:
             self._held = data
             self._outbox.add(self)
-        if len(self._held) > HELD_BYTES:
-            self.flush()
+            if len(data) > HELD_BYTES:
+                self.flush()
+        elif len(held) + len(data) <= HELD_BYTES:
+            self._held = held + data
+        else:  # Too much to be copied.
+            self._held = b""
+            if not self._transport.is_closing():
+                self._transport.writelines((held, data))
 
     def write_pair(self, first: bytes, second: bytes) -> None:
         """Send two pieces now, without joining them."""

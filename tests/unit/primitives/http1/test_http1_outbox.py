@@ -89,3 +89,16 @@ async def test_work_is_done_behind_everything_that_is_written_in_its_turn() -> N
     await asyncio.sleep(0)
     assert seen == [b"ab", b"abc"]
     assert [str(error) for error in reported] == ["a defect"]
+
+
+async def test_a_long_message_leaves_at_once_behind_what_is_held() -> None:
+    (open_, gone), writers = outlets(2)
+    for outlet in writers:
+        outlet.write(b"head")
+    gone.close()
+    for outlet in writers:
+        outlet.write(b"b" * HELD_BYTES)
+    assert (open_.written, gone.written) == (b"head" + b"b" * HELD_BYTES, b"")
+    writers[0].write(b"c")
+    await asyncio.sleep(0)
+    assert open_.written == b"head" + b"b" * HELD_BYTES + b"c"

@@ -25,6 +25,8 @@ _BATCH_REQUESTS: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ANYTHING: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder()
 _INCLUDE_USAGE: Final = "include_usage"
+_ASKING_FOR_USAGE: Final = b',"stream_options":{"include_usage":true}}'
+"""The end of an object whose other members stand before it."""
 _CONTAINERS: Final = frozenset({dict, list})
 _BYTES_PER_SEARCH: Final = 512
 """From so many bytes for each colon on, one search costs less than counting."""
@@ -124,6 +126,8 @@ class JsonBody:
         """The body with other members at the top level; every other byte of a value is kept."""
         if not model and not include_usage:
             return self.data
+        if not model and "stream_options" not in self.members:
+            return self.data.rstrip()[:-1] + _ASKING_FOR_USAGE
         raw: dict[str, object] = dict(self.raw())
         if model:
             raw["model"] = model

@@ -23,7 +23,7 @@ _PER_THOUSAND: Final = {
     code: often
     for letters, often in (
         (b" etaonirs", 50.0),
-        (b"hldcumfpgwybvk\"", 15.0),
+        (b'hldcumfpgwybvk"', 15.0),
         (b"0123456789,.\\:{}[]", 8.0),
         (b"ABCDEFGHILMNOPRST-_/", 2.5),
         (b"JKQUVWXYZjqxz", 0.7),

@@ -364,3 +364,14 @@ def test_boundaries_that_clients_write() -> None:
         'multipart/form-data; boundary="===============1=="',
     ):
         assert form_boundary(content_type)
+
+
+@pytest.mark.parametrize("size", [10, 5_000, 300_000])
+@pytest.mark.parametrize("filler", ["words ", "a: b, ", 'say \\"x\\": y '])
+def test_a_member_sent_twice_is_found_in_bodies_of_any_size(size: int, filler: str) -> None:
+    content = filler * (size // len(filler) + 1)
+    once = f'{{"model": "a", "messages": [{{"content": "{content}"}}], "n": 1}}'
+    assert JsonBody(once.encode()).names in ({"model", "messages", "content", "n"}, None)
+    for twice in (once.replace('"n": 1', '"model": "b"'), once.replace('"n": 1', '"n" : 1, "n":2')):
+        with pytest.raises(RequestMalformed):
+            JsonBody(twice.encode())
