@@ -15,6 +15,11 @@ MAXIMUM_CHUNK_LINE: Final = 256
 """Bytes; RFC 9112 section 7.1.1 asks recipients to bound chunk extensions, which we drop."""
 MAXIMUM_TRAILERS: Final = 4 * 1024
 
+_SIZE_LINE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
+"""What a chunked body goes on with."""
 _EXTENSIONS: Final = (
     rb"(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb'|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*+"))?)*'
 )
@@ -87,7 +92,7 @@ class ChunkedBody(BodyReader):
     def __init__(self) -> None:
         self._held = b""
         self._left = 0
-        self._step = ChunkedBody._size_line
+        self._step = _SIZE_LINE
         self.begun = False
         """A first chunk line was valid."""
         self.done = False
@@ -102,8 +107,7 @@ class ChunkedBody(BodyReader):
         position = 0
         size = len(data)
         while position < size and not self.done:
-            # A step gives the position behind what it took, or -1 when it needs more bytes.
-            following = self._step(self, data, position, pieces)
+            following = self._take(data, position, pieces)
             if following < 0:
                 self._held = data[position:]
                 break
@@ -112,8 +116,18 @@ class ChunkedBody(BodyReader):
             self.rest = data[position:]
         return pieces
 
-    def _size_line(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        del pieces
+    def _take(self, data: bytes, position: int, pieces: list[bytes]) -> int:
+        """The position behind what the next step took, or -1 when it needs more bytes."""
+        step = self._step
+        if step == _SIZE_LINE:
+            return self._size_line(data, position)
+        if step == _DATA:
+            return self._data(data, position, pieces)
+        if step == _DATA_END:
+            return self._data_end(data, position)
+        return self._trailers(data, position)
+
+    def _size_line(self, data: bytes, position: int) -> int:
         line = _CHUNK_LINE.match(data, position, position + MAXIMUM_CHUNK_LINE)
         if line is None:
             begun = _CHUNK_LINE_BEGUN.fullmatch(data, position)
@@ -122,12 +136,8 @@ class ChunkedBody(BodyReader):
             return -1
         self.begun = True
         self._left = int(line[1], 16)
-        position = line.end()
-        if self._left == 0:
-            self._step = ChunkedBody._trailers
-            return position
-        self._step = ChunkedBody._data
-        return position
+        self._step = _DATA if self._left else _TRAILERS
+        return line.end()
 
     def _data(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         end = position + self._left
@@ -137,22 +147,20 @@ class ChunkedBody(BodyReader):
             return len(data)
         self._left = 0
         pieces.append(data[position:end])
-        self._step = ChunkedBody._data_end
+        self._step = _DATA_END
         return end
 
-    def _data_end(self, data: bytes, position: int, pieces: list[bytes]) -> int:
-        del pieces
+    def _data_end(self, data: bytes, position: int) -> int:
         end = data[position : position + 2]
         if end == b"\r\n":
-            self._step = ChunkedBody._size_line
+            self._step = _SIZE_LINE
             return position + 2
         if end == b"\r":
             return -1
         raise FramingInvalid("A chunk is longer than its size line says.")
 
-    def _trailers(self, data: bytes, position: int, pieces: list[bytes]) -> int:
+    def _trailers(self, data: bytes, position: int) -> int:
         """Trailer fields are dropped: nothing may change its meaning after it was checked."""
-        del pieces
         section = TRAILERS.match(data, position)
         if section is not None and section.end() - position <= MAXIMUM_TRAILERS:
             self.done = True

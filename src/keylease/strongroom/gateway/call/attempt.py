@@ -88,8 +88,8 @@ class Attempt(ResponseReceiver):
 
     __slots__ = (
         "_capture", "_collect", "_fields", "_filter", "_guard", "_meter", "_names", "_owner",
-        "_pieces", "authentication", "learned", "learns", "over", "request", "started", "status",
-        "strip_usage", "wire_format",
+        "_pieces", "_reads", "_unread", "authentication", "learned", "learns", "over", "request",
+        "started", "status", "strip_usage", "wire_format",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +130,10 @@ class Attempt(ResponseReceiver):
         self._filter: StreamFilter | None = None
         self._names: StreamedNames | None = None
         self._capture = False
+        self._reads = False
+        """There is a meter, or a record of texts, or names to be found."""
+        self._unread: list[bytes] = []
+        """What has passed and was not looked at for meters and records yet."""
 
     # --- the pool calls --------------------------------------------------------------------------
 
@@ -177,6 +181,7 @@ class Attempt(ResponseReceiver):
                 length = None
             if self.learns and streamed:
                 self._names = StreamedNames()
+            self._reads = self._meter is not None or self._capture or self._names is not None
         else:
             self.learns = ()
         self._fields = fields.rendered
@@ -198,12 +203,10 @@ class Attempt(ResponseReceiver):
         if not account.answer_bytes:
             account.first_chunk()
         account.answer_bytes += len(data)
-        if self._meter is not None:
-            self._meter.feed(data)
-        if self._capture and account.capture is not None:
-            account.capture.feed(data)
-        if self._names is not None:
-            self._names.feed(data)
+        if self._reads:
+            self._unread.append(data)
+            if not self._collect and len(self._unread) == 1:
+                self._owner.responder.afterwards(self._read)
         if self._filter is not None:
             data = self._filter.feed(data)
         try:
@@ -218,6 +221,21 @@ class Attempt(ResponseReceiver):
             self._hold(data)
         else:
             self._owner.responder.write(data)
+
+    def _read(self) -> None:
+        """What nobody waits for: behind the piece that passes, and not in front of it."""
+        unread = self._unread
+        if not unread:
+            return
+        self._unread = []
+        capture = self._owner.account.capture if self._capture else None
+        for data in unread:
+            if self._meter is not None:
+                self._meter.feed(data)
+            if capture is not None:
+                capture.feed(data)
+            if self._names is not None:
+                self._names.feed(data)
 
     def _hold(self, data: bytes) -> None:
         if self._owner.account.answer_bytes <= HELD_AT_MOST:
@@ -291,11 +309,13 @@ class Attempt(ResponseReceiver):
 
     def metered(self) -> MeteredAnswer | None:
         """What the meter saw so far; once."""
+        self._read()
         meter, self._meter = self._meter, None
         return meter.finish() if meter is not None else None
 
     def streamed_names(self) -> tuple[str, ...]:
         """Objects that a stream named so far."""
+        self._read()
         return tuple(self._names.found) if self._names is not None else ()
 
     def cancel(self) -> None:
@@ -322,6 +342,7 @@ class Attempt(ResponseReceiver):
         return b"x-request-id: %b\r\n%b" % (self._owner.account.request_id.encode(), self._fields)
 
     def _named(self) -> tuple[str, ...]:
+        self._read()
         if self._names is not None:
             return tuple(self._names.found)
         return named_in(b"".join(self._pieces), self.learns)

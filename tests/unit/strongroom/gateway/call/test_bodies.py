@@ -102,6 +102,33 @@ def test_rewriting_keeps_every_other_byte_of_the_values() -> None:
     assert json.loads(written)["model"] == "b"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"model":"m","stream":true}',
+        b'{ "stream" : true, "n": 1.50, "model": "m" } \r\n\t',
+        b'{"stream":true,"messages":[{"stream_options":1}],"x":{}}\n',
+    ],
+)
+def test_asking_for_usage_leaves_every_other_byte_as_it_was(data: bytes) -> None:
+    written = JsonBody(data).rewritten(include_usage=True)
+    assert json.loads(written) == json.loads(data) | {"stream_options": {"include_usage": True}}
+    assert written.startswith(data.rstrip()[:-1])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"stream":true,"stream_options":null}',
+        b'{"stream":true,"stream_options":{}}',
+        b'{"stream":true,"\\u0073tream_options":{"include_usage":false}}',
+    ],
+)
+def test_asking_for_usage_names_the_member_once(data: bytes) -> None:
+    written = JsonBody(JsonBody(data).rewritten(include_usage=True))
+    assert written.members == {"stream": True, "stream_options": {"include_usage": True}}
+
+
 def test_usage_is_asked_for_beside_other_stream_options() -> None:
     body = JsonBody(b'{"model":"a","stream":true,"stream_options":{"include_obfuscation":false}}')
     assert body.streamed
