@@ -52,6 +52,10 @@ def finding(
     )
 
 
+def mention(name: str, at: Location, *, reason: str = "", refers_to: str = "") -> Mention:
+    return Mention(name=name, provider="", reason=reason, location=at, refers_to=refers_to)
+
+
 def report(
     *findings: Finding,
     started_at: int,

@@ -53,7 +53,9 @@ def preview(  # noqa: PLR0913 - one parameter per option of the command
     principal: Annotated[
         str,
         typer.Option(
-            metavar="PRINCIPAL", help="Who owns or uses keys: user:ID.", show_default=False
+            metavar="PRINCIPAL",
+            help="Who owns or uses keys: user:ID, or a consumer as `inventory show` names it.",
+            show_default=False,
         ),
     ] = "",
     between: Annotated[

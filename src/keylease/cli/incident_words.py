@@ -9,21 +9,23 @@ from typing import Any, Final
 
 from keylease.cli import output
 from keylease.cli.inventory_words import (
+    believed_words,
+    consumer_words,
     day,
-    harmless,
     live_words,
     minute,
     place_words,
     secret_words,
-    use_words,
 )
+from keylease.primitives.cells import harmless
 
 Json = Mapping[str, Any]
 _WIDTH: Final = 12
+_USES: Final = {"seen_using": "used by", "holds_value": "held by", "named": "named by"}
 COLUMNS: Final = (
     "secret_id", "provider", "kind", "masked", "owner", "works", "evidence", "where", "source",
     "path", "line", "name", "first_seen", "last_seen", "removed_at", "consumers", "can",
-    "minutes_for_secret",
+    "minutes_for_secret", "consumers_holding", "consumers_named",
 )  # fmt: skip
 
 
@@ -77,8 +79,10 @@ def _affected(number: int, one: Json) -> Iterator[str]:
         yield _line("there", f"{place_words(place)}, since {day(place['first_seen'])}")
     for place in one["elsewhere"]:
         yield _line("elsewhere", place_words(place))
-    for use in one["consumers"]:
-        yield _line("used by", use_words(use))
+    for believed in secret["believed_places"]:
+        yield _line("perhaps in", believed_words(believed))
+    for user in one["consumers"]:
+        yield _line(_USES[user["known_by"]], consumer_words(user))
     if not one["consumers"]:
         yield _line("used by", "not known")
     yield _line("can", "; ".join(one["can"]))
@@ -112,15 +116,22 @@ def _rows(preview: Json) -> Iterator[dict[str, object]]:
             "owner": secret["owner"],
             "works": live_words(secret["live"]),
             "evidence": one["evidence"],
-            "consumers": " ".join(use["principal"] for use in one["consumers"]),
+            "consumers": " ".join(_users(one, "seen_using")),
             "can": "; ".join(one["can"]),
             "minutes_for_secret": one["rotation"]["minutes"],
+            "consumers_holding": "\n".join(_users(one, "holds_value")),
+            "consumers_named": "\n".join(_users(one, "named")),
         }
         for where in ("there", "elsewhere"):
             for place in one[where]:
                 yield about | {"where": where} | _of_place(place)
     for place in preview["names_without_value"]:
         yield {"evidence": "a name without a value", "where": "there"} | _of_place(place)
+
+
+def _users(one: Json, known_by: str) -> list[str]:
+    found = [user for user in one["consumers"] if user["known_by"] == known_by]
+    return list(dict.fromkeys(user["principal"] or consumer_words(user) for user in found))
 
 
 def _of_place(place: Json) -> dict[str, object]:

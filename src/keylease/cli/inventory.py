@@ -11,6 +11,9 @@ import typer
 
 from keylease.cli import inventory_sync, inventory_webhooks, output
 from keylease.cli.inventory_words import (
+    believed_words,
+    consumer_counts,
+    consumer_words,
     day,
     live_words,
     minute,
@@ -18,7 +21,6 @@ from keylease.cli.inventory_words import (
     place_words,
     reported_words,
     secret_words,
-    use_words,
     write_out,
 )
 from keylease.cli.options import ApiKeyFile, Server
@@ -46,6 +48,15 @@ Text = Annotated[
 ]
 Provider = Annotated[
     str, typer.Option("--provider", metavar="NAME", help="Only of this one.", show_default=False)
+]
+Consumer = Annotated[
+    str,
+    typer.Option(
+        "--consumer",
+        metavar="TEXT",
+        help="Part of what a consumer is called: a principal, a workflow, a deployment, a file.",
+        show_default=False,
+    ),
 ]
 _SECRETS: Final = "/v1/inventory/secrets"
 
@@ -90,6 +101,7 @@ def list_them(  # noqa: PLR0913 - one parameter per option of the command
             show_default=False,
         ),
     ] = "",
+    consumer: Consumer = "",
     gone: Annotated[
         bool, typer.Option("--gone", help="Only what is nowhere any more; still exposed.")
     ] = False,
@@ -98,7 +110,13 @@ def list_them(  # noqa: PLR0913 - one parameter per option of the command
     api_key_file: ApiKeyFile = None,
 ) -> None:
     """List secrets, the worst first."""
-    query = {"text": text, "provider": provider, "owner": owner, "present": str(not gone).lower()}
+    query = {
+        "text": text,
+        "provider": provider,
+        "owner": owner,
+        "consumer": consumer,
+        "present": str(not gone).lower(),
+    }
     with connected(server, api_key_file) as api:
         found = list(api.pages(_SECRETS, limit=100, **query))
     chosen = [one for one in found if not state or state in one["states"]]
@@ -107,7 +125,7 @@ def list_them(  # noqa: PLR0913 - one parameter per option of the command
         output.emit_json(chosen)
         return
     output.emit_table(
-        ("RISK", "SECRET", "OWNER", "WORKS", "PLACES", "LAST SEEN", "STATES", "ID"),
+        ("RISK", "SECRET", "OWNER", "WORKS", "PLACES", "USED BY", "LAST SEEN", "STATES", "ID"),
         [
             (
                 one["risk"],
@@ -115,6 +133,7 @@ def list_them(  # noqa: PLR0913 - one parameter per option of the command
                 one["owner"] or None,
                 live_words(one["live"]),
                 sum(place["removed_at"] is None for place in one["places"]),
+                consumer_counts(one["consumers"]) or None,
                 day(one["last_seen"]),
                 plain(one["states"]),
                 one["id"],
@@ -150,8 +169,9 @@ def show(
         ("removed", minute(seen["removed_at"])),
         ("last used", minute(seen["last_used"])),
         *(("place", place_words(place)) for place in seen["places"]),
+        *(("believed in", believed_words(one)) for one in seen["believed_places"]),
         *(("fetched for", reported_words(one)) for one in seen["reported"]),
-        *(("consumer", use_words(use)) for use in seen["consumers"]),
+        *(("consumer", consumer_words(one)) for one in seen["consumers"]),
         *(("accepted", _accepted(one)) for one in seen["exceptions"]),
     ]
     output.emit_table(("MEMBER", "VALUE"), rows)
@@ -389,6 +409,7 @@ def graph(
     *,
     text: Text = "",
     provider: Provider = "",
+    consumer: Consumer = "",
     form: Annotated[
         GraphForm, typer.Option("--format", help="JSON, or dot for Graphviz.")
     ] = GraphForm.JSON,
@@ -396,7 +417,7 @@ def graph(
     api_key_file: ApiKeyFile = None,
 ) -> None:
     """Write the graph: credential - location - consumer - owner - vendor."""
-    query = urlencode({"text": text, "provider": provider})
+    query = urlencode({"text": text, "provider": provider, "consumer": consumer})
     with connected(server, api_key_file) as api:
         found = api.ask("GET", f"/v1/inventory/graph?{query}").body
     if form is GraphForm.JSON:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,15 @@ from keylease.primitives import files
 from keylease.primitives.clock import MICROSECONDS, isoformat
 from keylease.strongroom.config_files.values import parse_duration
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for a formula at the start of a cell."""
+_KINDS: Final = {
+    "ci_workflow": "CI workflow",
+    "deployment": "deployment",
+    "code": "code",
+    "service": "service",
+    "process": "process",
+    "tool": "tool",
+}
+_KNOWN_BY: Final = {"seen_using": "seen", "holds_value": "holding", "named": "named"}
 _MINUTES_OF: Final = 16
 """Characters of a moment up to its minutes."""
 
@@ -67,11 +75,33 @@ def place_words(place: Mapping[str, Any]) -> str:
     return f"{location['path']}{line}{name} in {place['source']}{history}{gone}"
 
 
-def use_words(use: Mapping[str, Any]) -> str:
-    """``workload:evals: 12 calls, the last 2026-05-04 06:12``."""
-    purpose = f" for {use['purpose']}" if use["purpose"] else ""
-    calls = output.counted(use["calls"], "call")
-    return f"{use['principal']}{purpose}: {calls}, the last {minute(use['last_used'])}"
+def consumer_words(one: Mapping[str, Any]) -> str:
+    """``workload:evals: 12 calls, the last 2026-05-04 06:12``; or why it is taken for one."""
+    if one["known_by"] == "seen_using":
+        purpose = f" for {one['purpose']}" if one["purpose"] else ""
+        calls = output.counted(one["calls"], "call")
+        return f"{one['principal']}{purpose}: {calls}, the last {minute(one['last_used'])}"
+    where = f" of {one['repository']}" if one["repository"] else ""
+    environment = f" in {one['environment']}" if one["environment"] else ""
+    said = "holds the value" if one["known_by"] == "holds_value" else one["evidence"]
+    unsure = "ambiguous: " if one["ambiguous"] else ""
+    since = f"since {day(one['first_seen'])}"
+    gone = f" until {day(one['removed_at'])}" if one["removed_at"] else ""
+    return f"{_KINDS[one['kind']]} {one['name']}{where}{environment}: {unsure}{said}, {since}{gone}"
+
+
+def consumer_counts(consumers: Iterable[Mapping[str, Any]]) -> str:
+    """``1 seen, 3 named``: how many use a secret now, by how that is known."""
+    counts = Counter(one["known_by"] for one in consumers if not one["removed_at"])
+    return ", ".join(
+        f"{counts[known_by]} {word}" for known_by, word in _KNOWN_BY.items() if counts[known_by]
+    )
+
+
+def believed_words(one: Mapping[str, Any]) -> str:
+    """A place that keeps a value under a name that is linked with the secret."""
+    unsure = "ambiguous: " if one["ambiguous"] else ""
+    return f"{place_words(one['place'])}: {unsure}{one['evidence']}"
 
 
 def reported_words(one: Mapping[str, Any]) -> str:
@@ -86,14 +116,11 @@ def live_words(live: bool | None) -> str:  # noqa: FBT001 - three states of one 
     return {True: "live", False: "dead", None: "not checked"}[live]
 
 
-def harmless(cell: object) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
 def write_out(content: bytes, file: Path | None) -> None:
-    """Write a document to a file, or to stdout."""
+    """Write a document to a file, or to stdout; to a terminal as text that cannot steer it."""
+    if file is None and sys.stdout.isatty():
+        output.emit(content.decode("utf-8", "replace").rstrip("\n"))
+        return
     if file is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)

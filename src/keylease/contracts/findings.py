@@ -202,6 +202,8 @@ class Mention(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     """How the place refers to it: ``GitHub Actions secret``, ``secretKeyRef`` ..."""
     location: Location
+    refers_to: str = ""
+    """The object that the value is taken from, and its member: ``openai/api-key`` of Kubernetes."""
 
 
 class Practice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -98,6 +98,15 @@ def provider_of(name: str) -> str:
     return provider
 
 
+@functools.lru_cache(maxsize=4096)
+def words_beside(name: str) -> tuple[str, ...]:
+    """The words of a variable's name that tell no provider, in lower case."""
+    plain = _normal(_CAMEL.sub(" ", name))
+    for _, expression in _providers():
+        plain = expression.sub(" ", plain)
+    return tuple(plain.split())
+
+
 def attribute(value: str, around: Surroundings) -> Attribution:
     """Whose the value is. A form alone tells nothing; a name alone tells the provider only."""
     fitting = [shape for shape in SHAPES if shape.form.fullmatch(value)]

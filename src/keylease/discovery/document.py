@@ -40,6 +40,8 @@ class Named(NamedTuple):
     reason: str
     environment: str = ""
     detail: str = ""
+    refers_to: str = ""
+    """The object that the value is taken from, and its member."""
 
 
 class Document:

@@ -139,6 +139,7 @@ class Gathering:
                 provider=one.sighting.provider,
                 reason=self._shown.text(one.sighting.reason),
                 location=self._location(one),
+                refers_to=self._shown.text(one.sighting.refers_to),
             )
             for one in met
             if not one.sighting.practice

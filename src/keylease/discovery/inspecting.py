@@ -139,6 +139,7 @@ class Inspector:
                     reason=named.reason[:_MAXIMUM_TEXT],
                     practice=practice,
                     place=where.place(named.offset, _context(named, source)),
+                    refers_to=named.refers_to[:_MAXIMUM_TEXT],
                 )
             )
         damage = "" if past else source.damage(document)

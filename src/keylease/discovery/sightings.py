@@ -61,6 +61,7 @@ class NameSighting(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     practice: bool
     place: Place
+    refers_to: str = ""
 
     @property
     def digest(self) -> bytes:

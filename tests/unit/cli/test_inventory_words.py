@@ -10,7 +10,13 @@ import pytest
 
 from keylease.cli.incident_words import preview_csv, preview_lines
 from keylease.cli.inventory_sync import vendor_of
-from keylease.cli.inventory_words import minute, moment_of, place_words
+from keylease.cli.inventory_words import (
+    consumer_counts,
+    consumer_words,
+    minute,
+    moment_of,
+    place_words,
+)
 from keylease.errors import SettingsInvalid
 from keylease.strongroom.configuration import ConnectorSettings
 
@@ -62,7 +68,35 @@ def a_place(path: str, **more: object) -> dict[str, Any]:
     }
 
 
-def a_preview(path: str = ".env") -> dict[str, Any]:
+def a_consumer(known_by: str, **more: object) -> dict[str, Any]:
+    return {
+        "id": "code:1",
+        "kind": "code",
+        "name": "app/llm.py",
+        "known_by": known_by,
+        "evidence": "names KEY, as the value is called in the same repository",
+        "ambiguous": False,
+        "repository": "github.com/acme/app",
+        "environment": "",
+        "first_seen": NOW,
+        "last_seen": NOW,
+        "removed_at": None,
+        "principal": "",
+        "purpose": "",
+        "last_used": None,
+        "calls": 0,
+        **more,
+    }
+
+
+SEEN = a_consumer(
+    "seen_using", kind="principal", principal="user:ada", last_used=NOW, calls=2, purpose="eval"
+)
+
+
+def a_preview(
+    path: str = ".env", *, consumers: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     secret = {
         "id": "s",
         "provider": "openai",
@@ -71,13 +105,16 @@ def a_preview(path: str = ".env") -> dict[str, Any]:
         "owner": "",
         "live": None,
         "risk": 60,
+        "believed_places": [
+            {"place": a_place("github:acme/app"), "evidence": "names KEY", "ambiguous": True}
+        ],
     }
     affected = {
         "secret": secret,
         "there": [a_place("braintrust:ai_secret")],
         "elsewhere": [a_place(path)],
         "evidence": "it is called KEY in both places",
-        "consumers": [],
+        "consumers": [] if consumers is None else consumers,
         "can": ["make calls"],
         "rotation": {"minutes": 7, "minted_by_api": True, "places_to_change": 1},
     }
@@ -109,6 +146,33 @@ def test_a_preview_says_everything_that_is_asked() -> None:
         "Not known:",
     ):
         assert part in text, part
+
+
+def test_a_preview_says_how_each_consumer_is_known() -> None:
+    holding = a_consumer("holds_value", kind="service", name="evals.service", repository="")
+    unsure = a_consumer("named", ambiguous=True, environment="production")
+    preview = a_preview(consumers=[SEEN, holding, unsure])
+    text = "\n".join(preview_lines(preview))
+    for part in (
+        "used by     user:ada for eval: 2 calls, the last 2026-05-28",
+        "held by     service evals.service: holds the value, since 2026-05-28",
+        "named by    code app/llm.py of github.com/acme/app in production: ambiguous: names KEY",
+        "perhaps in  github:acme/app:3 (KEY) in laptop:/app: ambiguous: names KEY",
+    ):
+        assert part in text, part
+    assert "not known" not in text.partition("used by")[2].partition("\n")[0]
+    row = next(csv.DictReader(io.StringIO(preview_csv(preview))))
+    assert row["consumers"] == "user:ada"
+    assert row["consumers_holding"].startswith("service evals.service")
+    assert "ambiguous" in row["consumers_named"]
+
+
+def test_consumers_are_counted_by_how_they_are_known() -> None:
+    named = a_consumer("named")
+    gone = a_consumer("named", removed_at=NOW)
+    assert consumer_counts([SEEN, named, named, gone]) == "1 seen, 2 named"
+    assert consumer_counts([gone]) == ""
+    assert consumer_words(gone).endswith("since 2026-05-28 until 2026-05-28")
 
 
 def test_a_spreadsheet_takes_nothing_for_a_formula() -> None:

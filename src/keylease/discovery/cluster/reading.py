@@ -280,8 +280,15 @@ def _references(
                     detail=f"container {container.get('name', '')}",
                     owners=owners,
                 )
-                target = f"secretKeyRef {reference.get('name', '')}/{reference.get('key', '')}"
-                yield NameSighting(name, provider, target, practice=False, place=place)
+                target = f"{reference.get('name', '')}/{reference.get('key', '')}"
+                yield NameSighting(
+                    name,
+                    provider,
+                    f"secretKeyRef {target}",
+                    practice=False,
+                    place=place,
+                    refers_to=target,
+                )
 
 
 def _containers(item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -67,6 +67,7 @@ class Kubernetes(YamlSource):
                     f"{reason} {target}".strip(),
                     environment,
                     described,
+                    target if key.name != "remoteRef" else "",
                 )
 
     @staticmethod

@@ -30,6 +30,9 @@ class ChangeKind(StrEnum):
     FOUND_DEAD = "found_dead"
     ACCEPTED = "accepted"
     EXCEPTION_WITHDRAWN = "exception_withdrawn"
+    CONSUMER_FOUND = "consumer_found"
+    """Something names it that did not, or that was not known to mean it."""
+    CONSUMER_GONE = "consumer_gone"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

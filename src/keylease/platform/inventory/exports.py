@@ -15,15 +15,16 @@ from typing import Any, Final
 import msgspec
 
 import keylease
+from keylease.platform.inventory.consumers import KnownBy
 from keylease.platform.inventory.records import Sighting
+from keylease.primitives.cells import harmless
 from keylease.primitives.clock import isoformat
 
 COLUMNS: Final = (
     "id", "provider", "kind", "masked", "key_id", "confidence", "live", "owner", "credential",
     "states", "risk", "first_seen", "last_seen", "removed_at", "last_used", "consumers", "places",
+    "consumers_holding", "consumers_named", "believed_places",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for a formula at the start of a cell."""
 
 
 class ExportFormat(StrEnum):
@@ -75,15 +76,25 @@ def _csv(seen: Iterable[Sighting]) -> str:
             isoformat(one.last_seen),
             isoformat(one.removed_at) if one.removed_at else "",
             isoformat(one.last_used) if one.last_used else "",
-            " ".join(use.principal for use in one.consumers),
+            " ".join(_users(one, KnownBy.SEEN_USING)),
             "\n".join(place.location.path for place in one.places),
+            "\n".join(_users(one, KnownBy.HOLDS_VALUE)),
+            "\n".join(_users(one, KnownBy.NAMED)),
+            "\n".join(believed.place.location.path for believed in one.believed_places),
         )
-        writer.writerow([_harmless(str(cell)) for cell in cells])
+        writer.writerow(map(harmless, cells))
     return out.getvalue()
 
 
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+def _users(one: Sighting, known_by: KnownBy) -> list[str]:
+    """Whoever uses it now. Principals by what they are called; others with their kind."""
+    return list(
+        dict.fromkeys(
+            user.principal or user.words
+            for user in one.consumers
+            if user.known_by is known_by and user.removed_at is None
+        )
+    )
 
 
 def _cyclonedx(seen: Iterable[Sighting], now: int) -> dict[str, Any]:
@@ -109,7 +120,13 @@ def _component(one: Sighting) -> dict[str, Any]:
         ("keylease:owner", one.owner),
         ("keylease:risk", str(one.risk)),
         *(("keylease:state", value) for value in one.states),
-        *(("keylease:consumer", use.principal) for use in one.consumers),
+        *(("keylease:consumer", name) for name in _users(one, KnownBy.SEEN_USING)),
+        *(("keylease:consumer:holding", name) for name in _users(one, KnownBy.HOLDS_VALUE)),
+        *(("keylease:consumer:named", name) for name in _users(one, KnownBy.NAMED)),
+        *(
+            ("keylease:believed_place", believed.place.location.path)
+            for believed in one.believed_places
+        ),
     ]
     material: dict[str, Any] = {"type": "credential", "id": one.id}
     if one.live is not None:

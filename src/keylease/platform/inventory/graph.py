@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from keylease.platform.inventory.consumers import Consumer, KnownBy
 from keylease.platform.inventory.records import Sighting, Vendor
 
 
@@ -24,6 +25,7 @@ class Edge(msgspec.Struct, frozen=True, order=True):
     source: str
     target: str
     relation: str
+    """Of a consumer: ``uses`` was seen by a gateway; ``holds`` the value; ``names`` is evidence."""
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +60,31 @@ def graph_of(seen: Iterable[Sighting], vendors: Iterable[Vendor]) -> Graph:
             if place.vendor_id:
                 title = titles.get(place.vendor_id, place.source)
                 connect(location, Node(f"vendor:{place.vendor_id}", "vendor", title), "at")
-        for use in one.consumers:
-            consumer = Node(f"consumer:{use.principal}", "consumer", use.principal)
-            connect(consumer, secret, "uses")
+        for believed in one.believed_places:
+            kept = Node(f"location:{believed.place.id}", "location", believed.place.location.path)
+            connect(secret, kept, "may be in" if believed.ambiguous else "is believed to be in")
+        for source, target, relation in _around_consumers(one, secret):
+            connect(source, target, relation)
     return Graph(nodes=tuple(sorted(nodes)), edges=tuple(sorted(edges)))
+
+
+def _around_consumers(one: Sighting, secret: Node) -> Iterator[tuple[Node, Node, str]]:
+    """Who uses it now, and where each of them is set up."""
+    for user in one.consumers:
+        if user.removed_at is not None:
+            continue
+        consumer = Node(f"consumer:{user.id}", "consumer", user.name)
+        yield consumer, secret, _relation(user)
+        for met in user.places:
+            if met.removed_at is None:
+                yield consumer, Node(f"location:{met.id}", "location", met.path), "is set up in"
+
+
+def _relation(consumer: Consumer) -> str:
+    match consumer.known_by:
+        case KnownBy.SEEN_USING:
+            return "uses"
+        case KnownBy.HOLDS_VALUE:
+            return "holds"
+        case KnownBy.NAMED:
+            return "may name" if consumer.ambiguous else "names"

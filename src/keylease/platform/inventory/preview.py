@@ -7,7 +7,7 @@ of the first without the second would be a false comfort.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -23,12 +23,9 @@ from keylease.platform.inventory.abilities import (
     minutes_to_mint,
     minutes_to_replace,
 )
+from keylease.platform.inventory.consumers import Consumer, KnownBy
 from keylease.platform.inventory.evidence import believed_there
-from keylease.platform.inventory.interfaces import (
-    CredentialUse,
-    PolicyCredentials,
-    RecordedUses,
-)
+from keylease.platform.inventory.interfaces import PolicyCredentials, RecordedUses
 from keylease.platform.inventory.records import Place, Sighting, Vendor
 from keylease.platform.inventory.repository import Wanted
 from keylease.platform.inventory.service import InventoryService
@@ -74,9 +71,11 @@ class Affected(msgspec.Struct, frozen=True, kw_only=True):
     there: tuple[Place, ...]
     """Where the subject held it; empty for a credential or principal itself."""
     evidence: str = ""
-    """Empty when the secret itself was met there; else why it is believed to be there."""
+    """Empty when the secret itself was met there, or the principal was seen using it; else why it
+    is believed to be there, or to be used by it."""
     elsewhere: tuple[Place, ...]
-    consumers: tuple[CredentialUse, ...]
+    consumers: tuple[Consumer, ...]
+    """Who will stop when it is revoked: seen using it, holding it, or named by evidence."""
     can: tuple[str, ...]
     rotation: Rotation
 
@@ -151,7 +150,7 @@ class IncidentPreviews:
             case SubjectKind.PRINCIPAL:
                 seen = await self._of_principal(caller, subject.name)
         affected = tuple(
-            _affected(one, there)
+            msgspec.structs.replace(_affected(one, there), evidence=_only_named(one, subject))
             for one in seen
             if (there := _there(one, subject, vendor)) is not None
         )
@@ -202,11 +201,14 @@ class IncidentPreviews:
         raise ResourceNotFound("There is no such credential in the policy.")
 
     async def _of_principal(self, caller: Caller, name: str) -> tuple[Sighting, ...]:
-        """What the principal owns, and what its calls were made with."""
+        """What it owns, what its calls were made with, and what it holds or names."""
+        found = {one.id: one for one in await self._inventory.all(caller, Wanted(owner=name))}
+        for one in await self._inventory.all(caller, Wanted(consumer=name)):
+            if _as_consumer(one, name):
+                found[one.id] = one
         facts = await self._credentials.credential_facts(caller)
         uses = await self._uses.uses_of(caller, tuple(facts)) if facts else ()
         used = tuple({use.credential_id for use in uses if use.principal == name})
-        found = {one.id: one for one in await self._inventory.all(caller, Wanted(owner=name))}
         if used:
             for one in await self._inventory.all(caller, Wanted(credential_ids=used)):
                 found[one.id] = one
@@ -234,20 +236,20 @@ class IncidentPreviews:
                 "is in none of the places that were scanned, or in one that was not."
             )
         believed = sum(bool(one.evidence) for one in affected)
-        if believed:
+        if believed and subject.kind is SubjectKind.PRINCIPAL:
+            gaps.append(
+                f"{believed} of the secrets are named by {subject.name}, and were not seen to be "
+                "used by it."
+            )
+        elif believed:
             gaps.append(
                 f"{believed} of the secrets are believed to be there by their names or previews; "
                 "nobody has seen the values."
             )
+        gaps += _unsure_of_consumers(affected)
         unchecked = sum(one.secret.live is None for one in affected)
         if unchecked:
             gaps.append(f"Whether {unchecked} of the secrets still work was not checked.")
-        unmatched = sum(one.secret.credential is None for one in affected)
-        if unmatched:
-            gaps.append(
-                f"{unmatched} of the secrets are no credential of the policy: their use does not "
-                "pass the gateway, so their consumers are not known."
-            )
         sources = await self._inventory.sources(caller)
         old = [str(row["name"]) for row in sources if now - row["last_scan_at"] > _OLD_SCAN]
         if not sources:
@@ -281,6 +283,40 @@ def _there(seen: Sighting, subject: Subject, vendor: Vendor | None) -> tuple[Pla
     return there or None
 
 
+def _unsure_of_consumers(affected: Iterable[Affected]) -> Iterator[str]:
+    unsure = sum(any(user.ambiguous for user in one.consumers) for one in affected)
+    if unsure:
+        yield (
+            f"{unsure} of the secrets have consumers that may use another secret instead: what "
+            "they name is ambiguous."
+        )
+    unmatched = sum(one.secret.credential is None for one in affected)
+    if unmatched:
+        yield (
+            f"{unmatched} of the secrets are no credential of the policy: their use does not "
+            "pass the gateway, so of their consumers only those are known that hold or name "
+            "them where something was scanned."
+        )
+
+
+def _as_consumer(seen: Sighting, name: str) -> tuple[Consumer, ...]:
+    """What the subject is to the secret, when it is one of its consumers now."""
+    return tuple(
+        user for user in seen.consumers if name in {user.id, user.name} and user.removed_at is None
+    )
+
+
+def _only_named(seen: Sighting, subject: Subject) -> str:
+    """Why a principal is taken for a consumer that neither owns it nor was seen with it."""
+    if subject.kind is not SubjectKind.PRINCIPAL or seen.owner == subject.name:
+        return ""
+    users = _as_consumer(seen, subject.name)
+    if not users or any(user.known_by is not KnownBy.NAMED for user in users):
+        return ""
+    unsure = "ambiguous: " if all(user.ambiguous for user in users) else ""
+    return f"{unsure}it {users[0].evidence}"
+
+
 def _in_time(place: Place, subject: Subject) -> bool:
     if subject.until is not None and place.first_seen > subject.until:
         return False
@@ -299,7 +335,7 @@ def _affected(seen: Sighting, there: tuple[Place, ...]) -> Affected:
         secret=seen,
         there=there,
         elsewhere=tuple(place for place in seen.places if place.id not in at),
-        consumers=seen.consumers,
+        consumers=tuple(user for user in seen.consumers if user.removed_at is None),
         can=opens.can,
         rotation=Rotation(
             minutes=minutes_to_mint(seen.provider, seen.kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from keylease.contracts.findings import Location
-from keylease.platform.inventory.interfaces import CredentialUse
+from keylease.platform.inventory.consumers import Consumer
 from keylease.platform.inventory.reported import Reported
 from keylease.platform.inventory.states import CredentialFacts, State
 
@@ -24,6 +24,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     first_seen: int
     last_seen: int
     removed_at: int | None = None
+
+
+class BelievedPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that keeps a value under a name that is linked with the secret; nobody saw it."""
+
+    place: Place
+    evidence: str
+    ambiguous: bool
+    """It may keep another secret under this name."""
 
 
 class Exemption(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +69,16 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialFacts | None
     reported: tuple[Reported, ...] = ()
     """Credentials that gateways fetched this secret for. Several: one key under several names."""
-    consumers: tuple[CredentialUse, ...]
+    consumers: tuple[Consumer, ...]
+    """Seen using it, holding its value, or named by evidence; each says which."""
     last_used: int | None
+    """By calls through a gateway. What only names a secret was not seen using it."""
     first_seen: int
     last_seen: int
     removed_at: int | None
     places: tuple[Place, ...]
+    believed_places: tuple[BelievedPlace, ...] = ()
+    """Where its name stands and its value is kept, most probably."""
     exceptions: tuple[Exemption, ...]
     states: tuple[State, ...]
     risk: int

@@ -38,6 +38,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Part of a path, a name, a repository, a masked form, an owner or a key id."""
     provider: str = ""
     owner: str = ""
+    consumer: str = ""
+    """Part of a consumer's identifier, name or repository; a query alone cannot narrow by it."""
     vendor_id: str = ""
     credential_ids: tuple[str, ...] = ()
     secret_ids: tuple[str, ...] = ()

@@ -17,17 +17,13 @@ from keylease.platform.db.paging import Page, PageRequest, page_of
 from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.inventory import repository
 from keylease.platform.inventory.changes import Change, ChangeKind, write_change
-from keylease.platform.inventory.intake import Intake, Intaken, Origin, origin_of
-from keylease.platform.inventory.interfaces import (
-    CredentialUse,
-    PolicyCredentials,
-    RecordedUses,
-)
+from keylease.platform.inventory.intake import Intake, Intaken, origin_of
+from keylease.platform.inventory.intake_course import Origin
+from keylease.platform.inventory.interfaces import PolicyCredentials, RecordedUses
+from keylease.platform.inventory.joining import Joining
 from keylease.platform.inventory.records import Exemption, Place, Sighting, Vendor
-from keylease.platform.inventory.reported import Reported, reported_for
 from keylease.platform.inventory.repository import HistoryLine, Wanted
-from keylease.platform.inventory.states import CredentialFacts, Facts, State, judge
-from keylease.platform.inventory.states import Place as JudgedPlace
+from keylease.platform.inventory.states import State
 from keylease.platform.inventory.tables import EXCEPTIONS, SECRETS, SOURCES, VENDORS
 
 LONGEST_EXCEPTION: Final = 366 * 24 * 3600 * 1_000_000
@@ -59,7 +55,7 @@ class InventoryService:
         """``when_changed`` is called after a commit that wrote history."""
         self._database = database
         self._credentials = credentials
-        self._uses = uses
+        self._joining = Joining(credentials=credentials, uses=uses)
         self._when_changed = when_changed
 
     # --- what scanners tell --------------------------------------------------------------
@@ -118,23 +114,37 @@ class InventoryService:
         """Secrets, newest first."""
         async with self._database.reading(caller) as tx:
             rows = page_of(
-                await repository.secrets(tx, wanted, request),
+                await self._rows(tx, wanted, request),
                 request,
                 key=lambda row: (str(row["id"]),),
             )
-            seen = await self._sightings(tx, rows.items)
+            seen = await self._joining.sightings(tx, rows.items)
         return Page(items=seen, next_cursor=rows.next_cursor)
 
     async def all(self, caller: Caller, wanted: Wanted) -> tuple[Sighting, ...]:
         """Secrets by falling risk, for exports and previews."""
         async with self._database.reading(caller) as tx:
-            seen = await self._sightings(tx, await repository.secrets(tx, wanted))
+            seen = await self._joining.sightings(tx, await self._rows(tx, wanted))
         return tuple(sorted(seen, key=lambda one: (-one.risk, one.first_seen, one.id)))
+
+    async def _rows(
+        self, tx: Transaction, wanted: Wanted, page: PageRequest | None = None
+    ) -> Sequence[Row]:
+        if not wanted.consumer:
+            return await repository.secrets(tx, wanted, page)
+        # A query knows no consumers: calls, places and names are joined first.
+        rows = await repository.secrets(tx, wanted)
+        used = await self._joining.used_by(tx, rows, wanted.consumer)
+        after = page.after() if page is not None else None
+        left = [
+            row for row in rows if row["id"] in used and (after is None or row["id"] < after[0])
+        ]
+        return left if page is None else left[: page.limit + 1]
 
     async def one(self, caller: Caller, secret_id: str) -> Sighting:
         """One secret. Raises ``ResourceNotFound``."""
         async with self._database.reading(caller) as tx:
-            (seen,) = await self._sightings(tx, [await _known(tx, secret_id)])
+            (seen,) = await self._joining.sightings(tx, [await _known(tx, secret_id)])
         return seen
 
     async def history(
@@ -199,7 +209,7 @@ class InventoryService:
                     tx, ChangeKind.CREDENTIAL_SET, secret_id, credential_id=credential_id
                 )
             await tx.execute(update(SECRETS).where(SECRETS.c.id == secret_id).values(**values))
-            (seen,) = await self._sightings(tx, [await _known(tx, secret_id)])
+            (seen,) = await self._joining.sightings(tx, [await _known(tx, secret_id)])
         return seen
 
     async def report_liveness(
@@ -356,103 +366,6 @@ class InventoryService:
             action = AuditAction.VENDOR_ARCHIVED if archive else AuditAction.VENDOR_CHANGED
             await tx.record(action, found[0].id)
             return (await repository.vendors(tx, vendor_id=found[0].id))[0]
-
-    # --- joining -------------------------------------------------------------------------
-
-    async def _sightings(self, tx: Transaction, rows: Sequence[Row]) -> tuple[Sighting, ...]:
-        ids = [str(row["id"]) for row in rows]
-        places = await repository.places_of(tx, ids)
-        exceptions = await repository.exceptions_of(tx, ids)
-        reported = await reported_for(tx, ids)
-        known = {str(row["credential_id"]) for row in rows if row["credential_id"]}
-        known |= {one.credential_id for each in reported.values() for one in each}
-        facts = await self._credentials.credential_facts(tx.caller) if known else {}
-        uses = await self._uses.uses_of(tx.caller, known) if known else ()
-        return tuple(
-            _sighting(
-                row,
-                now=tx.now,
-                places=places.get(str(row["id"]), ()),
-                exceptions=exceptions.get(str(row["id"]), ()),
-                credential=facts.get(str(row["credential_id"])),
-                reported=tuple(
-                    msgspec.structs.replace(one, name=facts[one.credential_id].name)
-                    if one.credential_id in facts
-                    else one
-                    for one in reported.get(str(row["id"]), ())
-                ),
-                uses=uses,
-            )
-            for row in rows
-        )
-
-
-def _sighting(
-    row: Row,
-    *,
-    now: int,
-    places: tuple[Place, ...],
-    exceptions: tuple[Exemption, ...],
-    credential: CredentialFacts | None,
-    reported: tuple[Reported, ...],
-    uses: tuple[CredentialUse, ...],
-) -> Sighting:
-    as_credentials = {row["credential_id"], *(one.credential_id for one in reported)}
-    uses = tuple(use for use in uses if use.credential_id in as_credentials)
-    live = {"live": True, "dead": False}.get(row["liveness"])
-    last_used = max((use.last_used for use in uses), default=None)
-    facts = Facts(
-        live=live,
-        owner=row["owner"],
-        places=tuple(map(_judged, places)),
-        credential=credential,
-        last_used=last_used,
-        known_since=row["first_seen"],
-    )
-    in_force = [one for one in exceptions if one.withdrawn_at is None and one.ends_at > now]
-    judgement = judge(facts, now=now, excepted=frozenset(one.state for one in in_force))
-    candidates = dict.fromkeys(
-        candidate.owner for place in places for candidate in place.location.owner_candidates
-    )
-    return Sighting(
-        id=row["id"],
-        provider=row["provider"],
-        kind=row["kind"],
-        masked=row["masked"],
-        key_id=row["key_id"],
-        confidence=row["confidence"],
-        live=live,
-        live_checked_at=row["liveness_at"],
-        belongs_to=row["belongs_to"],
-        owner=row["owner"] or (credential.owner if credential else ""),
-        owner_confirmed=row["owner_confirmed"],
-        owner_candidates=tuple(candidates),
-        credential=credential,
-        reported=reported,
-        consumers=uses,
-        last_used=last_used,
-        first_seen=row["first_seen"],
-        last_seen=row["last_seen"],
-        removed_at=row["removed_at"],
-        places=places,
-        exceptions=exceptions,
-        states=judgement.states,
-        risk=judgement.risk,
-        version=row["version"],
-    )
-
-
-def _judged(place: Place) -> JudgedPlace:
-    location = place.location
-    return JudgedPlace(
-        kind=location.kind,
-        path=location.path,
-        repository=location.repository,
-        environment=location.environment,
-        at_vendor=bool(place.vendor_id),
-        in_history_only=location.in_history_only,
-        removed=place.removed_at is not None,
-    )
 
 
 def _told_of_vendor(wish: VendorWish) -> dict[str, object]:

@@ -120,6 +120,25 @@ LOCATIONS: Final = Table(
     Index("ix_inventory_locations_vendor", "vendor_id"),
 )
 
+NAMES: Final = Table(
+    "inventory_names",
+    METADATA,
+    organization(),
+    Column(
+        "location_id",
+        String(36),
+        ForeignKey("inventory_locations.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    label("called", length=200),
+    label("object", length=300),
+    label("refers_to", length=300),
+    label("reason", length=300),
+    Index("ix_inventory_names_called", "organization_id", "called"),
+    Index("ix_inventory_names_object", "organization_id", "object"),
+)
+"""By which names are linked with secrets: see ``linking``. A location without a name has no row."""
+
 VENDORS: Final = Table(
     "inventory_vendors",
     METADATA,

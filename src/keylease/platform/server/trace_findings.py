@@ -27,7 +27,7 @@ from keylease.contracts.findings import (
 )
 from keylease.errors import KeyleaseError
 from keylease.platform.db.callers import Caller, platform_itself
-from keylease.platform.inventory.intake import Origin
+from keylease.platform.inventory.intake_course import Origin
 from keylease.platform.inventory.service import InventoryService
 from keylease.platform.traces.ingest.intake import Reported
 

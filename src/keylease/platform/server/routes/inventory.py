@@ -43,6 +43,14 @@ Manager = Annotated[Caller, allowed(Permission.INVENTORY_MANAGE)]
 Pusher = Annotated[Caller, allowed(Permission.INVENTORY_WRITE)]
 SecretId = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Term = Annotated[str, Query(max_length=200)]
+Consumer = Annotated[
+    str,
+    Query(
+        max_length=200,
+        description="Part of what a consumer is called: a principal, a workflow, a deployment, a "
+        "file of code, a repository, or its kind.",
+    ),
+]
 PageAsked = Annotated[PageRequest, page_request()]
 
 
@@ -109,17 +117,18 @@ async def push_scan(
 
 
 @router.get("/secrets", response_class=Response, responses=describes("Page_Sighting_"))
-async def list_secrets(
+async def list_secrets(  # noqa: PLR0913, PLR0917 - one parameter per query parameter
     request: Request,
     caller: Reader,
     page: PageAsked,
     text: Term = "",
     provider: Annotated[str, Query(max_length=64)] = "",
     owner: Term = "",
+    consumer: Consumer = "",
     present: bool | None = None,  # noqa: FBT001 - a query parameter
 ) -> Response:
     """List secrets, newest first."""
-    wanted = Wanted(text=text, provider=provider, owner=owner, present=present)
+    wanted = Wanted(text=text, provider=provider, owner=owner, consumer=consumer, present=present)
     return answer(await services_of(request).inventory.page(caller, wanted, page))
 
 
@@ -237,10 +246,11 @@ async def read_graph(
     caller: Reader,
     text: Term = "",
     provider: Annotated[str, Query(max_length=64)] = "",
+    consumer: Consumer = "",
 ) -> Response:
     """The inventory as a graph: credential - location - consumer - owner - vendor."""
     inventory = services_of(request).inventory
-    seen = await inventory.all(caller, Wanted(text=text, provider=provider))
+    seen = await inventory.all(caller, Wanted(text=text, provider=provider, consumer=consumer))
     return answer(graph_of(seen, await inventory.vendors(caller)))
 
 

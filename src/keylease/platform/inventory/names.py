@@ -1,0 +1,91 @@
+"""What a variable's name tells: whether two names are one, and whether it is anybody's name."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from keylease.contracts.findings import Location, PlaceKind
+from keylease.detectors.naming import provider_of, words_beside
+
+LONGEST: Final = 200
+"""Characters of a name by which it is found again; what is longer is a text and no name."""
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+_NUMBER: Final = re.compile(r"\d+")
+_ANYBODYS: Final = frozenset({
+    "a", "access", "ai", "api", "apikey", "app", "application", "auth", "authorization",
+    "backend", "bearer", "bot", "cd", "ci", "client", "code", "config", "credential",
+    "credentials", "creds", "default", "demo", "deploy", "dev", "development", "env",
+    "environment", "frontend", "id", "integration", "internal", "key", "keys", "live", "llm",
+    "local", "main", "master", "model", "my", "new", "old", "org", "organization", "pass",
+    "passwd", "password", "pat", "personal", "prd", "preprod", "preview", "primary", "private",
+    "prod", "production", "project", "public", "qa", "sa", "sandbox", "secondary", "secret",
+    "secretkey", "secrets", "server", "service", "shared", "sk", "stage", "staging", "svc",
+    "team", "temp", "test", "testing", "the", "tmp", "token", "tokens", "uat", "user", "v",
+    "value", "var", "web", "worker",
+})  # fmt: skip
+"""Words that people in every repository give to their variables."""
+
+
+class Telling(IntEnum):
+    """How much a name tells of which secret it stands for, rising."""
+
+    NOTHING = 0
+    """``API_KEY``: it may be anything."""
+    PROVIDER = 1
+    """``OPENAI_API_KEY``: many secrets are called so, but in one repository it is mostly one."""
+    OWN = 2
+    """``ACME_SEARCH_OPENAI_KEY``: somebody made this name for this secret."""
+
+
+def called(name: str) -> str:
+    """A name as it is compared: ``openai_api_key`` for ``OPENAI_API_KEY`` and ``openaiApiKey``."""
+    apart = _CAMEL.sub("_", name).lower()
+    return _SEPARATORS.sub("_", apart).strip("_")[:LONGEST]
+
+
+def telling(name: str) -> Telling:
+    """How much a name tells."""
+    own = [
+        word
+        for word in words_beside(name)
+        if word not in _ANYBODYS and not _NUMBER.fullmatch(word) and len(word) > 1
+    ]
+    if own and called(name):
+        return Telling.OWN
+    return Telling.PROVIDER if provider_of(name) else Telling.NOTHING
+
+
+class KubernetesObject(msgspec.Struct, frozen=True):
+    """An object of Kubernetes as a location tells it: ``Deployment prod/api``."""
+
+    kind: str
+    """In lower case."""
+    namespace: str
+    name: str
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps or fetches secrets for others, and is no workload itself."""
+        return self.kind.endswith(_KEEPERS)
+
+
+_KEEPERS: Final = ("secret", "secrets", "secretstore", "configmap", "secretproviderclass")
+"""Ends of the kinds that keep things: ``SealedSecret``, ``ClusterSecretStore`` ..."""
+
+
+def kubernetes_object(location: Location) -> KubernetesObject | None:
+    """The object in which a location lies; ``None`` where it lies in none."""
+    if location.kind is PlaceKind.KUBERNETES_MANIFEST:
+        text = location.detail
+    elif location.kind is PlaceKind.KUBERNETES_CLUSTER:
+        text = location.path.partition(": ")[2]
+    else:
+        return None
+    kind, _, whole = text.partition(" ")
+    namespace, _, name = whole.rpartition("/")
+    return KubernetesObject(kind.lower(), namespace, name) if name else None

@@ -1,0 +1,114 @@
+"""Reads which places share a name, and links those that have no value with those that have one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from sqlalchemy import select
+
+from keylease.contracts.findings import Location
+from keylease.platform.db.transaction import Row, Transaction
+from keylease.platform.inventory.linking import Mentioned, NameLink, Valued, links_of
+from keylease.platform.inventory.names import called, kubernetes_object
+from keylease.platform.inventory.records import Place
+from keylease.platform.inventory.repository import place_of
+from keylease.platform.inventory.tables import LOCATIONS, NAMES, SOURCES
+
+_AT_ONCE: Final = 400
+"""Values in one IN list: databases bound them."""
+
+
+def object_of(location: Location, *, refers_to: str = "") -> str:
+    """The secret of Kubernetes in which a value lies, or which a name refers to."""
+    if refers_to:
+        return refers_to.partition("/")[0]
+    thing = kubernetes_object(location)
+    return thing.name if thing is not None and thing.keeps else ""
+
+
+async def links_for(
+    tx: Transaction, places: Mapping[str, Iterable[Place]]
+) -> dict[str, tuple[NameLink, ...]]:
+    """Which names stand for these secrets, by secret. ``places`` are the secrets' own."""
+    locations = [place.location for each in places.values() for place in each]
+    found: dict[str, list[NameLink]] = defaultdict(list)
+    for link in await links_among(
+        tx,
+        names={called(location.name) for location in locations},
+        objects={object_of(location) for location in locations},
+    ):
+        if link.secret_id in places:
+            found[link.secret_id].append(link)
+    return {secret_id: tuple(links) for secret_id, links in found.items()}
+
+
+async def links_among(
+    tx: Transaction, *, names: Collection[str], objects: Collection[str]
+) -> tuple[NameLink, ...]:
+    """Every link of the names that are among these, or refer to one of these objects.
+
+    Each is judged with all of its rivals: a name that two secrets have is not taken for one.
+    """
+    rows = await _rows(tx, names=names, objects=objects)
+    mentions = [row for row in rows.values() if row["secret_id"] is None]
+    rows |= await _rows(
+        tx,
+        names={row["called"] for row in mentions} - set(names),
+        objects={row["object"] for row in mentions} - set(objects),
+    )
+    return links_of(
+        (
+            Mentioned(place=place_of(row), reason=row["reason"], refers_to=row["refers_to"])
+            for row in mentions
+        ),
+        (
+            Valued(secret_id=str(row["secret_id"]), place=place_of(row))
+            for row in rows.values()
+            if row["secret_id"] is not None
+        ),
+    )
+
+
+async def names_in_source(tx: Transaction, source_id: str) -> tuple[set[str], set[str]]:
+    """The names and the objects of what is in a source now."""
+    rows = await tx.rows(
+        select(NAMES.c.called, NAMES.c.object)
+        .join(LOCATIONS, LOCATIONS.c.id == NAMES.c.location_id)
+        .where(LOCATIONS.c.source_id == source_id, LOCATIONS.c.removed_at.is_(None))
+        .distinct()
+    )
+    return {row["called"] for row in rows}, {row["object"] for row in rows}
+
+
+async def _rows(
+    tx: Transaction, *, names: Collection[str], objects: Collection[str]
+) -> dict[str, Row]:
+    """By identifier, in a fixed order."""
+    found: list[Row] = []
+    for column, values in ((NAMES.c.called, names), (NAMES.c.object, objects)):
+        wanted = sorted(set(values) - {""})
+        for start in range(0, len(wanted), _AT_ONCE):
+            found += await tx.rows(
+                select(
+                    LOCATIONS,
+                    SOURCES.c.name.label("source"),
+                    NAMES.c.called,
+                    NAMES.c.object,
+                    NAMES.c.refers_to,
+                    NAMES.c.reason,
+                )
+                .join(LOCATIONS, LOCATIONS.c.id == NAMES.c.location_id)
+                .join(SOURCES, SOURCES.c.id == LOCATIONS.c.source_id)
+                .where(
+                    NAMES.c.organization_id == tx.caller.organization_id,
+                    column.in_(wanted[start : start + _AT_ONCE]),
+                    SOURCES.c.retired_at.is_(None),
+                )
+            )
+    return {str(row["id"]): row for row in sorted(found, key=_oldest)}
+
+
+def _oldest(row: Row) -> tuple[int, str]:
+    return int(row["first_seen"]), str(row["id"])
