@@ -33,6 +33,8 @@ _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _decode: Final = msgspec.json.Decoder(LoggedEntry).decode
 _LONGEST_TEXT: Final = 1000
 _MOST_DETAILS: Final = 32
+_LARGEST: Final = 2**63
+"""The first number that no column takes."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,7 @@ class AuditIntake:
         """
         self._sequencer.check(caller.organization_id)
         async with self._database.transaction(caller) as tx:
+            await repository.take_turn(tx, gateway_id)
             known = await repository.source(tx, gateway_id)
             read = [_read(raw) for raw in entries]
             logged = await repository.indexed_ids(
@@ -188,9 +191,10 @@ def _read(raw: bytes) -> LoggedEntry | None:
         return None
     sound = (
         len(raw) <= MAXIMUM_ENTRY_BYTES
-        and entry.sequence > 0
-        and 0 <= entry.at < 2**63
+        and 0 < entry.sequence < _LARGEST
+        and 0 <= entry.at < _LARGEST
         and 0 < len(entry.id) <= 36  # noqa: PLR2004 - a UUID in text
+        and "\0" not in entry.id
         and ACTION_FORM.fullmatch(entry.action)
     )
     return entry if sound else None

@@ -18,8 +18,10 @@ from keylease.platform.audit.tables import (
     AUDIT_SET_ASIDE,
     AUDIT_SOURCES,
     AUDIT_WITNESSES,
+    LONGEST_ACTION,
     LONGEST_TERM,
 )
+from keylease.platform.db.columns import IDENTIFIER_LENGTH
 from keylease.platform.db.tables import OUTBOX
 from keylease.platform.db.transaction import Transaction
 from keylease.primitives.clock import MICROSECONDS
@@ -27,6 +29,7 @@ from keylease.primitives.transparency.checkpoints import TreeHead
 
 _HOUR: Final = 3600 * MICROSECONDS
 _DAY: Final = 24 * _HOUR
+_TURNS: Final = 0x61756474  # "audt": names these advisory locks among all of the database
 _decode: Final = msgspec.json.Decoder(LoggedEntry).decode
 
 
@@ -194,15 +197,20 @@ def _index_row(log_id: str, position: int, raw: bytes) -> dict[str, object]:
     return {
         "log_id": log_id,
         "position": position,
-        "entry_id": entry.id[:36],
+        "entry_id": _term(entry.id, IDENTIFIER_LENGTH),
         "at": entry.at,
-        "action": entry.action[:130],
-        "principal": entry.principal[:LONGEST_TERM],
-        "object": entry.object[:LONGEST_TERM],
-        "reason": entry.reason[:LONGEST_TERM],
-        "gateway_id": entry.gateway_id[:36],
+        "action": _term(entry.action, LONGEST_ACTION),
+        "principal": _term(entry.principal),
+        "object": _term(entry.object),
+        "reason": _term(entry.reason),
+        "gateway_id": _term(entry.gateway_id, IDENTIFIER_LENGTH),
         "gateway_sequence": entry.sequence,
     }
+
+
+def _term(text: str, longest: int = LONGEST_TERM) -> str:
+    """As it is indexed: PostgreSQL keeps no NUL, and the log has the text as it is."""
+    return text.replace("\0", "\ufffd")[:longest]
 
 
 async def search(
@@ -255,6 +263,16 @@ class Source(msgspec.Struct, frozen=True):
 
     sequence: int
     entry_id: str
+
+
+async def take_turn(tx: Transaction, gateway_id: str) -> None:
+    """Let batches of one gateway be taken one after another, until this transaction ends.
+
+    One that is sent again while its first sending is still being taken would else be taken twice.
+    SQLite has one writer anyway.
+    """
+    if tx.connection.dialect.name == "postgresql":
+        await tx.execute(select(func.pg_advisory_xact_lock(_TURNS, func.hashtext(gateway_id))))
 
 
 async def source(tx: Transaction, gateway_id: str) -> Source | None:

@@ -22,6 +22,7 @@ from keylease.platform.db.columns import (
 
 LONGEST_TERM: Final = 200
 """Characters of a searchable text that the index keeps; the log has all of it."""
+LONGEST_ACTION: Final = 130
 
 AUDIT_LOGS: Final = Table(
     "audit_logs",
@@ -43,7 +44,7 @@ AUDIT_INDEX: Final = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     identifier("entry_id"),
     moment("at"),
-    label("action", length=130),
+    label("action", length=LONGEST_ACTION),
     label("principal", length=LONGEST_TERM),
     label("object", length=LONGEST_TERM),
     label("reason", length=LONGEST_TERM),

@@ -38,6 +38,9 @@ _WITNESS_SECONDS: Final = 5.0
 """A poll that has a newer checkpoint to bring waits no longer than this."""
 _LONGEST_TEXT: Final = 200
 _MOST_ITEMS: Final = 1000
+_LARGEST_NUMBER: Final = 2**53
+_NUL: Final = b"\\u0000"
+"""As JSON writes it. PostgreSQL keeps no text with it, and no gateway of ours sends it."""
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 
@@ -246,6 +249,9 @@ def _version(signed: SignedBundle) -> int:
 
 def _bounded(report: wire.PollRequest) -> wire.PollRequest:
     """A report as it is kept: whatever a gateway says of itself has an end."""
+    numbers = (report.in_force.version, report.highest_version, report.witnessed.size)
+    if not all(0 <= number < _LARGEST_NUMBER for number in numbers):
+        raise _malformed()
     objections = tuple(
         wire.Objection(object_id=item.object_id[:_LONGEST_TEXT], code=item.code[:_LONGEST_TEXT])
         for item in report.objections[:_MOST_ITEMS]
@@ -254,6 +260,8 @@ def _bounded(report: wire.PollRequest) -> wire.PollRequest:
 
 
 def _read_json(body: bytes, kind: type[Asked]) -> Asked:
+    if _NUL in body:
+        raise _malformed()
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

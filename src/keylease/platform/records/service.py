@@ -23,7 +23,7 @@ from keylease import detectors
 from keylease.contracts import platform_link as wire
 from keylease.contracts.audit import AuditAction, AuditEntry
 from keylease.contracts.call_records import CallRecord, Usage
-from keylease.errors import DatabaseUnavailable, ResourceNotFound
+from keylease.errors import DatabaseUnavailable, RequestMalformed, ResourceNotFound
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.db.paging import Page, PageRequest, page_of
@@ -49,6 +49,9 @@ _AT_ONCE: Final = 1000
 _MOST_GROUPS: Final = 1000
 _START: Final = (0, 0)
 _LARGEST: Final = 2**53
+_MOST_OF_A_CALL: Final = 2**40
+"""Tokens, and micro-USD (a million dollars): sums of eight million such calls fit their column."""
+_LONGEST_SPOOL_ID: Final = 36
 _decode: Final = msgspec.msgpack.Decoder(CallRecord).decode
 
 
@@ -73,9 +76,10 @@ class RecordService:
         """Commit a batch. ``caller`` is the gateway, as the link has proven it.
 
         ``served`` are the credentials whose versions it can know; ``None`` is all.
-        Raises ``DatabaseUnavailable``, or what ``CallSpans`` raises: the gateway keeps its records
-        then.
+        Raises ``RequestMalformed`` for a place that no spool has, ``DatabaseUnavailable``, or what
+        ``CallSpans`` raises: the gateway keeps its records then.
         """
+        _check_place(push)
         read = [_read(raw, caller.organization_id) for raw in push.records]
         if self._spans is not None:
             # First, because a batch that was committed is not looked at again: what is sent twice
@@ -83,7 +87,8 @@ class RecordService:
             calls = [record for record in read if record is not None]
             await self._spans.take(caller.organization_id, gateway_id, calls)
         async with self._database.transaction(caller) as tx:
-            # 1. What should have come before this?
+            # 1. What should have come before this? The same batch may come twice at a time.
+            await repository.take_turn(tx)
             before = await repository.spool(tx, gateway_id)
             if _is_repeated(push, before):
                 return wire.PushAnswer(duplicates=len(push.records))
@@ -99,7 +104,7 @@ class RecordService:
                     await repository.set_aside(tx, gateway_id, raw)
             # 3. How far it was taken.
             after = SpoolState(
-                spool_id=push.spool_id[:36], segment=push.end.segment, offset=push.end.offset
+                spool_id=push.spool_id, segment=push.end.segment, offset=push.end.offset
             )
             await repository.set_spool(tx, gateway_id, after)
         return wire.PushAnswer(
@@ -225,6 +230,16 @@ class RecordService:
             await asyncio.sleep(_HOUR)
 
 
+def _check_place(push: wire.CallRecordPush) -> None:
+    numbers = (push.start.segment, push.start.offset, push.end.segment, push.end.offset)
+    named = 0 < len(push.spool_id) <= _LONGEST_SPOOL_ID and "\0" not in push.spool_id
+    if not named or not all(0 <= number < _LARGEST for number in numbers):
+        raise RequestMalformed(
+            "The batch names no place of a spool.",
+            advice="Compare the versions of the gateway and of the platform.",
+        )
+
+
 def _is_repeated(push: wire.CallRecordPush, before: SpoolState | None) -> bool:
     return (
         before is not None
@@ -259,12 +274,20 @@ def _is_plausible(record: CallRecord) -> bool:
     except ValueError:
         return False
     usage = record.usage or Usage()
-    numbers = (record.started_at, record.duration, record.cost or 0, *_numbers(usage))
-    texts = (record.principal, record.credential_id, record.upstream_model, record.purpose)
+    texts = (
+        record.principal,
+        record.credential_id,
+        record.credential_version,
+        record.upstream_model,
+        record.requested_model,
+        record.purpose,
+        record.environment,
+    )
     return (
         identified
-        and all(0 <= number < _LARGEST for number in numbers)
-        and not any("\0" in text for text in (*texts, record.requested_model, record.environment))
+        and all(0 <= number < _LARGEST for number in (record.started_at, record.duration))
+        and all(0 <= number < _MOST_OF_A_CALL for number in (record.cost or 0, *_numbers(usage)))
+        and not any("\0" in text for text in texts)
     )
 
 

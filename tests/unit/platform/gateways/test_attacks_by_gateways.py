@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +20,8 @@ from keylease.contracts.audit import AuditAction, AuditEntry
 from keylease.contracts.bundles import fingerprint
 from keylease.contracts.call_records import CallRecord
 from keylease.contracts.enrolment_codes import EnrolmentCode
-from keylease.errors import EnrolmentRefused
+from keylease.errors import EnrolmentRefused, RequestMalformed
+from keylease.platform.audit.tables import AUDIT_INDEX
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
 from keylease.platform.gateways.tables import NONCES
@@ -116,6 +119,117 @@ async def test_whoever_has_no_code_writes_nothing(
             await services.link.service.enroll(hand.json(wire.ENROLMENTS, wish))
     async with services.database.reading() as tx:
         assert not await tx.rows(select(NONCES))
+
+
+NUL = "\0"
+HUGE = 2**63
+
+
+def pushed(*records: bytes, **parts: Any) -> wire.CallRecordPush:  # noqa: ANN401 - parts of a push
+    base: dict[str, Any] = {
+        "spool_id": "spool",
+        "start": wire.SpoolPosition(),
+        "end": wire.SpoolPosition(segment=1, offset=1),
+    }
+    return wire.CallRecordPush(records=records, **{**base, **parts})
+
+
+def with_parts(clock: ManualClock, **parts: Any) -> bytes:  # noqa: ANN401 - parts of a record
+    record = msgspec.msgpack.decode(call(clock, "credential"))
+    return msgspec.msgpack.encode({**record, **parts})
+
+
+async def test_what_no_column_takes_is_kept_apart(
+    services: Services, owner: Caller, clock: ManualClock
+) -> None:
+    hand = await enrolled(services, owner, clock)
+    texts = ("principal", "credential_id", "credential_version", "requested_model")
+    spoiled = [with_parts(clock, **{name: f"a{NUL}b"}) for name in texts]
+    spoiled += [with_parts(clock, **{name: HUGE}) for name in ("started_at", "duration", "cost")]
+    spoiled.append(with_parts(clock, usage={"input_tokens": 2**52, "output_tokens": -1}))
+    push = pushed(*spoiled, with_parts(clock, error=f"a{NUL}b"))
+    link = services.link.service
+    answer = await link.push_call_records(hand.msgpack(wire.CALL_RECORDS, push))
+    assert (answer.set_aside, answer.taken) == (len(spoiled), 1)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"spool_id": f"spool{NUL}"},
+        {"spool_id": ""},
+        {"spool_id": "s" * 37},
+        {"end": wire.SpoolPosition(segment=HUGE, offset=1)},
+        {"start": wire.SpoolPosition(segment=-1, offset=1)},
+    ],
+)
+async def test_a_place_that_no_spool_has_is_refused(
+    services: Services, owner: Caller, clock: ManualClock, parts: dict[str, Any]
+) -> None:
+    hand = await enrolled(services, owner, clock)
+    push = pushed(call(clock, "credential"), **parts)
+    with pytest.raises(RequestMalformed):
+        await services.link.service.push_call_records(hand.msgpack(wire.CALL_RECORDS, push))
+
+
+async def test_no_entry_of_a_gateway_stops_the_audit_log(
+    services: Services, owner: Caller, clock: ManualClock
+) -> None:
+    hand = await enrolled(services, owner, clock)
+    good = AuditEntry(
+        id=uuid7(clock), sequence=1, at=1, organization_id="", action=AuditAction.LEASE_REFUSED
+    )
+    entries = [
+        msgspec.structs.replace(good, object=f"a{NUL}b", reason=NUL, principal=f"user:{NUL}"),
+        msgspec.structs.replace(good, id=f"a{NUL}b", sequence=2),
+        msgspec.structs.replace(good, id=uuid7(clock), sequence=HUGE),
+        msgspec.structs.replace(good, id=uuid7(clock), sequence=4, at=HUGE),
+    ]
+    push = wire.AuditPush(entries=tuple(map(msgspec.json.encode, entries)))
+    link = services.link.service
+    answer = await link.push_audit_entries(hand.msgpack(wire.AUDIT_ENTRIES, push))
+    assert (answer.taken, answer.set_aside) == (1, 3)
+    await services.audit.sequencer.drain()
+    async with services.database.reading() as tx:
+        rows = await tx.rows(
+            select(AUDIT_INDEX.c.object).where(AUDIT_INDEX.c.gateway_id == hand.gateway_id)
+        )
+    assert [row["object"] for row in rows] == ["a\ufffdb"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        wire.PollRequest(software=f"1{NUL}"),
+        wire.PollRequest(software="1", in_force=wire.BundleState(version=HUGE)),
+        wire.PollRequest(software="1", highest_version=HUGE),
+        wire.PollRequest(software="1", highest_version=-1),
+    ],
+)
+async def test_a_report_that_cannot_be_kept_is_refused(
+    services: Services, owner: Caller, clock: ManualClock, report: wire.PollRequest
+) -> None:
+    hand = await enrolled(services, owner, clock)
+    with pytest.raises(RequestMalformed):
+        await services.link.service.poll(hand.json(wire.POLL, report))
+
+
+async def test_a_batch_that_comes_twice_at_the_same_moment_is_counted_once(
+    services: Services, owner: Caller, clock: ManualClock
+) -> None:
+    hand = await enrolled(services, owner, clock)
+    push = pushed(*(call(clock, "credential") for _ in range(5)))
+    entry = fetch(clock, "credential", 1, 1)
+    link = services.link.service
+    answers = await asyncio.gather(
+        *(link.push_call_records(hand.msgpack(wire.CALL_RECORDS, push)) for _ in range(4))
+    )
+    assert sorted(answer.taken for answer in answers) == [0, 0, 0, 5]
+    audited = wire.AuditPush(entries=(entry,))
+    answers = await asyncio.gather(
+        *(link.push_audit_entries(hand.msgpack(wire.AUDIT_ENTRIES, audited)) for _ in range(4))
+    )
+    assert sorted(answer.taken for answer in answers) == [0, 0, 0, 1]
 
 
 async def test_no_gateway_ages_a_secret_that_another_group_has(
