@@ -29,6 +29,8 @@ from keylease.primitives.clock import Clock
 _BUSY_MILLISECONDS: Final = 5000
 _STATEMENT_SECONDS: Final = 30
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_ONE_STATE: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+"""Of PostgreSQL's transactions that read. They take no lock, and are never told to try again."""
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -96,9 +98,13 @@ class Database:
         """A transaction that sees one state of the database and changes nothing."""
         async with self._connected() as connection:
             with _translated():
+                if not self.is_sqlite:
+                    await connection.execution_options(**_ONE_STATE)
                 begin_first(connection, wanted=True)
                 try:
-                    yield Transaction(connection, caller or platform_itself(), self._clock)
+                    yield Transaction(
+                        connection, caller or platform_itself(), self._clock, only_reads=True
+                    )
                 finally:  # it is rolled back when the connection is given back
                     begin_first(connection, wanted=False)
 

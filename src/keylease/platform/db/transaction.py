@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from sqlalchemy import CursorResult, Executable, RowMapping, insert, select
+from sqlalchemy import CursorResult, Executable, RowMapping, Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keylease import detectors
@@ -40,6 +40,7 @@ class Transaction:
         clock: Clock,
         *,
         before_recording: Callable[[str], None] | None = None,
+        only_reads: bool = False,
     ) -> None:
         self.connection = connection
         self.caller = caller
@@ -47,6 +48,7 @@ class Transaction:
         """One time for everything the transaction does; microseconds UTC."""
         self._clock = clock
         self._before_recording = before_recording
+        self._only_reads = only_reads
         self._after_commit: list[Callable[[], None]] = []
 
     def within(self, organization_id: str) -> Transaction:
@@ -71,6 +73,10 @@ class Transaction:
     ) -> CursorResult[Any]:
         """Run a statement; a list of parameter sets runs it for each."""
         return await self.connection.execute(statement, parameters)
+
+    def locked(self, query: Select[Any]) -> Select[Any]:
+        """The query, by which its rows are locked until the end; one that only reads locks none."""
+        return query if self._only_reads else query.with_for_update()
 
     async def rows(self, statement: Executable) -> Sequence[Row]:
         """All rows of a query."""

@@ -119,9 +119,8 @@ async def credential_ids(tx: Transaction, user: KnownUser) -> list[bytes]:
 
 async def passkey_by_digest(tx: Transaction, digest: str) -> StoredPasskey | None:
     """Of any organization: who signs in is not known yet."""
-    row = await tx.row(
-        select(PASSKEYS).where(PASSKEYS.c.credential_digest == digest).with_for_update()
-    )
+    query = select(PASSKEYS).where(PASSKEYS.c.credential_digest == digest)
+    row = await tx.row(tx.locked(query))
     return shaped(row, StoredPasskey) if row else None
 
 
@@ -167,16 +166,13 @@ class StoredCodes(msgspec.Struct, frozen=True):
 
 async def one_time_codes(tx: Transaction, user: KnownUser) -> StoredCodes | None:
     """A user's, confirmed or not; locked until the transaction ends."""
-    row = await tx.row(
-        select(
-            ONE_TIME_CODES.c.sealed_secret, ONE_TIME_CODES.c.confirmed, ONE_TIME_CODES.c.last_step
-        )
-        .where(
-            ONE_TIME_CODES.c.organization_id == user.organization_id,
-            ONE_TIME_CODES.c.user_id == user.id,
-        )
-        .with_for_update()
+    query = select(
+        ONE_TIME_CODES.c.sealed_secret, ONE_TIME_CODES.c.confirmed, ONE_TIME_CODES.c.last_step
+    ).where(
+        ONE_TIME_CODES.c.organization_id == user.organization_id,
+        ONE_TIME_CODES.c.user_id == user.id,
     )
+    row = await tx.row(tx.locked(query))
     return shaped(row, StoredCodes) if row else None
 
 
