@@ -121,6 +121,17 @@ class GatewayHand:
         return await gateways.get(person(), answer.gateway_id)
 
 
+def headers_of(signed: SignedRequest, kind: str = "msgpack") -> dict[str, str]:
+    """A signed request's headers, as they go over HTTP."""
+    return {
+        wire.GATEWAY_HEADER: signed.gateway_id,
+        wire.TIME_HEADER: signed.time,
+        wire.NONCE_HEADER: signed.nonce,
+        wire.SIGNATURE_HEADER: signed.signature,
+        "content-type": f"application/{kind}",
+    }
+
+
 def gateway_caller(clock: ManualClock) -> tuple[Caller, str]:
     """A gateway as the link has proven it, and its id."""
     gateway_id = uuid7(clock)

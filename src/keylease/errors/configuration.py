@@ -10,9 +10,13 @@ from keylease.errors.base import KeyleaseError
 
 
 class ConfigurationError(KeyleaseError):
-    """Configuration that cannot be used; the process does not start."""
+    """Configuration that cannot be used; the process does not start.
+
+    What a running server finds broken later, such as a key file that others may read now, is 503.
+    """
 
     code = "configuration_invalid"
+    http_status = 503
     exit_status = 64
 
 

@@ -34,6 +34,8 @@ _CODES: Final = {
     408: "request_timed_out",
     413: "request_too_large",
 }
+_RETRY_SECONDS: Final = 5
+"""After which what is away may be back: a database, the trace store, room on the disk."""
 _log: Final = structlog.stdlib.get_logger
 
 
@@ -79,6 +81,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         headers = {}
         if isinstance(error, TooManyAttempts | LimitReached | TraceQueueFull):
             headers["Retry-After"] = str(error.retry_after)
+        elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = str(_RETRY_SECONDS)
         if error.http_status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         return problem(

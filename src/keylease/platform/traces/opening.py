@@ -12,10 +12,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Generic, TypeVar
 
-from keylease.errors import KeyleaseError
+import structlog
+
+from keylease.errors import KeyleaseError, TraceStoreUnavailable
 from keylease.primitives.clock import Clock
 
 Opened = TypeVar("Opened")
+_log: Final = structlog.stdlib.get_logger
 _TRY_AGAIN_SECONDS: Final = 5.0
 """After an opening that failed, everybody gets its error for so long."""
 
@@ -32,6 +35,7 @@ class WhenNeeded(Generic[Opened]):
         self._stack = contextlib.AsyncExitStack()
         self._opened: list[Opened] = []
         self._failed: tuple[float, KeyleaseError] | None = None
+        self._closed = False
 
     @property
     def now(self) -> Opened | None:
@@ -44,12 +48,20 @@ class WhenNeeded(Generic[Opened]):
         return self._failed[1] if self._failed and not self._opened else None
 
     async def __call__(self) -> Opened:
-        """It, opened. Raises what opening it raises, and tries again after some seconds."""
+        """It, opened.
+
+        Raises what opening it raises, and tries again after some seconds; ``TraceStoreUnavailable``
+        for a failure that nobody has thought of, and when it was closed for good.
+        """
         if self._opened:
             return self._opened[0]
         async with self._lock:
             if self._opened:
                 return self._opened[0]
+            if self._closed:
+                raise TraceStoreUnavailable(
+                    "The server is stopping, and the trace store with it.", advice="Send it again."
+                )
             if self._failed and self._clock.monotonic() - self._failed[0] < _TRY_AGAIN_SECONDS:
                 raise self._failed[1]
             try:
@@ -57,11 +69,21 @@ class WhenNeeded(Generic[Opened]):
             except KeyleaseError as error:
                 self._failed = (self._clock.monotonic(), error)
                 raise
+            except Exception as error:
+                # The engine is a library of a million lines. Whoever waits is told to come again,
+                # and whoever runs the server what it was; neither its text nor a traceback.
+                _log().error("defect", error=type(error).__name__, at="opening the trace store")
+                unknown = TraceStoreUnavailable(
+                    "The trace store cannot be opened.", advice="The server's log says more."
+                )
+                self._failed = (self._clock.monotonic(), unknown)
+                raise unknown from error
             self._opened.append(opened)
             return opened
 
     async def close(self) -> None:
-        """Close it, if it is open."""
+        """Close it, if it is open, for good."""
         async with self._lock:
+            self._closed = True
             self._opened.clear()
             await self._stack.aclose()

@@ -39,6 +39,29 @@ async def test_many_who_need_it_open_it_once(clock: ManualClock) -> None:
     assert needed.now is None
 
 
+async def test_a_failure_that_nobody_has_thought_of_says_to_come_again(clock: ManualClock) -> None:
+    @contextlib.asynccontextmanager
+    async def broken() -> AsyncIterator[str]:
+        raise RuntimeError("text of a library, with a path in it")
+        yield ""
+
+    needed = WhenNeeded(broken, clock=clock)
+    for _ in range(2):
+        with pytest.raises(TraceStoreUnavailable) as refused:
+            await needed()
+        assert "library" not in str(refused.value)
+
+
+async def test_what_was_closed_is_not_opened_again(clock: ManualClock) -> None:
+    thing = Thing()
+    needed = WhenNeeded(thing.open, clock=clock)
+    await needed()
+    await needed.close()
+    with pytest.raises(TraceStoreUnavailable):
+        await needed()
+    assert thing.opened == 1
+
+
 async def test_what_nobody_needs_is_not_opened(clock: ManualClock) -> None:
     thing = Thing()
     await WhenNeeded(thing.open, clock=clock).close()

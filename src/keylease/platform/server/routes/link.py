@@ -27,7 +27,7 @@ Nobody = Annotated[None, open_to_all()]
 
 router = APIRouter(
     tags=["link"],
-    responses=problem_responses(400, 401, 403, 413, 503),
+    responses=problem_responses(400, 401, 403, 413, 429, 503),
 )
 
 

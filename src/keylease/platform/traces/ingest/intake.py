@@ -153,7 +153,13 @@ class Intake:
     async def work(self, job: Callable[[Masker], _Result], *, size: int) -> _Result:
         """Do something that takes processor time in the thread for bodies of this size."""
         lane = self._lane(size)
-        return await self._loop.run_in_executor(lane.executor, lane.run, job)
+        try:
+            running = self._loop.run_in_executor(lane.executor, lane.run, job)
+        except RuntimeError as error:  # the executor's way to say that it was shut down
+            raise TraceStoreUnavailable(
+                "The trace store is being closed.", advice="Send it again."
+            ) from error
+        return await running
 
     def _lane(self, size: int) -> _Lane:
         return self._large if size > _LARGE else self._small
