@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,15 @@ import pytest
 from sqlalchemy import delete, text, update
 from tests.support.audit_kit import ADA, ORG, Rig, gateway_entry, logged, record
 from tests.support.canaries import Family, plant, search_files
+from tests.support.databases import (
+    clock,
+    database,
+    everything_in,
+    migrated_postgres,
+    migrated_sqlite,
+    migrated_url,
+    postgres,
+)
 from tests.support.log_kit import signer
 from tests.support.manual_clock import ManualClock
 
@@ -32,22 +40,18 @@ from keylease.platform.audit.interfaces import Audit, make_audit
 from keylease.platform.audit.tables import AUDIT_CHECKPOINTS, AUDIT_LOGS
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database, sqlite_url
-from keylease.platform.db.migrate import migrate
 from keylease.primitives.transparency.directory import WITNESSED
 from keylease.primitives.transparency.notes import KeyKind, NoteKey
 from keylease.primitives.transparency.witness import Witness
 
+__all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
 GATEWAY = "018f0000-0000-7000-8000-00000000000a"
 AS_GATEWAY = Caller(principal=Principal(PrincipalKind.GATEWAY, GATEWAY), organization_id=ORG)
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    clock = ManualClock()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    await migrate(database)
-    yield Rig(database, tmp_path / "audit", clock)
-    await database.close()
+def rig(database: Database, clock: ManualClock, tmp_path: Path) -> Rig:
+    return Rig(database, tmp_path / "audit", clock)
 
 
 @pytest.fixture
@@ -83,6 +87,7 @@ async def test_a_platform_killed_at_any_moment_loses_and_repeats_nothing(tmp_pat
     await database.close()
 
 
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
 async def test_on_a_full_disk_a_change_that_cannot_be_recorded_does_not_happen(rig: Rig) -> None:
     await record(rig.database, "before")
     async with rig.database.transaction() as tx:
@@ -159,6 +164,7 @@ async def test_no_key_is_found_in_the_log_or_beside_it(
         assert count
     await audit.sequencer.drain()
     assert len(logged(rig)) >= 3
+    assert family.core not in await everything_in(rig.database)
     await rig.database.close()
     assert search_files(tmp_path, secrets=[family.core]) == []
     (tmp_path / "control").mkdir()

@@ -17,13 +17,25 @@ from pathlib import Path
 import httpx
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.support.databases import (
+    clock,
+    database,
+    migrated_postgres,
+    migrated_sqlite,
+    migrated_url,
+    postgres,
+)
 from tests.support.furnished import bearer, call_record, first_tenant, founded
 from tests.support.link_kit import GatewayHand
+from tests.support.manual_clock import ManualClock
+from tests.support.platform_kit import services_for
 from tests.support.platform_process import RunningPlatform, running_platform
 
 from keylease.contracts import platform_link as wire
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.primitives.clock import SystemClock
+
+__all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
 
 KILLS = 2
 SENDERS = 3
@@ -149,13 +161,13 @@ def test_acknowledged_spans_survive_kill_9_once(tmp_path: Path) -> None:
     assert set(found.values()) == {1}, "none twice"
 
 
-async def test_an_acknowledged_call_record_is_a_span_after_a_crash(tmp_path: Path) -> None:
+async def test_an_acknowledged_call_record_is_a_span_after_a_crash(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
     """What the platform says it has is in the log, whether or not the store has it yet."""
-    clock = SystemClock()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    async with founded(database, clock, tmp_path) as services:
+    async with services_for(database, clock, tmp_path) as services:
         acme = await first_tenant(services)
-        hand = GatewayHand(clock)  # type: ignore[arg-type]  # it only asks for the time
+        hand = GatewayHand(clock)
         minted = await services.link.gateways.create_code(acme.owner, group="edge", lifetime=600)
         wish = hand.wish(minted.text, group="edge")
         enrolled = await services.link.service.enroll(hand.json(wire.ENROLMENTS, wish))
@@ -177,4 +189,3 @@ async def test_an_acknowledged_call_record_is_a_span_after_a_crash(tmp_path: Pat
             path.read_bytes() for path in (tmp_path / "traces" / "log").rglob("*") if path.is_file()
         )
         assert record.id.encode() in logged
-    await database.close()

@@ -5,34 +5,29 @@ Each fault is made on a server that worked a moment before.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.databases import clock, migrated_sqlite
+from tests.support.databases import (
+    clock,
+    database,
+    migrated_postgres,
+    migrated_sqlite,
+    migrated_url,
+    postgres,
+)
 from tests.support.furnished import Tenant, bearer, client, tenant
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
 
 from keylease.errors import AuditLogUnavailable, ConfigurationError
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.identity.sealing import KEY_FILE
 from keylease.platform.server.services import Services
 
-__all__ = ["clock", "migrated_sqlite"]
-
-
-@pytest.fixture
-async def database(
-    migrated_sqlite: Path, clock: ManualClock, tmp_path: Path
-) -> AsyncIterator[Database]:
-    file = tmp_path / "platform.sqlite"
-    shutil.copyfile(migrated_sqlite, file)
-    opened = Database(sqlite_url(file), clock=clock)
-    yield opened
-    await opened.close()
+__all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
 
 
 @pytest.fixture

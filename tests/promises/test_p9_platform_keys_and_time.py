@@ -7,13 +7,19 @@ That a gateway stops at the end of its bundle: tests/integration/link/test_gatew
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
-from tests.support.databases import clock, migrated_sqlite
+from tests.support.databases import (
+    clock,
+    database,
+    migrated_postgres,
+    migrated_sqlite,
+    migrated_url,
+    postgres,
+)
 from tests.support.furnished import BODIES, bearer, client, tenant
 from tests.support.link_kit import GatewayHand
 from tests.support.manual_clock import ManualClock
@@ -23,23 +29,12 @@ from tests.support.sign_in_kit import EMAIL, PASSWORD, House, house_of
 from keylease.contracts import platform_link as wire
 from keylease.contracts.policy import PolicyBundle
 from keylease.errors import PolicyKeyUnavailable
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.identity.sealing import KEY_FILE
 from keylease.platform.server.services import Services
 
-__all__ = ["clock", "migrated_sqlite"]
+__all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
 DAY = 24 * 3600
-
-
-@pytest.fixture
-async def database(
-    migrated_sqlite: Path, clock: ManualClock, tmp_path: Path
-) -> AsyncIterator[Database]:
-    file = tmp_path / "platform.sqlite"
-    shutil.copyfile(migrated_sqlite, file)
-    opened = Database(sqlite_url(file), clock=clock)
-    yield opened
-    await opened.close()
 
 
 async def published(api: httpx.AsyncClient, name: str) -> None:

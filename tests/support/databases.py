@@ -3,11 +3,15 @@
     from tests.support.databases import *  # what __all__ names
 
 ``database`` is migrated and empty. ``postgres`` is the server, for tests that stop it.
+
+What opens a SQLite database without its twin stands in ``ON_SQLITE_ALONE``, with the reason; a test
+(tests/unit/platform/test_both_databases.py) fails for what does not, and for what needs not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 from tests.support.emptied import EmptiedDatabase
 from tests.support.manual_clock import ManualClock
 from tests.support.postgres import PostgresServer, postgres_server
 
+from keylease.platform.db.columns import METADATA
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 
@@ -35,9 +40,72 @@ __all__ = [
 ]
 
 
+_PROCESSES = (
+    "a whole process that does more than SQL; the same server runs on PostgreSQL in "
+    "integration/platform/test_server_on_postgresql.py and test_api_fuzz.py"
+)
+_TRACE_STORE = (
+    "the trace store is looked at, which is no SQL database; what stands in one beside it is "
+    "tested on both where it is made"
+)
+ON_SQLITE_ALONE = {
+    "integration/platform/test_database_away.py": "SQLite's full disk, beside PostgreSQL's end",
+    "integration/platform/test_inventory_of_checkouts.py": _PROCESSES,
+    "integration/platform/test_traces_over_http.py": _TRACE_STORE,
+    "promises/test_p1_platform.py": "each test has its twin in the file: a stolen file, a server",
+    "promises/test_p1_platform_doors.py": _PROCESSES,
+    "promises/test_p1_trace_store.py": _TRACE_STORE,
+    "promises/test_p5_through_the_platform.py": "SQLite's full disk, a copied file; the rest is "
+    "on both",
+    "promises/test_p8_acknowledged_is_durable.py": "a server that is killed; the call record that "
+    "it acknowledged is on both",
+    "support/audit_writer.py": "a program that is killed; PostgreSQL's commits are PostgreSQL's",
+    "support/served_policy.py": _PROCESSES,
+    "support/serving_platform.py": _PROCESSES,
+    "unit/platform/db/test_migrations.py": "the copy of a SQLite file, beside PostgreSQL's dump",
+    "unit/platform/db/test_transactions.py": "that SQLite's writers queue, and its driver",
+}
+"""File below tests/ -> why what it opens is SQLite and nothing else."""
+
+
+class _OneServer:
+    """One server for the whole test process, however many files import the fixture.
+
+    To pytest an imported fixture is another one in each file, session or not.
+    """
+
+    def __init__(self) -> None:
+        self._running = contextlib.ExitStack()
+        self._server: PostgresServer | None = None
+        self._users = 0
+        self._emptied: EmptiedDatabase | None = None
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[PostgresServer]:
+        if self._server is None:
+            self._server = self._running.enter_context(postgres_server())
+        self._users += 1
+        try:
+            yield self._server
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._server = self._emptied = None
+                self._running.close()
+
+    def emptied(self, server: PostgresServer) -> EmptiedDatabase:
+        if self._emptied is None:
+            asyncio.run(_migrated(server.create_database("migrated")))
+            self._emptied = EmptiedDatabase(server, template="migrated")
+        return self._emptied
+
+
+_ONE_SERVER = _OneServer()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
+    with _ONE_SERVER.used() as server:
         yield server
 
 
@@ -69,8 +137,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: PostgresServer) -> EmptiedDatabase:
     """A database that migrations have run on, emptied for each test."""
-    asyncio.run(_migrated(postgres.create_database("migrated")))
-    return EmptiedDatabase(postgres, template="migrated")
+    return _ONE_SERVER.emptied(postgres)
 
 
 async def _migrated(url: str) -> None:
@@ -96,6 +163,19 @@ async def database(migrated_url: str, clock: ManualClock) -> AsyncIterator[Datab
     opened = hurried(Database(migrated_url, clock=clock))
     yield opened
     await opened.close()
+
+
+async def everything_in(database: Database) -> bytes:
+    """Every cell of every table; of SQLite the files too, with what was deleted in them."""
+    cells: list[bytes] = []
+    async with database.reading() as tx:
+        for table in METADATA.sorted_tables:
+            for row in await tx.rows(select(table)):
+                cells += (v if isinstance(v, bytes) else str(v).encode() for v in row.values())
+    file = database.engine.url.database
+    if database.is_sqlite and file:
+        cells += (part.read_bytes() for part in Path(file).parent.glob(f"{Path(file).name}*"))
+    return b"\n".join(cells)
 
 
 def hurried(database: Database) -> Database:

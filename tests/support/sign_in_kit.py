@@ -191,5 +191,14 @@ async def house_of(
             await house.close()
 
 
+@pytest.fixture
+async def house(
+    database: Database, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[House]:
+    """Import it into a conftest.py, beside ``tests.support.databases``."""
+    async with house_of(database, clock, tmp_path / "platform", monkeypatch) as made:
+        yield made
+
+
 def cheap_hasher(kind: type[PasswordHasher], _: Parameters) -> PasswordHasher:
     return kind(CHEAP)

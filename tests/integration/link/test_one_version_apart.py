@@ -5,7 +5,6 @@ The frozen samples are in tests/unit/contracts/test_link_versions.py.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,14 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from tests.support.databases import clock, migrated_sqlite
+from tests.support.databases import (
+    clock,
+    database,
+    migrated_postgres,
+    migrated_sqlite,
+    migrated_url,
+    postgres,
+)
 from tests.support.furnished import call_record, tenant
 from tests.support.hostile_upstream import hostile_upstream
 from tests.support.link_kit import GatewayHand
@@ -27,12 +33,12 @@ from tests.support.serving_platform import ServingPlatform, serving_platform
 from keylease.contracts import platform_link as wire
 from keylease.contracts.audit import AuditAction, AuditEntry
 from keylease.contracts.purposes import Purpose
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.db.paging import PageRequest
 from keylease.platform.records.calls import CallFilter
 from keylease.primitives.identifiers import uuid7
 
-__all__ = ["clock", "migrated_sqlite"]
+__all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
 
 
 def of_yesterday(answer: Document) -> Document:
@@ -95,13 +101,11 @@ def test_a_gateway_works_with_a_platform_one_version_apart(
 
 @pytest.mark.parametrize("written", [older, newer])
 async def test_a_platform_works_with_a_gateway_one_version_apart(
-    migrated_sqlite: Path,
+    database: Database,
     clock: ManualClock,
     tmp_path: Path,
     written: Callable[[msgspec.Struct], Document],
 ) -> None:
-    shutil.copyfile(migrated_sqlite, tmp_path / "platform.sqlite")
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
     async with (
         services_for(database, clock, tmp_path) as services,
         client_of(server_of(services)) as api,
@@ -150,4 +154,3 @@ async def test_a_platform_works_with_a_gateway_one_version_apart(
         )  # fmt: skip
         entries = wire.AuditPush(entries=(msgspec.json.encode(written(entry)),))
         assert (await ask(wire.AUDIT_ENTRIES, entries, "msgpack"))["taken"] == 1
-    await database.close()

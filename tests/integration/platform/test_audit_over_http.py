@@ -18,19 +18,14 @@ from tests.support.ports import free_port
 
 from keylease.cli.main import main
 from keylease.platform.audit.interfaces import make_audit
-from keylease.platform.db.database import Database, sqlite_url
-from keylease.platform.db.migrate import migrate
+from keylease.platform.db.database import Database
 from keylease.platform.server.app import create_server
 from keylease.platform.server.services import Services
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    clock = ManualClock()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    await migrate(database)
-    yield Rig(database, tmp_path / "audit", clock)
-    await database.close()
+def rig(database: Database, clock: ManualClock, tmp_path: Path) -> Rig:
+    return Rig(database, tmp_path / "audit", clock)
 
 
 @pytest.fixture

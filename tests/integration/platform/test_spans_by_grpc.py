@@ -11,14 +11,15 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from tests.support.furnished import first_tenant, founded
+from tests.support.furnished import first_tenant
 from tests.support.manual_clock import ManualClock
+from tests.support.platform_kit import services_for
 from tests.support.ports import free_port
 from tests.support.trace_kit import MemoryStore, export, plainly
 
 from keylease.contracts.api_keys import ApiKeyKind
 from keylease.errors import TraceQueueFull
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.identity.api_keys.interfaces import NewApiKey
 from keylease.platform.server.ingest_access import span_door
 from keylease.platform.server.otlp_grpc import SERVICE, otlp_grpc
@@ -40,12 +41,11 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    clock, store = ManualClock(), MemoryStore()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
+async def door(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Door]:
+    store = MemoryStore()
     address = f"127.0.0.1:{free_port()}"
     async with (
-        founded(database, clock, tmp_path / "platform") as services,
+        services_for(database, clock, tmp_path / "platform") as services,
         opened(
             tmp_path / "traces",
             store=store,
@@ -70,7 +70,6 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         )
         async with otlp_grpc(behind, address, clock=clock), grpc.aio.insecure_channel(address) as c:
             yield Door(c.unary_unary(f"/{SERVICE}/Export"), key, store, intake)
-    await database.close()
 
 
 async def test_spans_are_taken_and_refused_with_the_codes_of_grpc(

@@ -6,22 +6,24 @@ import asyncio
 import secrets
 from pathlib import Path
 
-from tests.support.furnished import founded, tenant
+from tests.support.databases import everything_in
+from tests.support.furnished import tenant
+from tests.support.manual_clock import ManualClock
+from tests.support.platform_kit import services_for
 from tests.support.trace_kit import raw_span
 
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.db.paging import PageRequest
 from keylease.platform.inventory.repository import Wanted
 from keylease.platform.traces.interfaces import PutSpan
-from keylease.primitives.clock import SystemClock
 
 
-async def test_a_key_in_a_span_is_a_finding_and_nowhere_in_a_file(tmp_path: Path) -> None:
-    clock = SystemClock()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
+async def test_a_key_in_a_span_is_a_finding_and_nowhere_in_a_file(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
     key = "sk-proj-" + secrets.token_hex(60)[:74] + "T3BlbkFJ" + secrets.token_hex(60)[:74]
     span = raw_span(name="chat", attributes={"input.value": f"my key is {key}", "twice": key})
-    async with founded(database, clock, tmp_path) as services:
+    async with services_for(database, clock, tmp_path) as services:
         acme = await tenant(services, "Acme")
         project_id = await services.traces.projects.find(acme.organization_id, "")
         keeping = await services.traces.keeping()
@@ -40,7 +42,7 @@ async def test_a_key_in_a_span_is_a_finding_and_nowhere_in_a_file(tmp_path: Path
         assert seen.provider == "openai"
         assert {place.location.kind for place in seen.places} == {"trace"}
         assert {place.location.name for place in seen.places} == {"input.value", "twice"}
-    await database.close()
+    assert key.encode() not in await everything_in(database)
     assert not holding(tmp_path, key.encode())
 
 

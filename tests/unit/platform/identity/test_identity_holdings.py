@@ -37,9 +37,9 @@ async def test_what_a_leaver_held_is_told_and_ends(house: House) -> None:
     assert (await owner.get("/v1/session")).status_code == 200
 
 
-async def test_offboarding_reaches_them(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    bob = await quick_house.invited(owner, "bob@example.com", "viewer")
+async def test_offboarding_reaches_them(house: House) -> None:
+    owner = await house.owner()
+    bob = await house.invited(owner, "bob@example.com", "viewer")
     user = (await bob.get("/v1/session")).json()["session"]["user_id"]
     holdings = await owner.ask("GET", f"/v1/users/{user}/holdings")
     assert "session" in str(holdings)

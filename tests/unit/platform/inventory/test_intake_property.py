@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from tests.support.emptied import EmptiedDatabase
 from tests.support.inventory_kit import ADA, Declared, finding, fingerprint, place, report
 from tests.support.manual_clock import ManualClock
 
@@ -90,10 +91,10 @@ def expected(sent: Sequence[Sent]) -> dict[tuple[str, str, int], Life]:
     return lives
 
 
-async def stored(file: Path, sent: Sequence[Sent]) -> dict[tuple[str, str, int], Life]:
+async def stored(url: str, sent: Sequence[Sent]) -> dict[tuple[str, str, int], Life]:
     clock = ManualClock()
     start = clock.now() - 1000
-    database = Database(sqlite_url(file), clock=clock)
+    database = Database(url, clock=clock)
     inventory = InventoryService(database, credentials=Declared(), uses=Declared())
     try:
         for one in sent:
@@ -158,4 +159,17 @@ def test_every_place_has_the_life_that_the_reports_tell(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "platform.sqlite"
         shutil.copyfile(migrated_sqlite, file)
-        assert asyncio.run(stored(file, sent)) == expected(sent)
+        assert asyncio.run(stored(sqlite_url(file), sent)) == expected(sent)
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(sent=st.lists(SENT, min_size=1, max_size=7))
+def test_every_place_has_that_life_on_postgresql(
+    migrated_postgres: EmptiedDatabase, sent: list[Sent]
+) -> None:
+    assert asyncio.run(stored(migrated_postgres.for_next(), sent)) == expected(sent)

@@ -36,8 +36,6 @@ from keylease.platform.traces.ingest.intake import Intake, opened
 from keylease.primitives.segments import Files
 
 PROTOBUF = "application/x-protobuf"
-pytestmark = pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
-"""Keys, projects and permissions are tested on both databases where they are made."""
 
 
 class Disk(Files):

@@ -39,21 +39,21 @@ async def rotated(person: Browser, key: Any, grace: int) -> Any:  # noqa: ANN401
     )
 
 
-async def test_a_key_is_shown_once_and_kept_as_a_digest(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_key_is_shown_once_and_kept_as_a_digest(house: House) -> None:
+    owner = await house.owner()
     shown = await made(owner)
     assert texts.is_well_formed(shown["text"])
     assert shown["key"]["hint"] == shown["text"][:9] + "..."
     read = await owner.get(f"/v1/api-keys/{shown['key']['id']}")
     assert shown["text"] not in read.text
     assert shown["text"] not in (await owner.get("/v1/api-keys")).text
-    async with quick_house.database.reading() as tx:
+    async with house.database.reading() as tx:
         rows = str((await tx.execute(text("SELECT * FROM api_keys"))).all())
     assert shown["text"] not in rows
-    assert shown["text"] not in str(await quick_house.entries())
+    assert shown["text"] not in str(await house.entries())
     assert texts.parse(shown["text"]).digest in rows
-    caller = await quick_house.identity.api_keys.authenticate(shown["text"])
-    again = await quick_house.identity.api_keys.rotate(
+    caller = await house.identity.api_keys.authenticate(shown["text"])
+    again = await house.identity.api_keys.rotate(
         caller, shown["key"]["id"], grace_seconds=0, expected=1
     )
     assert again.text not in repr(again)
@@ -80,34 +80,34 @@ async def test_a_key_lives_ninety_days_and_no_longer_than_the_organization_says(
     assert (await robot.get("/v1/projects")).status_code == 401
 
 
-async def test_a_key_does_what_it_says_and_no_more_than_its_owner(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    robot = robot_of(quick_house, (await made(owner))["text"])
+async def test_a_key_does_what_it_says_and_no_more_than_its_owner(house: House) -> None:
+    owner = await house.owner()
+    robot = robot_of(house, (await made(owner))["text"])
     assert (await robot.get("/v1/projects")).status_code == 200
     assert (await robot.get("/v1/users")).status_code == 403
     assert (await robot.post("/v1/projects", {"name": "p"})).status_code == 403
-    bob = await quick_house.invited(owner, "bob@example.com", "viewer")
+    bob = await house.invited(owner, "bob@example.com", "viewer")
     wide = await made(bob, ["project:read", "project:manage", "policy:publish"])
-    robot = robot_of(quick_house, wide["text"])
+    robot = robot_of(house, wide["text"])
     assert (await robot.get("/v1/projects")).status_code == 200
     assert (await robot.post("/v1/projects", {"name": "p"})).status_code == 403
 
 
-async def test_the_last_use_is_known_about(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_the_last_use_is_known_about(house: House) -> None:
+    owner = await house.owner()
     shown = await made(owner)
     path = f"/v1/api-keys/{shown['key']['id']}"
     assert (await owner.get(path)).json()["used_at"] is None
-    robot = robot_of(quick_house, shown["text"])
+    robot = robot_of(house, shown["text"])
     await robot.get("/v1/projects")
     first = (await owner.get(path)).json()["used_at"]
-    assert first == quick_house.clock.now()
-    quick_house.clock.advance(60)
+    assert first == house.clock.now()
+    house.clock.advance(60)
     await robot.get("/v1/projects")
     assert (await owner.get(path)).json()["used_at"] == first
-    quick_house.clock.advance(600)
+    house.clock.advance(600)
     await robot.get("/v1/projects")
-    assert (await owner.get(path)).json()["used_at"] == quick_house.clock.now()
+    assert (await owner.get(path)).json()["used_at"] == house.clock.now()
 
 
 async def test_rotation_has_a_grace_and_one_at_a_time(house: House) -> None:
@@ -136,12 +136,12 @@ async def test_rotation_has_a_grace_and_one_at_a_time(house: House) -> None:
     assert actions.count("api_key.rotated") == 2
 
 
-async def test_without_a_grace_the_old_text_ends_at_once(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_without_a_grace_the_old_text_ends_at_once(house: House) -> None:
+    owner = await house.owner()
     shown = await made(owner)
     new = (await rotated(owner, shown["key"], 0)).json()["text"]
-    assert (await robot_of(quick_house, shown["text"]).get("/v1/projects")).status_code == 401
-    assert (await robot_of(quick_house, new).get("/v1/projects")).status_code == 200
+    assert (await robot_of(house, shown["text"]).get("/v1/projects")).status_code == 401
+    assert (await robot_of(house, new).get("/v1/projects")).status_code == 200
     assert (await rotated(owner, shown["key"], 8 * DAY)).status_code == 422
 
 
@@ -160,17 +160,15 @@ async def test_a_revoked_key_opens_nothing_and_stays_listed(house: House) -> Non
 
 
 async def test_keys_of_service_accounts_are_made_by_who_holds_what_they_do(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     principal = await service_account(owner)
     shown = await made(owner, READ, principal=principal)
     assert shown["key"]["principal"] == principal
-    assert (await robot_of(quick_house, shown["text"]).get("/v1/caller")).json()[
-        "principal"
-    ] == principal
+    assert (await robot_of(house, shown["text"]).get("/v1/caller")).json()["principal"] == principal
     # An Admin manages keys, but does not hold what is dangerous, and may not make it so.
-    admin = await quick_house.invited(owner, "bob@example.com", "admin")
+    admin = await house.invited(owner, "bob@example.com", "admin")
     await made(admin, READ, principal=principal)
     body = {"name": "k", "permissions": ["policy:publish"], "principal": principal}
     denied = await admin.post("/v1/api-keys", body)
@@ -179,7 +177,7 @@ async def test_keys_of_service_accounts_are_made_by_who_holds_what_they_do(
     strong = await made(owner, ["policy:publish"], principal=principal)
     assert (await rotated(admin, strong["key"], 0)).status_code == 403
     # A Viewer makes none for others; and nobody makes one for another person.
-    viewer = await quick_house.invited(owner, "eve@example.com", "viewer")
+    viewer = await house.invited(owner, "eve@example.com", "viewer")
     assert (await viewer.post("/v1/api-keys", {**body, "permissions": READ})).status_code == 403
     user = (await viewer.get("/v1/caller")).json()["principal"]
     stolen = await owner.post("/v1/api-keys", {**body, "permissions": READ, "principal": user})
@@ -187,27 +185,27 @@ async def test_keys_of_service_accounts_are_made_by_who_holds_what_they_do(
 
 
 async def test_a_key_makes_no_keys_unless_it_was_allowed_and_none_beyond_itself(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     body: dict[str, object] = {"name": "k", "permissions": READ}
-    plain = robot_of(quick_house, (await made(owner))["text"])
+    plain = robot_of(house, (await made(owner))["text"])
     assert (await plain.post("/v1/api-keys", body)).status_code == 403
-    maker = robot_of(quick_house, (await made(owner, [*READ, "api_key:manage"], days=10))["text"])
+    maker = robot_of(house, (await made(owner, [*READ, "api_key:manage"], days=10))["text"])
     child = await made(maker, READ, days=90)
-    assert child["key"]["expires_at"] == quick_house.clock.now() + 10 * DAY * 1_000_000
+    assert child["key"]["expires_at"] == house.clock.now() + 10 * DAY * 1_000_000
     wider = await maker.post("/v1/api-keys", {**body, "permissions": ["user:read"]})
     assert wider.status_code in {403, 422}
     beyond = await maker.post("/v1/api-keys", {**body, "permissions": ["audit:export"]})
     assert beyond.status_code == 403
 
 
-async def test_a_key_bound_to_a_project_stays_in_it(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_key_bound_to_a_project_stays_in_it(house: House) -> None:
+    owner = await house.owner()
     projects = (await owner.get("/v1/projects")).json()["items"]
     other = await owner.ask("POST", "/v1/projects", {"name": "other"})
     bound = await made(owner, [*READ, "api_key:manage"], project_id=projects[0]["id"])
-    robot = robot_of(quick_house, bound["text"])
+    robot = robot_of(house, bound["text"])
     assert (await robot.get(f"/v1/projects/{projects[0]['id']}")).status_code == 200
     assert (await robot.get(f"/v1/projects/{other['id']}")).status_code in {403, 404}
     loose = await robot.post("/v1/api-keys", {"name": "k", "permissions": READ})
@@ -217,18 +215,18 @@ async def test_a_key_bound_to_a_project_stays_in_it(quick_house: House) -> None:
     assert (await owner.post("/v1/api-keys", body)).status_code == 404
 
 
-async def test_an_ingest_key_pushes_and_nothing_else(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_an_ingest_key_pushes_and_nothing_else(house: House) -> None:
+    owner = await house.owner()
     shown = await made(owner, ["trace:ingest"], kind="ingest")
     assert re.fullmatch(r"kl_ing_[0-9A-Za-z]{39}", shown["text"])
-    robot = robot_of(quick_house, shown["text"])
+    robot = robot_of(house, shown["text"])
     for path in ("/v1/caller", "/v1/projects", "/v1/api-keys/own", "/v1/session"):
         assert (await robot.get(path)).status_code == 403, path
     body = {"name": "k", "kind": "ingest", "permissions": READ}
     assert (await owner.post("/v1/api-keys", body)).status_code == 422
     # The kind is part of the text, and the checksum keeps it there.
     renamed = shown["text"].replace("kl_ing_", "kl_")
-    assert (await robot_of(quick_house, renamed).get("/v1/caller")).status_code == 401
+    assert (await robot_of(house, renamed).get("/v1/caller")).status_code == 401
 
 
 WRONG: tuple[dict[str, object], ...] = (
@@ -243,8 +241,8 @@ WRONG: tuple[dict[str, object], ...] = (
 )
 
 
-async def test_wishes_that_are_not_as_they_must_be_are_refused(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_wishes_that_are_not_as_they_must_be_are_refused(house: House) -> None:
+    owner = await house.owner()
     for body in WRONG:
         assert (await owner.post("/v1/api-keys", body)).status_code == 422, body
 

@@ -67,19 +67,19 @@ async def test_a_device_that_asks_too_often_is_slowed(house: House) -> None:
     assert await error(house, codes["device_code"]) == "authorization_pending"
 
 
-async def test_a_refused_device_is_told_and_a_late_one_too(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    refused, late = await begin(quick_house), await begin(quick_house)
+async def test_a_refused_device_is_told_and_a_late_one_too(house: House) -> None:
+    owner = await house.owner()
+    refused, late = await begin(house), await begin(house)
     assert (await decide(owner, refused["user_code"], approve=False)).status_code == 204
-    assert await error(quick_house, refused["device_code"]) == "access_denied"
-    quick_house.clock.advance(SECONDS)
+    assert await error(house, refused["device_code"]) == "access_denied"
+    house.clock.advance(SECONDS)
     assert (await decide(owner, late["user_code"])).status_code == 404
-    assert await error(quick_house, late["device_code"]) == "expired_token"
+    assert await error(house, late["device_code"]) == "expired_token"
 
 
-async def test_a_code_is_decided_once_and_codes_are_not_guessed(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    codes = await begin(quick_house)
+async def test_a_code_is_decided_once_and_codes_are_not_guessed(house: House) -> None:
+    owner = await house.owner()
+    codes = await begin(house)
     assert (await decide(owner, codes["user_code"])).status_code == 204
     assert (await decide(owner, codes["user_code"], approve=False)).status_code == 404
     statuses = [
@@ -90,37 +90,37 @@ async def test_a_code_is_decided_once_and_codes_are_not_guessed(quick_house: Hou
     assert statuses[-1] == 429
 
 
-async def test_only_a_person_in_a_full_session_approves(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    codes = await begin(quick_house)
-    assert (await decide(quick_house.browser(), codes["user_code"])).status_code == 401
+async def test_only_a_person_in_a_full_session_approves(house: House) -> None:
+    owner = await house.owner()
+    codes = await begin(house)
+    assert (await decide(house.browser(), codes["user_code"])).status_code == 401
     body = {"name": "k", "permissions": ["project:read"]}
     key = (await owner.ask("POST", "/v1/api-keys", body))["text"]
-    robot = quick_house.browser(authorization=f"Bearer {key}")
+    robot = house.browser(authorization=f"Bearer {key}")
     assert (await decide(robot, codes["user_code"])).status_code == 403
     owner.csrf = "wrong"
     assert (await decide(owner, codes["user_code"])).status_code == 403
-    assert await error(quick_house, codes["device_code"]) == "authorization_pending"
+    assert await error(house, codes["device_code"]) == "authorization_pending"
 
 
 async def test_a_command_lines_text_is_exchanged_and_its_old_one_ends_alone(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
-    codes = await begin(quick_house)
+    owner = await house.owner()
+    codes = await begin(house)
     await decide(owner, codes["user_code"])
-    old = (await poll(quick_house, codes["device_code"])).json()["access_token"]
-    device = quick_house.browser(authorization=f"Bearer {old}")
+    old = (await poll(house, codes["device_code"])).json()["access_token"]
+    device = house.browser(authorization=f"Bearer {old}")
     new = (await device.ask("POST", "/v1/session/exchange", {}))["session_text"]
-    renewed = quick_house.browser(authorization=f"Bearer {new}")
+    renewed = house.browser(authorization=f"Bearer {new}")
     assert (await renewed.get("/v1/caller")).status_code == 200
-    quick_house.clock.advance(61)
+    house.clock.advance(61)
     assert (await device.get("/v1/caller")).status_code == 401
     assert (await renewed.get("/v1/caller")).status_code == 200
 
 
-async def test_forms_that_are_none_are_refused(quick_house: House) -> None:
-    client = quick_house.browser().client
+async def test_forms_that_are_none_are_refused(house: House) -> None:
+    client = house.browser().client
     form = "application/x-www-form-urlencoded"
     for path, body, kind, expected in (
         ("/oauth/device_authorization", "client_id=other", form, "invalid_client"),

@@ -50,45 +50,45 @@ async def test_a_person_gets_a_token_for_one_group_and_five_minutes(house: House
     assert entry["object"] == issued["id"]
 
 
-async def test_no_token_outlives_what_it_was_asked_with(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_no_token_outlives_what_it_was_asked_with(house: House) -> None:
+    owner = await house.owner()
     body = {"name": "k", "permissions": ["lease:exchange"], "days": 1}
     shown = await owner.ask("POST", "/v1/api-keys", body)
-    robot = quick_house.browser(authorization=f"Bearer {shown['text']}")
-    claims = await claims_of(quick_house, (await token_of(robot))["token"])
+    robot = house.browser(authorization=f"Bearer {shown['text']}")
+    claims = await claims_of(house, (await token_of(robot))["token"])
     assert claims["via"] == shown["key"]["id"]
-    quick_house.clock.advance(24 * 3600 - 100)
+    house.clock.advance(24 * 3600 - 100)
     assert (await token_of(robot))["expires_in"] == 100
 
 
-async def test_who_does_not_hold_lease_exchange_gets_none(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    viewer = await quick_house.invited(owner, "bob@example.com", "viewer")
+async def test_who_does_not_hold_lease_exchange_gets_none(house: House) -> None:
+    owner = await house.owner()
+    viewer = await house.invited(owner, "bob@example.com", "viewer")
     body = {"gateway_group": "eu-1"}
     assert (await viewer.post("/v1/identity-token", body)).status_code == 403
     key = {"name": "k", "permissions": ["project:read"]}
     shown = await owner.ask("POST", "/v1/api-keys", key)
-    robot = quick_house.browser(authorization=f"Bearer {shown['text']}")
+    robot = house.browser(authorization=f"Bearer {shown['text']}")
     assert (await robot.post("/v1/identity-token", body)).status_code == 403
-    assert (await quick_house.browser().post("/v1/identity-token", body)).status_code == 401
+    assert (await house.browser().post("/v1/identity-token", body)).status_code == 401
     for group in ("", "a b", "a/b", "x" * 65, "a\nb"):
         wrong = await owner.post("/v1/identity-token", {"gateway_group": group})
         assert wrong.status_code == 422
 
 
-async def test_a_rotated_key_is_published_while_its_tokens_live(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_rotated_key_is_published_while_its_tokens_live(house: House) -> None:
+    owner = await house.owner()
     before = (await token_of(owner))["token"]
     rotated = await owner.ask("POST", "/v1/identity-token/keys/rotate", {})
     after = (await token_of(owner))["token"]
     assert split_compact(after.encode(), maximum_bytes=4096).header_text("kid") == rotated["kid"]
     for token in (before, after):
-        await claims_of(quick_house, token)
-    quick_house.clock.advance(PUBLISHED_SECONDS + 1)
-    keys = (await quick_house.browser().get("/.well-known/jwks.json")).json()["keys"]
+        await claims_of(house, token)
+    house.clock.advance(PUBLISHED_SECONDS + 1)
+    keys = (await house.browser().get("/.well-known/jwks.json")).json()["keys"]
     assert [key["kid"] for key in keys] == [rotated["kid"]]
     assert all("d" not in key for key in keys)
-    viewer = await quick_house.invited(owner, "bob@example.com", "admin")
+    viewer = await house.invited(owner, "bob@example.com", "admin")
     assert (await viewer.post("/v1/identity-token/keys/rotate")).status_code == 403
 
 
@@ -109,9 +109,9 @@ def test_the_key_file_is_its_owners_alone(tmp_path: Path, clock: ManualClock) ->
             SigningKeys(tmp_path, clock=clock)
 
 
-async def test_a_changed_token_is_no_token(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_changed_token_is_no_token(house: House) -> None:
+    owner = await house.owner()
     token = (await token_of(owner))["token"]
     head, payload, signature = token.split(".")
     with pytest.raises(SignatureInvalid):
-        await claims_of(quick_house, f"{head}.{payload[:-2]}AA.{signature}")
+        await claims_of(house, f"{head}.{payload[:-2]}AA.{signature}")

@@ -133,8 +133,8 @@ async def test_a_new_address_of_the_domain_becomes_a_user(house: House, issuer: 
     assert "not-so-secret" not in (await owner.get("/v1/outside-issuers")).text
 
 
-async def test_whoever_nobody_knows_is_refused(quick_house: House, issuer: Issuer) -> None:
-    owner = await quick_house.owner()
+async def test_whoever_nobody_knows_is_refused(house: House, issuer: Issuer) -> None:
+    owner = await house.owner()
     await with_domain(owner)
     issuer_id = await trusted(owner, issuer, adds_users=True)
     for wrong in (
@@ -145,31 +145,31 @@ async def test_whoever_nobody_knows_is_refused(quick_house: House, issuer: Issue
         {"email": "@example.com"},
         {"email": ["eve@example.com"]},
     ):
-        browser, answer = await signed_in(quick_house, issuer, issuer_id, **wrong)
+        browser, answer = await signed_in(house, issuer, issuer_id, **wrong)
         assert answer.status_code in {401, 422}, wrong
         assert not browser.session
         assert "evil" not in answer.text
 
 
 async def test_an_account_with_a_way_in_of_its_own_is_not_taken_over(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     await with_domain(owner)
     issuer_id = await trusted(owner, issuer, adds_users=True)
-    _, answer = await signed_in(quick_house, issuer, issuer_id, email="ada@example.com")
+    _, answer = await signed_in(house, issuer, issuer_id, email="ada@example.com")
     assert answer.status_code == 401
     # Its owner links it, signed in.
     linking = await owner.ask("POST", "/v1/sign-in-methods/outside", {"issuer_id": issuer_id})
     query = {name: v[0] for name, v in parse_qs(urlsplit(linking["url"]).query).items()}
     issuer.says(query["nonce"], email="whatever@elsewhere.example", email_verified=True)
     assert (await back(owner, query)).status_code == 303
-    browser, answer = await signed_in(quick_house, issuer, issuer_id, email="x@elsewhere.example")
+    browser, answer = await signed_in(house, issuer, issuer_id, email="x@elsewhere.example")
     assert answer.status_code == 303
     assert (await browser.get("/v1/session")).json()["email"] == "ada@example.com"
     # And nobody else links the same identity.
     await owner.get("/v1/session")  # its CSRF text: coming back began another session
-    bob = await quick_house.invited(owner, "bob@example.com")
+    bob = await house.invited(owner, "bob@example.com")
     linking = await bob.ask("POST", "/v1/sign-in-methods/outside", {"issuer_id": issuer_id})
     query = {name: v[0] for name, v in parse_qs(urlsplit(linking["url"]).query).items()}
     issuer.says(query["nonce"])
@@ -178,13 +178,13 @@ async def test_an_account_with_a_way_in_of_its_own_is_not_taken_over(
 
 
 async def test_an_invitation_is_accepted_by_a_verified_address(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     issuer_id = await trusted(owner, issuer)
     body = {"email": "eve@outside.example", "name": "Eve", "role_id": "viewer"}
     await owner.ask("POST", "/v1/invitations", body)
-    browser, answer = await signed_in(quick_house, issuer, issuer_id, email="Eve@Outside.example")
+    browser, answer = await signed_in(house, issuer, issuer_id, email="Eve@Outside.example")
     assert answer.status_code == 303
     assert (await browser.get("/v1/projects")).status_code == 200
 
@@ -234,13 +234,11 @@ async def test_a_mapping_names_groups_that_are_there(house: House, issuer: Issue
     assert changed.status_code == 200, changed.text
 
 
-async def test_a_sign_in_belongs_to_the_browser_that_began_it(
-    quick_house: House, issuer: Issuer
-) -> None:
-    owner = await quick_house.owner()
+async def test_a_sign_in_belongs_to_the_browser_that_began_it(house: House, issuer: Issuer) -> None:
+    owner = await house.owner()
     await with_domain(owner)
     issuer_id = await trusted(owner, issuer, adds_users=True)
-    attacker, victim = quick_house.browser(), quick_house.browser()
+    attacker, victim = house.browser(), house.browser()
     query = await begin(attacker, issuer_id)
     issuer.says(query["nonce"], **VERIFIED)
     stolen = await back(victim, query)
@@ -256,9 +254,9 @@ async def test_a_sign_in_belongs_to_the_browser_that_began_it(
 
 
 async def test_tokens_that_are_not_for_this_sign_in_are_refused(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     await with_domain(owner)
     issuer_id = await trusted(owner, issuer, adds_users=True)
     now = issuer.issuer.now
@@ -280,59 +278,59 @@ async def test_tokens_that_are_not_for_this_sign_in_are_refused(
         {"alg": "ES256", "header": {"alg": "none"}},
         {"header": {"kid": "unknown"}},
     ):
-        browser, answer = await signed_in(quick_house, issuer, issuer_id, **wrong)
+        browser, answer = await signed_in(house, issuer, issuer_id, **wrong)
         assert answer.status_code == 401, wrong
         assert not browser.session
         assert "default-src 'none'" in answer.headers["content-security-policy"]
     # Enough for the limits on this address; and the right one works.
-    quick_house.clock.advance(3600)
+    house.clock.advance(3600)
     issuer.issuer.server.answers["/token"] = http({"error": "x"}, status="400 Bad Request")
-    _, answer = await signed_in(quick_house, issuer, issuer_id)
+    _, answer = await signed_in(house, issuer, issuer_id)
     assert answer.status_code == 303
 
 
 async def test_an_issuers_next_key_is_asked_for_when_it_is_needed(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     await with_domain(owner)
     issuer_id = await trusted(owner, issuer, adds_users=True)
-    assert (await signed_in(quick_house, issuer, issuer_id))[1].status_code == 303
+    assert (await signed_in(house, issuer, issuer_id))[1].status_code == 303
     assert issuer.issuer.server.requests["/keys"] == 1
     metadata = issuer.issuer.server.answers[DISCOVERY]
     issuer.issuer.add_key("k2", "RS256")
     issuer.issuer.server.answers[DISCOVERY] = metadata
-    quick_house.clock.advance(UNKNOWN_KEY_PAUSE)
-    _, answer = await signed_in(quick_house, issuer, issuer_id, kid="k2", alg="RS256")
+    house.clock.advance(UNKNOWN_KEY_PAUSE)
+    _, answer = await signed_in(house, issuer, issuer_id, kid="k2", alg="RS256")
     assert answer.status_code == 303
     assert issuer.issuer.server.requests["/keys"] == 2
 
 
-async def test_user_info_of_somebody_else_is_refused(quick_house: House, issuer: Issuer) -> None:
-    owner = await quick_house.owner()
+async def test_user_info_of_somebody_else_is_refused(house: House, issuer: Issuer) -> None:
+    owner = await house.owner()
     await with_domain(owner)
     issuer_id = await trusted(owner, issuer, adds_users=True)
-    browser = quick_house.browser()
+    browser = house.browser()
     query = await begin(browser, issuer_id)
     issuer.says(query["nonce"])  # without an address, so that the user info is asked for
     issuer.user_info(sub="somebody else", **VERIFIED)
     assert (await back(browser, query)).status_code == 401
 
 
-async def test_a_mix_up_of_issuers_is_noticed(quick_house: House, issuer: Issuer) -> None:
-    owner = await quick_house.owner()
+async def test_a_mix_up_of_issuers_is_noticed(house: House, issuer: Issuer) -> None:
+    owner = await house.owner()
     issuer_id = await trusted(owner, issuer)
-    browser = quick_house.browser()
+    browser = house.browser()
     query = await begin(browser, issuer_id)
     assert (await back(browser, query, iss="https://evil.example")).status_code == 401
 
 
 async def test_an_issuer_that_is_down_is_said_and_nothing_is_signed_in(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     issuer_id = await trusted(owner, issuer)
-    browser = quick_house.browser()
+    browser = house.browser()
     query = await begin(browser, issuer_id)
     issuer.issuer.server.answers["/token"] = http(b"<html>", status="500 No")
     assert (await back(browser, query)).status_code == 401
@@ -346,24 +344,24 @@ async def test_an_issuer_that_is_down_is_said_and_nothing_is_signed_in(
 
 
 async def test_a_required_second_factor_is_asked_for_unless_the_issuer_sees_to_it(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     await with_domain(owner, second_factor_required=True)
     issuer_id = await trusted(owner, issuer, adds_users=True)
-    browser, answer = await signed_in(quick_house, issuer, issuer_id)
+    browser, answer = await signed_in(house, issuer, issuer_id)
     assert answer.headers["location"] == "/sign-in/set-up"
     assert (await browser.get("/v1/session")).json()["session"]["limited"]
-    browser, answer = await signed_in(quick_house, issuer, issuer_id, amr=["pwd", "mfa"])
+    browser, answer = await signed_in(house, issuer, issuer_id, amr=["pwd", "mfa"])
     assert answer.headers["location"] == "/account"
     assert not (await browser.get("/v1/session")).json()["session"]["limited"]
 
 
 async def test_issuers_are_the_owners_and_never_on_a_private_address_unless_configured(
-    quick_house: House, issuer: Issuer
+    house: House, issuer: Issuer
 ) -> None:
-    owner = await quick_house.owner()
-    admin = await quick_house.invited(owner, "bob@example.com", "admin")
+    owner = await house.owner()
+    admin = await house.invited(owner, "bob@example.com", "admin")
     body = {"name": "Office", "issuer": issuer.url, "client_id": CLIENT}
     assert (await admin.post("/v1/outside-issuers", body)).status_code == 403
     for wrong in (

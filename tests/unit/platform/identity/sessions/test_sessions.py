@@ -18,16 +18,16 @@ def with_text(house: House, text: str) -> Browser:
 
 
 async def test_a_session_ends_when_it_is_not_used_and_at_its_absolute_end(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
-    quick_house.clock.advance(BROWSER.idle - 1)
+    owner = await house.owner()
+    house.clock.advance(BROWSER.idle - 1)
     assert (await owner.get("/v1/session")).status_code == 200
-    quick_house.clock.advance(BROWSER.idle)
+    house.clock.advance(BROWSER.idle)
     assert (await owner.get("/v1/session")).status_code == 401
     await owner.with_password()
     for _ in range(BROWSER.absolute // (BROWSER.idle // 2)):
-        quick_house.clock.advance(BROWSER.idle // 2)
+        house.clock.advance(BROWSER.idle // 2)
         last = (await owner.get("/v1/session")).status_code
     assert last == 401
 
@@ -61,43 +61,43 @@ async def test_an_old_text_that_comes_back_ends_the_session(house: House) -> Non
     assert "session.replayed" in {entry["action"] for entry in await house.entries()}
 
 
-async def test_a_text_that_nobody_exchanges_ends_after_a_day(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_text_that_nobody_exchanges_ends_after_a_day(house: House) -> None:
+    owner = await house.owner()
     for _ in range(3):
-        quick_house.clock.advance(BROWSER.idle - 60)
+        house.clock.advance(BROWSER.idle - 60)
         status = (await owner.get("/v1/sessions")).status_code  # a path that exchanges nothing
     assert status == 401
 
 
-async def test_a_cookie_that_was_planted_is_not_the_session_afterwards(quick_house: House) -> None:
-    await quick_house.owner()
-    attacker = quick_house.browser()
+async def test_a_cookie_that_was_planted_is_not_the_session_afterwards(house: House) -> None:
+    await house.owner()
+    attacker = house.browser()
     await attacker.with_password()
     planted = attacker.session
-    victim = with_text(quick_house, planted)
+    victim = with_text(house, planted)
     await victim.with_password()
     assert victim.session not in ("", planted)
     # And the planted one has ended.
     assert (await attacker.get("/v1/session")).status_code == 401
 
 
-async def test_after_signing_out_a_copied_cookie_opens_nothing(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_after_signing_out_a_copied_cookie_opens_nothing(house: House) -> None:
+    owner = await house.owner()
     copied = owner.session
     signed_out = await owner.send("DELETE", "/v1/session")
     assert signed_out.status_code == 204
     assert "Max-Age=0" in signed_out.headers["set-cookie"]
-    assert (await with_text(quick_house, copied).get("/v1/session")).status_code == 401
+    assert (await with_text(house, copied).get("/v1/session")).status_code == 401
 
 
-async def test_a_cookie_alone_changes_nothing(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_cookie_alone_changes_nothing(house: House) -> None:
+    owner = await house.owner()
     good = owner.csrf
     for wrong in ("", "x" * 43, good[:-1] + ("A" if good[-1] != "A" else "B")):
         owner.csrf = ""
         answer = await owner.post("/v1/session/exchange", x_csrf_token=wrong)
         assert answer.status_code == 403, wrong
-    other = quick_house.browser()
+    other = house.browser()
     await other.with_password()
     # The text of another session of the same person is not good here.
     answer = await owner.post("/v1/session/exchange", x_csrf_token=other.csrf)
@@ -118,9 +118,9 @@ async def test_sessions_are_listed_and_ended_one_by_one(house: House) -> None:
     assert (await owner.send("DELETE", f"/v1/sessions/{other['id']}")).status_code == 404
 
 
-async def test_whoever_may_not_sees_and_ends_nobody_elses(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    bob = await quick_house.invited(owner, "bob@example.com", "viewer")
+async def test_whoever_may_not_sees_and_ends_nobody_elses(house: House) -> None:
+    owner = await house.owner()
+    bob = await house.invited(owner, "bob@example.com", "viewer")
     mine = (await owner.get("/v1/session")).json()["session"]["id"]
     assert (await bob.get("/v1/organization/sessions")).status_code == 403
     assert (await bob.send("DELETE", f"/v1/sessions/{mine}")).status_code == 403
@@ -131,11 +131,11 @@ async def test_whoever_may_not_sees_and_ends_nobody_elses(quick_house: House) ->
     assert (await bob.get("/v1/session")).status_code == 401
 
 
-async def test_a_suspended_user_is_out_at_once(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    bob = await quick_house.invited(owner, "bob@example.com", "viewer")
+async def test_a_suspended_user_is_out_at_once(house: House) -> None:
+    owner = await house.owner()
+    bob = await house.invited(owner, "bob@example.com", "viewer")
     key = await bob.ask("POST", "/v1/api-keys", {"name": "k", "permissions": ["project:read"]})
-    robot = quick_house.browser(authorization=f"Bearer {key['text']}")
+    robot = house.browser(authorization=f"Bearer {key['text']}")
     assert (await robot.get("/v1/projects")).status_code == 200
     user = (await bob.get("/v1/session")).json()["session"]["user_id"]
     etag = (await owner.get(f"/v1/users/{user}")).headers["etag"]
@@ -145,8 +145,8 @@ async def test_a_suspended_user_is_out_at_once(quick_house: House) -> None:
     assert (await bob.with_password(email="bob@example.com")).status_code == 401
 
 
-async def test_what_is_no_session_and_no_key_is_nobody(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_what_is_no_session_and_no_key_is_nobody(house: House) -> None:
+    owner = await house.owner()
     for header in (
         "",
         "Bearer",
@@ -158,7 +158,7 @@ async def test_what_is_no_session_and_no_key_is_nobody(quick_house: House) -> No
         "Bearer " + "x" * 5000,
         "Bearer kl_\x00",
     ):
-        browser = quick_house.browser(**({"authorization": header} if header else {}))
+        browser = house.browser(**({"authorization": header} if header else {}))
         answer = await browser.get("/v1/caller")
         assert answer.status_code == 401, header[:40]
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -166,9 +166,9 @@ async def test_what_is_no_session_and_no_key_is_nobody(quick_house: House) -> No
     assert both.status_code == 401
 
 
-async def test_only_the_digest_of_a_text_is_stored(quick_house: House) -> None:
-    owner = await quick_house.owner()
-    async with quick_house.database.reading() as tx:
+async def test_only_the_digest_of_a_text_is_stored(house: House) -> None:
+    owner = await house.owner()
+    async with house.database.reading() as tx:
         rows = (await tx.execute(text("SELECT * FROM sessions"))).all()
     assert rows
     assert owner.session not in str(rows)

@@ -29,10 +29,10 @@ async def test_a_link_opens_once(house: House) -> None:
     assert (again.status_code, again.json()["code"]) == (401, "sign_in_refused")
 
 
-async def test_a_link_opens_for_an_hour(quick_house: House) -> None:
-    link = await quick_house.link()
-    quick_house.clock.advance(SECONDS)
-    assert (await quick_house.browser().post("/v1/sign-in/link", {"link": link})).status_code == 401
+async def test_a_link_opens_for_an_hour(house: House) -> None:
+    link = await house.link()
+    house.clock.advance(SECONDS)
+    assert (await house.browser().post("/v1/sign-in/link", {"link": link})).status_code == 401
 
 
 async def test_a_link_is_made_at_every_start_until_the_owner_is_set_up(house: House) -> None:
@@ -49,9 +49,9 @@ async def test_a_link_is_made_at_every_start_until_the_owner_is_set_up(house: Ho
     assert await house.identity.first_start.sign_in_link() == ""
 
 
-async def test_a_session_by_link_is_for_setting_up_and_nothing_else(quick_house: House) -> None:
-    browser = quick_house.browser()
-    await browser.ask("POST", "/v1/sign-in/link", {"link": await quick_house.link()})
+async def test_a_session_by_link_is_for_setting_up_and_nothing_else(house: House) -> None:
+    browser = house.browser()
+    await browser.ask("POST", "/v1/sign-in/link", {"link": await house.link()})
     for method, path, body in (
         ("GET", "/v1/projects", None),
         ("GET", "/v1/api-keys", None),
@@ -65,26 +65,26 @@ async def test_a_session_by_link_is_for_setting_up_and_nothing_else(quick_house:
     assert (await browser.get("/v1/sign-in-methods")).status_code == 200
 
 
-async def test_nothing_of_the_link_is_stored_or_recorded(quick_house: House) -> None:
-    link = await quick_house.link()
-    await quick_house.browser().post("/v1/sign-in/link", {"link": link})
-    assert link not in str(await quick_house.entries())
-    actions = [entry["action"] for entry in await quick_house.entries()]
+async def test_nothing_of_the_link_is_stored_or_recorded(house: House) -> None:
+    link = await house.link()
+    await house.browser().post("/v1/sign-in/link", {"link": link})
+    assert link not in str(await house.entries())
+    actions = [entry["action"] for entry in await house.entries()]
     assert {"sign_in_link.made", "sign_in_link.used", "session.started"} <= set(actions)
 
 
 async def test_an_owner_makes_a_link_for_somebody_who_has_lost_every_way_in(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
-    bob = await quick_house.invited(owner, "bob@example.com", "admin")
+    owner = await house.owner()
+    bob = await house.invited(owner, "bob@example.com", "admin")
     session = (await bob.get("/v1/session")).json()["session"]
     path = f"/v1/users/{session['user_id']}/sign-in-links"
     # An Admin, who could become anybody by this, may not.
     denied = await bob.post(path)
     assert denied.status_code == 403
     made = await owner.ask("POST", path, {})
-    answer = await quick_house.browser().post(
+    answer = await house.browser().post(
         "/v1/sign-in/link", {"link": made["link"].partition("#")[2]}
     )
     assert answer.json()["session"]["user_id"] == session["user_id"]

@@ -27,13 +27,13 @@ async def test_a_passkey_is_registered_and_signs_in(house: House) -> None:
     assert used["used_at"] == house.clock.now()
 
 
-async def test_a_passkey_is_two_factors(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_a_passkey_is_two_factors(house: House) -> None:
+    owner = await house.owner()
     passkey = SoftwarePasskey()
     await owner.add_passkey(passkey)
-    await quick_house.with_codes(owner)
-    await quick_house.require_second_factor(owner)
-    answer = await quick_house.browser().with_passkey(passkey)
+    await house.with_codes(owner)
+    await house.require_second_factor(owner)
+    answer = await house.browser().with_passkey(passkey)
     assert (answer.json()["state"], answer.json()["session"]["limited"]) == ("signed_in", False)
 
 
@@ -104,13 +104,13 @@ FORGED: tuple[Callable[[SoftwarePasskey, dict[str, Any]], dict[str, Any]], ...] 
 )
 
 
-async def test_what_is_not_right_in_every_part_is_refused(quick_house: House) -> None:
-    owner = await quick_house.arrived()
+async def test_what_is_not_right_in_every_part_is_refused(house: House) -> None:
+    owner = await house.arrived()
     real = SoftwarePasskey()
     await owner.add_passkey(real)
-    await quick_house.browser().with_passkey(real)
+    await house.browser().with_passkey(real)
     for forged in FORGED:
-        browser = quick_house.browser()
+        browser = house.browser()
         asked = await browser.ask("POST", "/v1/sign-in/passkey/challenge", {})
         response = forged(copy.copy(real), asked["options"])
         answer = await browser.post(
@@ -119,7 +119,7 @@ async def test_what_is_not_right_in_every_part_is_refused(quick_house: House) ->
         assert (answer.status_code, answer.json()["code"]) == REFUSED, forged.__name__
         assert not browser.session
     # The passkey itself still opens: nobody was locked out by trying.
-    assert (await quick_house.browser().with_passkey(real)).status_code == 200
+    assert (await house.browser().with_passkey(real)).status_code == 200
 
 
 async def test_an_answer_is_good_once(house: House) -> None:
@@ -138,21 +138,21 @@ async def test_an_answer_is_good_once(house: House) -> None:
     assert (moved.status_code, moved.json()["code"]) == REFUSED
 
 
-async def test_a_challenge_ends_after_ten_minutes(quick_house: House) -> None:
-    owner = await quick_house.arrived()
+async def test_a_challenge_ends_after_ten_minutes(house: House) -> None:
+    owner = await house.arrived()
     passkey = SoftwarePasskey()
     await owner.add_passkey(passkey)
-    browser = quick_house.browser()
+    browser = house.browser()
     asked = await browser.ask("POST", "/v1/sign-in/passkey/challenge", {})
-    quick_house.clock.advance(600)
+    house.clock.advance(600)
     body = {"step": asked["step"], "response": passkey.sign_in(asked["options"])}
     assert (await browser.post("/v1/sign-in/passkey", body)).status_code == 401
 
 
 async def test_a_registration_is_of_this_site_this_person_and_this_moment(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     path = "/v1/sign-in-methods/passkeys"
     for broken in ("origin", "site", "flags"):
         asked = await owner.ask("POST", f"{path}/challenge", {})
@@ -162,7 +162,7 @@ async def test_a_registration_is_of_this_site_this_person_and_this_moment(
         assert (await owner.post(path, body)).status_code == 422
         # Used up, whatever came of it.
         assert (await owner.post(path, body)).status_code == 401
-    bob = await quick_house.invited(owner, "bob@example.com")
+    bob = await house.invited(owner, "bob@example.com")
     asked = await owner.ask("POST", f"{path}/challenge", {})
     body = {
         "step": asked["step"],
@@ -181,8 +181,8 @@ async def test_one_passkey_belongs_to_one_person(house: House) -> None:
     assert (await bob.add_passkey(passkey)).status_code == 409
 
 
-async def test_the_last_way_in_is_not_removed(quick_house: House) -> None:
-    owner = await quick_house.arrived()
+async def test_the_last_way_in_is_not_removed(house: House) -> None:
+    owner = await house.arrived()
     await owner.add_passkey(SoftwarePasskey())
     passkey_id = (await owner.get("/v1/sign-in-methods")).json()["passkeys"][0]["id"]
     path = f"/v1/sign-in-methods/passkeys/{passkey_id}"
@@ -195,14 +195,14 @@ async def test_the_last_way_in_is_not_removed(quick_house: House) -> None:
 
 
 async def test_changes_need_a_sign_in_of_the_last_minutes_and_no_api_key(
-    quick_house: House,
+    house: House,
 ) -> None:
-    owner = await quick_house.owner()
+    owner = await house.owner()
     body = {"name": "k", "permissions": ["project:read"]}
     key = (await owner.ask("POST", "/v1/api-keys", body))["text"]
-    robot = quick_house.browser(authorization=f"Bearer {key}")
+    robot = house.browser(authorization=f"Bearer {key}")
     for path in ("/v1/sign-in-methods/passkeys/challenge", "/v1/sign-in-methods/one-time-codes"):
         assert (await robot.post(path)).status_code == 403
-    quick_house.clock.advance(15 * 60 + 1)
+    house.clock.advance(15 * 60 + 1)
     late = await owner.post("/v1/sign-in-methods/passkeys/challenge")
     assert (late.status_code, late.json()["code"]) == (403, "sign_in_again")

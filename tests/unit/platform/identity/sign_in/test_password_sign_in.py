@@ -29,24 +29,24 @@ async def test_a_sign_in_gives_a_cookie_that_no_script_reads(house: House) -> No
     assert cookies["keylease_session"].split("=")[1].split(";")[0] not in answer.text
 
 
-async def test_whether_there_is_an_account_cannot_be_told(quick_house: House) -> None:
-    await quick_house.owner()
-    wrong = await quick_house.browser().with_password(password="four other words here")
-    unknown = await quick_house.browser().with_password(email="nobody@example.com")
+async def test_whether_there_is_an_account_cannot_be_told(house: House) -> None:
+    await house.owner()
+    wrong = await house.browser().with_password(password="four other words here")
+    unknown = await house.browser().with_password(email="nobody@example.com")
     assert wrong.status_code == unknown.status_code == 401
     different = {"request_id"}
     assert {k: v for k, v in wrong.json().items() if k not in different} == {
         k: v for k, v in unknown.json().items() if k not in different
     }
-    refusals = [e for e in await quick_house.entries() if e["action"] == "sign_in.refused"]
+    refusals = [e for e in await house.entries() if e["action"] == "sign_in.refused"]
     assert [entry["object"] == "unknown" for entry in refusals] == [False, True]
     assert "nobody@example.com" not in str(refusals)
 
 
 async def test_an_unknown_account_is_looked_at_as_long_as_a_known_one(
-    quick_house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await quick_house.owner()
+    await house.owner()
     derived: list[int] = []
     real = PasswordHasher._derive
 
@@ -57,7 +57,7 @@ async def test_an_unknown_account_is_looked_at_as_long_as_a_known_one(
     monkeypatch.setattr(PasswordHasher, "_derive", counted)
     for email in (EMAIL, "nobody@example.com", "no address at all@"):
         derived.clear()
-        await quick_house.browser().with_password(email=email, password="four other words here")
+        await house.browser().with_password(email=email, password="four other words here")
         assert len(derived) == (0 if email.endswith("@") else 1)  # what is no address is a 422
 
 
@@ -80,8 +80,8 @@ async def test_guesses_at_one_account_are_slowed_and_the_owner_is_not_locked_out
     assert (await guesser.with_password(password="four guessed words!")).status_code == 429
 
 
-async def test_unknown_accounts_are_slowed_alike(quick_house: House) -> None:
-    guesser = quick_house.browser()
+async def test_unknown_accounts_are_slowed_alike(house: House) -> None:
+    guesser = house.browser()
     statuses = [
         (await guesser.with_password(email="nobody@example.com")).status_code
         for _ in range(attempts.ACCOUNT.at_once + 1)
@@ -89,8 +89,8 @@ async def test_unknown_accounts_are_slowed_alike(quick_house: House) -> None:
     assert statuses == [401] * attempts.ACCOUNT.at_once + [429]
 
 
-async def test_one_address_may_not_try_many_accounts(quick_house: House) -> None:
-    guesser = quick_house.browser()
+async def test_one_address_may_not_try_many_accounts(house: House) -> None:
+    guesser = house.browser()
     statuses = [
         (await guesser.with_password(email=f"user{n}@example.com")).status_code
         for n in range(attempts.ADDRESS.at_once + 1)
@@ -100,10 +100,10 @@ async def test_one_address_may_not_try_many_accounts(quick_house: House) -> None
     assert (await guesser.post("/v1/sign-in/passkey/challenge")).status_code == 429
 
 
-async def test_right_passwords_do_not_count(quick_house: House) -> None:
-    await quick_house.owner()
+async def test_right_passwords_do_not_count(house: House) -> None:
+    await house.owner()
     for _ in range(attempts.ACCOUNT.at_once + 3):
-        assert (await quick_house.browser().with_password()).status_code == 200
+        assert (await house.browser().with_password()).status_code == 200
 
 
 async def test_guesses_at_the_same_moment_are_all_counted(house: House) -> None:
@@ -116,14 +116,14 @@ async def test_guesses_at_the_same_moment_are_all_counted(house: House) -> None:
     assert statuses == [401] * attempts.ACCOUNT.at_once + [429] * 4
 
 
-async def test_the_count_survives_a_restart(quick_house: House) -> None:
-    await quick_house.owner()
-    guesser = quick_house.browser()
+async def test_the_count_survives_a_restart(house: House) -> None:
+    await house.owner()
+    guesser = house.browser()
     for _ in range(attempts.ACCOUNT.at_once):
         await guesser.with_password(password="four guessed words!")
-    async with quick_house.database.transaction() as tx:
+    async with house.database.transaction() as tx:
         await attempts.forget_old(tx)
-    assert (await quick_house.browser().with_password()).status_code == 429
+    assert (await house.browser().with_password()).status_code == 429
 
 
 async def test_a_flood_of_refusals_is_counted_and_not_all_written(
@@ -152,25 +152,25 @@ async def test_a_changed_password_ends_other_sessions_and_its_own_goes_on(house:
     assert (await house.browser().with_password()).status_code == 401
 
 
-async def test_passwords_can_be_switched_off(quick_house: House) -> None:
-    owner = await quick_house.owner()
+async def test_passwords_can_be_switched_off(house: House) -> None:
+    owner = await house.owner()
     settings = await owner.get("/v1/sign-in-settings")
     body = {**settings.json(), "passwords_allowed": False}
     del body["version"]
     etag = settings.headers["etag"]
     await owner.ask("PUT", "/v1/sign-in-settings", body, if_match=etag)
-    assert (await quick_house.browser().with_password()).status_code == 401
+    assert (await house.browser().with_password()).status_code == 401
     stale = await owner.send("PUT", "/v1/sign-in-settings", body, if_match=etag)
     assert stale.status_code == 412
     assert (await owner.send("PUT", "/v1/sign-in-settings", body)).status_code == 428
-    changed = [e for e in await quick_house.entries() if e["action"] == "sign_in_settings.changed"]
+    changed = [e for e in await house.entries() if e["action"] == "sign_in_settings.changed"]
     assert changed[0]["details"] == {"passwords_allowed": "false"}
 
 
 async def test_a_password_hashed_with_weaker_parameters_is_hashed_anew(
-    quick_house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await quick_house.owner()
+    await house.owner()
     renewed: list[str] = []
     real = PasswordHasher.hash
 
@@ -180,14 +180,14 @@ async def test_a_password_hashed_with_weaker_parameters_is_hashed_anew(
 
     monkeypatch.setattr(PasswordHasher, "hash", noted)
     monkeypatch.setattr(PasswordHasher, "is_outdated", lambda _self, _stored: True)
-    assert (await quick_house.browser().with_password()).status_code == 200
+    assert (await house.browser().with_password()).status_code == 200
     assert renewed == ["hashed"]
 
 
 async def test_bodies_with_more_or_less_than_they_should_have_are_refused(
-    quick_house: House,
+    house: House,
 ) -> None:
-    browser = quick_house.browser()
+    browser = house.browser()
     bodies: tuple[object, ...] = (
         {"email": EMAIL, "password": PASSWORD, "limited": False},
         {"email": EMAIL},

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.support.manual_clock import ManualClock
-from tests.support.sign_in_kit import EMAIL, PASSWORD, House, house_of
+from tests.support.sign_in_kit import EMAIL, PASSWORD, House
 
-from keylease.platform.db.database import Database, sqlite_url
-from keylease.platform.db.migrate import migrate
+from keylease.platform.db.database import Database
 from keylease.platform.server.app import create_server
 from keylease.platform.server.assembly import Surroundings, assembled
 from keylease.platform.server.cookies import HOME, local_path
@@ -36,17 +34,6 @@ ELSEWHERE = (
 )
 
 
-@pytest.fixture
-async def quick_house(
-    clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[House]:
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    await migrate(database)
-    async with house_of(database, clock, tmp_path / "platform", monkeypatch) as made:
-        yield made
-    await database.close()
-
-
 class Elements(HTMLParser):
     """What a reader of the page, or its screen reader, has to go by."""
 
@@ -58,8 +45,8 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-async def test_every_page_stands_alone_and_lets_no_script_in(quick_house: House) -> None:
-    browser = quick_house.browser()
+async def test_every_page_stands_alone_and_lets_no_script_in(house: House) -> None:
+    browser = house.browser()
     nonces = set()
     for path in PAGES:
         answer = await browser.get(path)
@@ -85,13 +72,13 @@ async def test_every_page_stands_alone_and_lets_no_script_in(quick_house: House)
     assert len(nonces) == len(PAGES)
 
 
-async def test_the_script_finds_what_the_pages_have(quick_house: House) -> None:
-    script = (await quick_house.browser().get("/account")).text
+async def test_the_script_finds_what_the_pages_have(house: House) -> None:
+    script = (await house.browser().get("/account")).text
     named = set(re.findall(r"(?:byId|show|on)\(\"([a-z-]+)\"", script))
     ids: set[str] = set()
     for path in PAGES:
         elements = Elements()
-        elements.feed((await quick_house.browser().get(path)).text)
+        elements.feed((await house.browser().get(path)).text)
         ids |= {a["id"] or "" for _, a in elements.found if "id" in a}
     assert named <= ids
     assert "innerHTML" not in script
@@ -108,15 +95,15 @@ def test_local_paths_are_kept(path: str) -> None:
     assert local_path(path) == path
 
 
-async def test_nobody_is_sent_elsewhere_after_a_sign_in(quick_house: House) -> None:
-    await quick_house.owner()
+async def test_nobody_is_sent_elsewhere_after_a_sign_in(house: House) -> None:
+    await house.owner()
     for path in ELSEWHERE[:6]:
-        answer = await quick_house.browser().with_password(next=path)
+        answer = await house.browser().with_password(next=path)
         assert answer.json()["next"] == HOME
 
 
-async def test_pages_of_other_sites_begin_no_sign_in(quick_house: House) -> None:
-    await quick_house.owner()
+async def test_pages_of_other_sites_begin_no_sign_in(house: House) -> None:
+    await house.owner()
     for headers in (
         {"origin": "https://evil.example"},
         {"origin": "null"},
@@ -124,14 +111,14 @@ async def test_pages_of_other_sites_begin_no_sign_in(quick_house: House) -> None
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ):
-        browser = quick_house.browser(**headers)
+        browser = house.browser(**headers)
         assert (await browser.with_password()).status_code == 403, headers
         assert (await browser.post("/v1/sign-in/passkey/challenge")).status_code == 403
         assert not browser.session
     for headers in ({"origin": "http://localhost:4140", "sec-fetch-site": "same-origin"}, {}):
-        assert (await quick_house.browser(**headers).with_password()).status_code == 200
+        assert (await house.browser(**headers).with_password()).status_code == 200
     # A form of another site cannot even be read.
-    form = await quick_house.browser().client.post(
+    form = await house.browser().client.post(
         "/v1/sign-in/password",
         content=f'{{"email":"{EMAIL}","password":"{PASSWORD}"}}',
         headers={"content-type": "text/plain"},
@@ -140,9 +127,9 @@ async def test_pages_of_other_sites_begin_no_sign_in(quick_house: House) -> None
 
 
 async def test_who_comes_by_another_name_is_sent_to_the_one_that_passkeys_know(
-    quick_house: House,
+    house: House,
 ) -> None:
-    app = create_server(quick_house.services, hosts=["localhost", "127.0.0.1"])
+    app = create_server(house.services, hosts=["localhost", "127.0.0.1"])
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:4140") as client:
         answer = await client.get("/device?code=BCDF-GHJK")
@@ -150,15 +137,15 @@ async def test_who_comes_by_another_name_is_sent_to_the_one_that_passkeys_know(
         assert answer.headers["location"] == "http://localhost:4140/device?code=BCDF-GHJK"
         evil = await client.get("/device", headers={"host": "evil.example"})
         assert evil.status_code == 421
-    home = await quick_house.browser().get("/")
+    home = await house.browser().get("/")
     assert (home.status_code, home.headers["location"]) == (307, "/account")
 
 
 async def test_a_failed_return_from_an_issuer_repeats_nothing_of_the_request(
-    quick_house: House,
+    house: House,
 ) -> None:
     script = "<script>alert(1)</script>"
-    answer = await quick_house.browser().client.get(
+    answer = await house.browser().client.get(
         "/sign-in/outside/callback", params={"state": script, "code": script, "error": script}
     )
     assert answer.status_code == 401
@@ -166,9 +153,9 @@ async def test_a_failed_return_from_an_issuer_repeats_nothing_of_the_request(
     assert "The sign-in did not work" in answer.text
 
 
-async def test_with_tls_cookies_are_bound_to_this_host(clock: ManualClock, tmp_path: Path) -> None:
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    await migrate(database)
+async def test_with_tls_cookies_are_bound_to_this_host(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
     surroundings = Surroundings(
         data_directory=tmp_path / "platform", public_url="https://keylease.example.com"
     )
@@ -190,4 +177,3 @@ async def test_with_tls_cookies_are_bound_to_this_host(clock: ManualClock, tmp_p
             client.cookies.clear()
             planted = {"cookie": f"keylease_session={text}"}
             assert (await client.get("/v1/session", headers=planted)).status_code == 401
-    await database.close()
