@@ -6,6 +6,8 @@ Names of stores, hosts and patterns; never a secret.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 
@@ -46,6 +48,36 @@ class CredentialReport(msgspec.Struct, frozen=True, kw_only=True):
     checked_at: int = 0
 
 
+class OwnSecret(StrEnum):
+    """What a gateway handles beside provider keys and lease signing keys. Append-only."""
+
+    LINK_KEY = "gateway's link key"
+    WITNESS_KEY = "gateway's witness key"
+    LEASES = "leases"
+    SEALED_STORE_KEY = "key of the sealed store"
+    STORE_SIGN_IN = "sign-in to a secret store"
+    CONNECTOR_CREDENTIAL = "credential of a connector"
+    TLS_KEY = "TLS key of the gateway's address"
+    FINGERPRINT_KEY = "organization's fingerprint key"
+    VERSION_KEY = "key that names versions of secrets"
+    EXPORT_HEADERS = "headers for a collector of spans"
+    STATIC_KEYS = "API keys that are taken in the place of leases"
+
+
+class SecretReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One secret of the gateway's own, in words."""
+
+    kind: str
+    """A value of ``OwnSecret``, or one that only a newer gateway knows."""
+    subject: str = ""
+    """Which one, where there are several: a scheme, a connector."""
+    location: str
+    protector: str
+    holder: str = "gateway: coordinator"
+    lifetime: str
+    audit: str
+
+
 class SelfReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything."""
 
@@ -67,3 +99,5 @@ class SelfReport(msgspec.Struct, frozen=True, kw_only=True):
     signing_key_scheme: str = ""
     """Where the key that signs leases lies."""
     audit_entries_waiting: int = 0
+    secrets: tuple[SecretReport, ...] = ()
+    """Empty from a gateway that is older than this member."""

@@ -52,16 +52,28 @@ def gateway_secrets(
         lifetime=f"leases live at most {report.maximum_lease_seconds // 60} minutes",
         audit="every lease that is issued or refused is an audit entry",
     )
-    yield HeldSecret(
-        kind="gateway's link key",
-        subject=gateway,
-        location="the gateway's own directory, a file of mode 0600",
-        protector="the file system's permissions",
-        holder="gateway: coordinator",
-        isolation=isolation,
-        lifetime="until the gateway is revoked or enrolled again",
-        audit="enrolment and revocation are audit entries",
-    )
+    for own in report.secrets:
+        yield HeldSecret(
+            kind=own.kind,
+            subject=f"{own.subject} at {gateway}" if own.subject else gateway,
+            location=own.location,
+            protector=own.protector,
+            holder=own.holder,
+            isolation=isolation,
+            lifetime=own.lifetime,
+            audit=own.audit,
+        )
+    if not report.secrets:  # it is older than the question
+        yield HeldSecret(
+            kind="gateway's own keys",
+            subject=gateway,
+            location=_UNKNOWN,
+            protector=_UNKNOWN,
+            holder="gateway: coordinator",
+            isolation=isolation,
+            lifetime=_UNKNOWN,
+            audit="enrolment and revocation are audit entries",
+        )
 
 
 def gateway_weaknesses(gateway: str, report: SelfReport | None) -> Iterator[Weakness]:

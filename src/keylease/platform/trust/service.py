@@ -17,7 +17,7 @@ from keylease.platform.trust.interfaces import (
     Organizations,
     Witnesses,
 )
-from keylease.platform.trust.platform_secrets import platform_secrets
+from keylease.platform.trust.platform_secrets import database_weaknesses, platform_secrets
 from keylease.platform.trust.report import (
     CredentialTrust,
     HeldSecret,
@@ -48,16 +48,19 @@ class TrustService:
         credentials: Credentials,
         witnesses: Witnesses,
         organizations: Organizations,
+        directory: Path,
         posture: str,
         promises_file: Path | None,
         api_key_days: int,
     ) -> None:
+        """``directory`` is the platform's own, where its keys are."""
         self._database = database
         self._clock = clock
         self._gateways = gateways
         self._credentials = credentials
         self._witnesses = witnesses
         self._organizations = organizations
+        self._directory = directory
         self._posture = posture
         self._promises_file = promises_file
         self._api_key_days = api_key_days
@@ -70,7 +73,7 @@ class TrustService:
         witnesses = await self._witnesses.witness_trust(caller)
         references = {one.id: one.reference for one in credentials}
         secrets: list[HeldSecret] = []
-        weaknesses = [*self._own_weaknesses()]
+        weaknesses = [*self._own_weaknesses(), *database_weaknesses(self._database.engine.url)]
         for gateway in gateways:
             name = f"gateway {gateway.name}"
             secrets += gateway_secrets(name, gateway.report, references)
@@ -83,10 +86,9 @@ class TrustService:
                     )
                 )
         secrets += platform_secrets(
+            directory=str(self._directory),
             isolation=self._posture or "not known",
-            database="SQLite in the platform's own directory"
-            if self._database.is_sqlite
-            else "the PostgreSQL database",
+            database=self._database.engine.url,
             api_key_days=self._api_key_days,
         )
         for one in credentials:

@@ -6,6 +6,7 @@ Protects: it names stores, patterns and measures; nothing in it was ever part of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from keylease.contracts.policy import Credential
 from keylease.contracts.self_report import (
@@ -18,7 +19,9 @@ from keylease.contracts.self_report import (
 from keylease.primitives.clock import Clock
 from keylease.strongroom.configuration import GatewayConfiguration, StoreSettings
 from keylease.strongroom.gateway.coordinator.credential_desk import CredentialState
+from keylease.strongroom.gateway.own_secrets import own_secrets
 from keylease.strongroom.hardening.posture import ISOLATING, Posture
+from keylease.strongroom.stores.registry import default_key_file
 
 
 def self_report(
@@ -28,9 +31,13 @@ def self_report(
     credentials: tuple[Credential, ...],
     states: Mapping[str, CredentialState],
     audit_entries_waiting: int,
+    directory: Path,
     clock: Clock,
 ) -> SelfReport:
-    """Everything, as it is now. A credential that was never fetched counts as available."""
+    """Everything, as it is now. A credential that was never fetched counts as available.
+
+    ``directory`` is the strongroom's part of the data directory.
+    """
     schemes = {_scheme(one.reference) for one in credentials}
     schemes.add(_scheme(configuration.signing_key))
     return SelfReport(
@@ -70,6 +77,11 @@ def self_report(
         maximum_lease_seconds=configuration.maximum_lease_seconds,
         signing_key_scheme=_scheme(configuration.signing_key),
         audit_entries_waiting=audit_entries_waiting,
+        secrets=own_secrets(
+            configuration,
+            directory=directory,
+            sealing_key_file=default_key_file(Path(configuration.path).parent),
+        ),
     )
 
 

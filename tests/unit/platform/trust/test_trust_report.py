@@ -79,6 +79,7 @@ def service(
         credentials=world,
         witnesses=world,
         organizations=world,
+        directory=Path("/srv/platform"),
         posture=posture,
         promises_file=file,
         api_key_days=90,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from tests.support.manual_clock import ManualClock
@@ -34,6 +36,7 @@ def test_it_says_what_can_be_had(*, state: str, available: bool, code: str) -> N
         credentials=(CREDENTIAL,),
         states={"c1": CredentialState(state=state, at=5, error=code)},
         audit_entries_waiting=3,
+        directory=Path("/d"),
         clock=ManualClock(),
     )
     (one,) = report.credentials
@@ -51,6 +54,7 @@ def test_no_measure_is_no_isolation() -> None:
         credentials=(),
         states={},
         audit_entries_waiting=0,
+        directory=Path("/d"),
         clock=ManualClock(),
     )
     assert not report.isolated

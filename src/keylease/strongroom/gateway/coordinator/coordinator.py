@@ -147,6 +147,7 @@ class Coordinator:
             credentials=self.policy.bundle.credentials if self.policy.in_force else (),
             states=self.credentials.states() if self.policy.in_force else {},
             audit_entries_waiting=self.audit.waiting,
+            directory=self.directory.strongroom,
             clock=self.clock,
         )
 
