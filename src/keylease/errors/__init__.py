@@ -58,7 +58,8 @@
     |                                   BundleForeign, BundleOutdated, BundleExpired
     |-- StorageError                  our own disk: StorageFull, StorageCorrupt,
     |                                   AuditLogUnavailable, PolicyKeyUnavailable,
-    |                                   DataFormatTooNew, DataDirectoryLocked
+    |                                   DataFormatTooNew, DataDirectoryLocked,
+    |                                   DataDirectoryForeign
     |-- ProcessError                  PortInUse, ProcessFailed, GatewayNotRunning,
     |                                   ProgramNotFound, ProgramNotStarted
     |-- SecretMisused                 somebody tried to print, copy or store a secret
@@ -163,6 +164,7 @@ from keylease.errors.link import (
 )
 from keylease.errors.machine import (
     AuditLogUnavailable,
+    DataDirectoryForeign,
     DataDirectoryLocked,
     DataFormatTooNew,
     GatewayNotRunning,
@@ -281,6 +283,7 @@ __all__ = [
     "ConnectorUnreachable",
     "CredentialEchoed",
     "CursorInvalid",
+    "DataDirectoryForeign",
     "DataDirectoryLocked",
     "DataFormatTooNew",
     "DatabaseNotBackedUp",

@@ -50,6 +50,13 @@ class DataDirectoryLocked(StorageError):
     exit_status = 75
 
 
+class DataDirectoryForeign(StorageError):
+    """The data directory does not belong to the database: its keys are other ones."""
+
+    code = "data_directory_foreign"
+    exit_status = 65
+
+
 class ProcessError(KeyleaseError):
     """A process could not be started or reached."""
 
