@@ -31,6 +31,8 @@ _WHERE: Final = {
     Nearness.NEAR: "the provider is named near it",
     Nearness.TITLE: "the file's name names the provider",
 }
+BESIDE_EXAMPLE: Final = "It stands beside an example of the documentation."
+"""Why something counts as an example whose own form says nothing of the kind."""
 _WITHOUT_LETTERS: Final = frozenset({"password", "url-password", "basic-credentials"})
 """Kinds of which no character is ever shown."""
 
@@ -222,8 +224,8 @@ def _proposal(  # noqa: PLR0913 - the fields of a record, by keyword
             value if canonical is None else canonical, prefix=prefix, least_entropy=least_entropy
         )
     )
-    if documented or key_id.endswith("EXAMPLE"):
-        nature = Verdict(Nature.EXAMPLE, "It stands beside an example of the documentation.")
+    if nature.nature is Nature.CANDIDATE and (documented or key_id.endswith("EXAMPLE")):
+        nature = Verdict(Nature.EXAMPLE, BESIDE_EXAMPLE)
     if nature.nature is not Nature.CANDIDATE:
         confidence = Confidence.LOW
     return Proposal(

@@ -35,13 +35,25 @@ class Gate(Flag):
     BASE64 = auto()
     JSON = auto()
     URL = auto()
+    INVISIBLE = auto()
 
 
+INVISIBLE: Final = (
+    r"(?:\xc2\xad|\xcd\x8f|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xa9]"
+    r"|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf)"
+)
+"""What pages, PDFs and chats put into words and nobody sees, in UTF-8: soft hyphens, joiners,
+spaces without width, marks of direction, variation selectors."""
 GATES: Final[dict[Gate, str]] = {
     Gate.BASE64: f"[A-Za-z0-9+/]{{{SHORTEST_RUN}}}",
-    Gate.JSON: r"""\\(?:u00[0-7][0-9a-fA-F]|["/])""",
+    Gate.JSON: (
+        r"""\\(?:u(?:00[0-7][0-9a-fA-F]|00[aA][dD]|034[fF]|200[b-fB-F]|202[a-eA-E]|206[0-9]"""
+        r"""|[fF][eE][0fF])|["/])"""
+    ),
     Gate.URL: r"%[2-7][0-9A-Fa-f]",
+    Gate.INVISIBLE: rf"[!-~]{INVISIBLE}{{1,8}}[!-~]",
 }
+_INVISIBLE_INSIDE: Final = re.compile(GATES[Gate.INVISIBLE].encode())
 
 
 class Bare(NamedTuple):
@@ -178,6 +190,8 @@ class LiteralMatcher:
         for gate, expression, byte in self._gates:
             if byte in data and expression.search(data) is not None:
                 open_gates |= gate
+        if not data.isascii() and _INVISIBLE_INSIDE.search(data) is not None:
+            open_gates |= Gate.INVISIBLE
         return found, open_gates
 
 

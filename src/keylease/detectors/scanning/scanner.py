@@ -22,8 +22,12 @@ BEFORE: Final = 2048
 AFTER: Final = 64 * 1024
 """Bytes around a block in which a secret that begins in it is seen whole, with its surroundings."""
 _ORDER: Final = (Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW)
-_UNESCAPED: Final = {Gate.JSON: views.unescaped_json, Gate.URL: views.unescaped_url}
-_ESCAPES: Final = frozenset({"json", "url"})
+_UNESCAPED: Final = {
+    Gate.JSON: views.unescaped_json,
+    Gate.URL: views.unescaped_url,
+    Gate.INVISIBLE: views.without_invisible,
+}
+_ESCAPES: Final = frozenset({"json", "url", "invisible"})
 
 
 class _Layer(NamedTuple):

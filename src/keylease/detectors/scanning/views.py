@@ -19,6 +19,7 @@ from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import Final
 
+from keylease.detectors.scanning.matcher import INVISIBLE
 from keylease.detectors.scanning.matches import Omission
 from keylease.detectors.scanning.runs import BASE64_RUN, RUNS, SHORTEST_RUN
 
@@ -46,6 +47,7 @@ _GAP: Final = re.compile(rb"(?:\r?\n|\\n)[ \t]{0,64}")
 _JSON_ESCAPE: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
 _JSON_PARTS: Final = re.compile(b"(" + _JSON_ESCAPE.pattern + b")")
 _URL_ESCAPE: Final = re.compile(rb"%[0-9a-fA-F]{2}")
+_INVISIBLE: Final = re.compile(INVISIBLE.encode())
 _ARMOUR: Final = re.compile(rb"-----(?:BEGIN|END)[A-Z+]{4,40}-----")
 _SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _BYTE_ORDER_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -199,6 +201,16 @@ def unescaped_url(block: bytes, base: int) -> View | None:
     return _Escapes(data, "url", block, base, _URL_ESCAPE)
 
 
+def without_invisible(block: bytes, base: int) -> View | None:
+    """A block without characters that nobody sees, which a key has when it is copied from a page.
+
+    ``base`` is the block's place in the data.
+    """
+    if _INVISIBLE.search(block) is None:
+        return None
+    return _Escapes(_INVISIBLE.sub(b"", block), "invisible", block, base, _INVISIBLE)
+
+
 def _without_json_escapes(block: bytes) -> bytes:
     """What replacing each match of ``_JSON_ESCAPE`` in order gives, without a step for each."""
     parts = _JSON_PARTS.split(block)
@@ -214,6 +226,8 @@ def _of_json_escape(escape: bytes) -> bytes:
 
 
 def _decoded(encoding: str, escape: bytes) -> bytes:
+    if encoding == "invisible":
+        return b""
     return bytes((int(escape[1:], 16),)) if encoding == "url" else _of_json_escape(escape)
 
 
