@@ -207,6 +207,113 @@ async def test_what_looks_like_a_key_in_an_answer_is_masked(case: Case) -> None:
     assert "\\u001b" not in text
 
 
+async def hostile_report(system: str, answer: Callable[[HttpRequest], Response]) -> ScanReport:
+    """What is reported of a system that answers so, whatever it is asked."""
+    case = Case(system)
+
+    async def answered(request: HttpRequest) -> Response:
+        return answer(request)
+
+    async def at_once(_: float) -> None:
+        return None
+
+    async with listening(answered) as url:
+        session = Session(
+            system="x",
+            origin=url,
+            headers=case.connector.authentication(Secret(case.credential)),
+            allow_private=True,
+            sleep=at_once,
+        )
+        found = case.connector.inventory(session, case.account, values=False)
+        report = await report_of(
+            case.connector, case.account, found, keys=None, clock=ManualClock()
+        )
+        await session.close()
+    return report
+
+
+def saying(body: object, **headers: str) -> Callable[[HttpRequest], Response]:
+    fields = [(name.title(), value) for name, value in headers.items()]
+    return lambda _: Response(200, fields, msgspec.json.encode(body))
+
+
+@pytest.mark.parametrize(
+    ("system", "body"),
+    [
+        ("vercel", {"projects": [], "pagination": None}),
+        ("vercel", {"projects": [], "pagination": [1]}),
+        ("vercel", {"projects": [], "pagination": {"next": {"a": 1}}}),
+        ("langfuse", {"data": [], "meta": None}),
+        ("langfuse", {"data": [], "meta": {"totalPages": "7"}}),
+        ("langfuse", {"data": [], "meta": [7]}),
+    ],
+)
+async def test_an_odd_word_about_pages_is_no_defect(system: str, body: object) -> None:
+    report = await hostile_report(system, saying(body))
+    assert report.complete
+
+
+@pytest.mark.parametrize(
+    ("system", "body"),
+    [
+        ("vercel", {"projects": [], "pagination": {"next": 7}}),
+        ("braintrust", {"objects": [{"name": "x", "id": "same"}] * 100}),
+        ("braintrust", {"objects": [{"name": "x"}] * 100}),
+    ],
+)
+async def test_pages_that_go_round_are_left(system: str, body: object) -> None:
+    asked = []
+
+    def answer(request: HttpRequest) -> Response:
+        asked.append(request)
+        return saying(body)(request)
+
+    report = await hostile_report(system, answer)
+    assert [problem.code for problem in report.problems] == ["connector_answer_invalid"]
+    assert len(asked) < 10
+
+
+@pytest.mark.parametrize("system", ["github", "gitlab"])
+async def test_links_that_go_round_are_left(system: str) -> None:
+    asked = []
+
+    def answer(request: HttpRequest) -> Response:
+        asked.append(request)
+        following = 'rel="next"'
+        link = f"</round?page={len(asked) % 3}>; {following}"
+        body: object = {"secrets": []} if request.path.endswith("secrets") else []
+        return Response(200, [("Link", link)], msgspec.json.encode(body))
+
+    report = await hostile_report(system, answer)
+    assert not report.complete
+    assert len(asked) < 20
+
+
+async def test_names_that_lead_to_another_path_are_refused() -> None:
+    repositories = [{"full_name": "../.."}]
+
+    def answer(request: HttpRequest) -> Response:
+        body: object = repositories if "/repos" in request.path else {"secrets": []}
+        return Response(200, [], msgspec.json.encode(body))
+
+    report = await hostile_report("github", answer)
+    assert [problem.code for problem in report.problems] == ["connector_answer_invalid"]
+
+
+async def test_a_list_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keylease.strongroom.connectors.listing.MAXIMUM_LISTED", 50)
+    report = await hostile_report("langsmith", saying([{"key": f"k{n}"} for n in range(60)]))
+    assert len(report.mentions) == 50
+    assert [problem.code for problem in report.problems] == ["connector_answer_invalid"]
+
+
+async def test_lists_of_lists_end_after_so_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keylease.strongroom.connectors.session.MAXIMUM_REQUESTS", 5)
+    report = await Case("github").report()
+    assert [problem.code for problem in report.problems] == ["connector_answer_invalid"]
+
+
 @pytest.mark.parametrize("system", ["github", "gitlab"])
 async def test_the_credential_goes_to_no_other_host(system: str) -> None:
     case = Case(system)

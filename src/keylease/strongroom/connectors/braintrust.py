@@ -66,5 +66,8 @@ class Braintrust:
                 )
             if len(found) < _AT_ONCE or container == "env_var":
                 return
-            query["starting_after"] = text_of(found[-1], "id")
+            following = text_of(found[-1], "id")
+            if following in {"", query.get("starting_after")}:
+                break
+            query["starting_after"] = following
         raise ConnectorAnswerInvalid("Braintrust gives pages without an end.")

@@ -17,6 +17,7 @@ from keylease.strongroom.connectors.session import (
     Session,
     items_of,
     moment,
+    part_of,
     text_of,
 )
 from keylease.strongroom.secrets import Secret
@@ -53,7 +54,7 @@ class Langfuse:
                     created_at=moment(item.get("createdAt")),
                     changed_at=moment(item.get("updatedAt")),
                 )
-            meta = answer.get("meta", {}) if isinstance(answer, dict) else {}
-            if page >= (meta.get("totalPages") or 0):
+            pages = part_of(answer, "meta").get("totalPages")
+            if not isinstance(pages, int) or page >= pages:
                 return
         raise ConnectorAnswerInvalid("Langfuse gives pages without an end.")

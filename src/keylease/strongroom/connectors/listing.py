@@ -24,11 +24,13 @@ from keylease.contracts.findings import (
     ScanReport,
 )
 from keylease.detectors.naming import provider_of
-from keylease.errors import ConnectorError
+from keylease.errors import ConnectorAnswerInvalid, ConnectorError
 from keylease.primitives.clock import Clock
 from keylease.primitives.fingerprints import FingerprintKeys
 from keylease.strongroom.connectors.interfaces import Connector, Listed, ListedValue
 
+MAXIMUM_LISTED = 100_000
+"""Entries of one report; more than any account has, and as many as fit into memory."""
 _SHOWN = 4
 """Last characters of a value that its masked form keeps, of values long enough."""
 _LONG_ENOUGH = 20
@@ -48,7 +50,13 @@ async def report_of(
     findings: dict[str, Finding] = {}
     problems: list[ReadProblem] = []
     try:
+        listed = 0
         async for one in found:
+            listed += 1
+            if listed > MAXIMUM_LISTED:
+                raise ConnectorAnswerInvalid(
+                    f"{connector.title} lists more than {MAXIMUM_LISTED:,} entries."
+                )
             if isinstance(one, ListedValue):
                 _add(findings, _finding(connector, one, keys))
             else:

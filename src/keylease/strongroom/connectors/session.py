@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 import msgspec
@@ -25,6 +25,8 @@ from keylease.primitives.egress.client import AllowPrivate
 
 MAXIMUM_PAGES: Final = 1000
 """Of one list: a system that gives a next page for ever is not followed for ever."""
+MAXIMUM_REQUESTS: Final = 50_000
+"""Of one conversation: lists of lists multiply."""
 _MAXIMUM_ANSWER: Final = 16 * 1024 * 1024
 _TIMEOUT: Final = 30.0
 _ATTEMPTS: Final = 4
@@ -33,6 +35,7 @@ _PAUSES: Final = (0.5, 1.0, 2.0)
 _DENIED: Final = {401, 403}
 _LATER: Final = {429, 500, 502, 503, 504}
 _NEXT: Final = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
+_DOTS: Final = frozenset({".", ".."})
 Sleep = Callable[[float], Awaitable[None]]
 Query = Mapping[str, str | int]
 
@@ -52,6 +55,7 @@ class Session:
     ) -> None:
         """``origin`` is the only place where ``headers`` ever go."""
         self.system = system
+        self._requests = 0
         self._origin = origin.rstrip("/")
         self._sleep = sleep
         self._client = guarded_client(
@@ -82,6 +86,7 @@ class Session:
 
     async def linked_pages(self, path: str, query: Query | None = None) -> AsyncIterator[Any]:
         """Pages that name the next one in a ``Link`` header (RFC 8288); none for a 404."""
+        seen = {path}
         for _ in range(MAXIMUM_PAGES):
             answer = await self._ask("GET", path, query or {})
             if answer.status_code == httpx.codes.NOT_FOUND:
@@ -91,6 +96,9 @@ class Session:
             if following is None:
                 return
             path, query = self._within(following[1]), {}
+            if path in seen:
+                break
+            seen.add(path)
         raise ConnectorAnswerInvalid(f"{self.system} gives pages without an end.")
 
     def _within(self, url: str) -> str:
@@ -110,6 +118,8 @@ class Session:
             url, own = httpx.URL(self._origin + path), httpx.URL(self._origin)
         except httpx.InvalidURL:
             raise ConnectorAnswerInvalid(f"{self.system} names a path that is none.") from None
+        if not _DOTS.isdisjoint(unquote(path.partition("?")[0]).split("/")):
+            raise ConnectorAnswerInvalid(f"{self.system} names a path that leads elsewhere.")
         place = (url.scheme, url.host, url.port, url.userinfo)
         if not path.startswith("/") or place != (own.scheme, own.host, own.port, b""):
             raise ConnectorAnswerInvalid(f"{self.system} sends its next page to another host.")
@@ -118,6 +128,11 @@ class Session:
     async def _ask(self, method: str, path: str, query: Query) -> httpx.Response:
         failure, url = "did not answer", self._url(path)
         for attempt in range(_ATTEMPTS):
+            self._requests += 1
+            if self._requests > MAXIMUM_REQUESTS:
+                raise ConnectorAnswerInvalid(
+                    f"{self.system} takes more than {MAXIMUM_REQUESTS:,} requests to list."
+                )
             try:
                 answer = await self._client.request(method, url, params=dict(query) or None)
             except (httpx.HTTPError, EgressRefused, TimeoutError) as error:
@@ -212,6 +227,12 @@ def items_of(answer: Any, *names: str) -> list[dict[str, Any]]:  # noqa: ANN401 
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise ConnectorAnswerInvalid("The answer holds no list where its published form has one.")
     return found
+
+
+def part_of(answer: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """The object that an answer has under a name; empty when there is none."""
+    found = answer.get(name) if isinstance(answer, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def text_of(item: dict[str, Any], *names: str, limit: int = 300) -> str:

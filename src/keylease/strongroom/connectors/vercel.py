@@ -15,6 +15,7 @@ from keylease.strongroom.connectors.session import (
     MAXIMUM_PAGES,
     Session,
     items_of,
+    part_of,
     segment,
     text_of,
 )
@@ -48,9 +49,11 @@ class Vercel:
             for project in items_of(page, "projects"):
                 async for listed in self._project(session, project, team):
                     yield listed
-            following = page.get("pagination", {}).get("next") if isinstance(page, dict) else None
+            following = part_of(page, "pagination").get("next")
             if not isinstance(following, int | str) or not following:
                 return
+            if following == query.get("from"):
+                break
             query = {**team, "limit": 100, "from": following}
         raise ConnectorAnswerInvalid("Vercel gives pages without an end.")
 
