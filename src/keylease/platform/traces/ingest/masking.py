@@ -1,10 +1,11 @@
 """Secrets in spans become their fingerprints, before anything of a span is written.
 
 Protects: a key that somebody sends by mistake, in a name, a key, a value, an event, the resource or
-    a status message, plain or in what the detectors decode (JSON in JSON, base64, URLs, gzip). What
-    could not be looked into because of a bound is left out, too.
+    a status message, plain or in what the detectors decode (JSON in JSON, base64, URLs, gzip), also
+    with characters in between that nobody sees. What could not be looked into because of a bound is
+    left out, too.
 Does not protect: secrets without a form and without a telling name beside them; numbers; secrets
-    that are cut in two over two spans.
+    that are cut in two over two texts. Who means to hide one can: other encodings and alphabets.
 Limits: one thread at a time. A request without secrets costs one search of all its texts.
 
 A mask is ``[secret:<kind>:<first 16 digits of the fingerprint>]``. Two texts with the same mask
@@ -21,6 +22,7 @@ import msgspec
 
 from keylease.contracts.findings import Fingerprint
 from keylease.detectors.scanning import Confidence, Match, Nature, Omission, Scanner
+from keylease.detectors.scanning.judging import BESIDE_EXAMPLE
 from keylease.platform.traces.ingest import sheets
 from keylease.platform.traces.ingest.personal_data import PersonalDataMasker
 from keylease.platform.traces.ingest.sheets import Line
@@ -204,8 +206,11 @@ def mask_of(match: Match, fingerprints: Fingerprints) -> bytes:
 
 
 def _to_mask(match: Match) -> bool:
-    """Everything but what documentation prints and what forms are filled with as an example."""
-    return match.nature is Nature.CANDIDATE
+    """Everything but what documentation prints and what forms are filled with as an example.
+
+    By its own form: a real key may be talked about in one breath with an example.
+    """
+    return match.nature is Nature.CANDIDATE or match.nature_reason == BESIDE_EXAMPLE
 
 
 def _hides(omission: Omission) -> bool:

@@ -199,3 +199,34 @@ def test_bytes_are_known_by_the_name_they_stand_under() -> None:
     assert password not in repr((made["password"], made["config"]))
     assert made["picture"] == password.encode()
     assert len(masked.found) == 2
+
+
+INVISIBLE = ("\u200b", "\u00ad", "\u2060", "\ufeff", "\u200d", "\u202e", "\u2066", "\ufe0f")
+
+
+@pytest.mark.parametrize("hidden", INVISIBLE)
+@pytest.mark.parametrize("place", ["value", "json", "json in json", "name", "object key", "bytes"])
+def test_characters_that_nobody_sees_hide_no_key(hidden: str, place: str) -> None:
+    key = fill("sk-proj-{d:74}T3BlbkFJ{d:74}", 12)
+    broken = hidden.join(key[at : at + 20] for at in range(0, len(key), 20))
+    masked = MASKER.masked([span_with(f"my {broken} here", place)], KEYS.of)
+    logged = msgspec.msgpack.encode(masked.spans).decode("utf-8", "replace")
+    for text in (key[8:28], key[40:60], key[-19:]):
+        assert text not in logged
+    assert [found.fingerprints for found in masked.found] == [KEYS.of(key.encode())]
+
+
+def test_words_with_characters_that_nobody_sees_stay_as_they_are() -> None:
+    span = raw_span(
+        attributes={"note": "hy\u00adphen, a\u200bb, \U0001f469\u200d\U0001f4bb \u2764\ufe0f"}
+    )
+    assert MASKER.masked([span], KEYS.of).spans == [span]
+
+
+def test_a_key_beside_an_example_of_documentation_is_masked() -> None:
+    example = "AWS_ACCESS_KEY_ID=AKIA" + "IOSFODNN7EXAMPLE"
+    secret = fill("{a:40}", 13)
+    span = raw_span(attributes={"note": f"not {example} but AWS_SECRET_ACCESS_KEY={secret} it is"})
+    (masked,) = MASKER.masked([span], KEYS.of).spans
+    assert secret not in str(masked.attributes)
+    assert example in str(masked.attributes)
