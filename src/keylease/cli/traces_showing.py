@@ -153,6 +153,7 @@ def _show_span(span: dict[str, Any], *, payloads: bool) -> None:
         ("parent", span["parent_span_id"] or None),
         ("name", span["name"]),
         ("kind", span["kind"]),
+        ("source", span["source"]),
         ("status", " ".join(filter(None, (span["status"], span["status_message"])))),
         ("error", span["error"]),
         ("began", began(span["started_at"])),
@@ -208,6 +209,12 @@ def sums(  # noqa: PLR0913 - one parameter per option of the command
         typer.Option(help="In steps of time; of the last day by default.", show_default=False),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="Groups of their own.")] = 10,
+    count_twins: Annotated[
+        bool,
+        typer.Option(
+            "--count-twins", help="Count a call twice that its program and the gateway report."
+        ),
+    ] = False,
     since: Since = "",
     until: Until = "",
     at: At = "",
@@ -224,6 +231,7 @@ def sums(  # noqa: PLR0913 - one parameter per option of the command
         "group_by": by,
         "bucket": step.value if step else "",
         "top": top,
+        "count_twins": count_twins,
     }
     if step and not until:
         query["until"] = SystemClock().now()

@@ -24,6 +24,8 @@ from keylease.errors import TraceBatchRefused
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan
+from keylease.platform.traces.model import Source
+from keylease.platform.traces.query import scope as query_scope
 from keylease.platform.traces.retention import clean, forget
 from keylease.primitives.clock import SystemClock
 
@@ -202,6 +204,60 @@ async def test_what_people_say_has_a_history(place: Place) -> None:
     assert old["scores"] == {}
     assert (await place.get("/spans", filter="scores.tone >= 1"))["items"]
     assert not (await place.get("/spans", filter="scores.tone >= 1", at=sent["xact_id"]))["items"]
+
+
+async def test_a_call_that_program_and_gateway_report_counts_once(place: Place) -> None:
+    call = spans()[1].span
+    record = msgspec.structs.replace(call, span_id="5" * 16, parent_span_id=CALL)
+    await place.take(PutSpan(span=record, source=Source.GATEWAY))
+    (everything,) = (await place.get("/trace-sums"))["items"]
+    assert (everything["spans"], everything["sum_input_tokens"]) == (3, 100)
+    (both,) = (await place.get("/trace-sums", count_twins=True))["items"]
+    assert (both["spans"], both["sum_input_tokens"]) == (4, 200)
+    (billed,) = (await place.get("/trace-sums", filter="source = gateway"))["items"]
+    assert (billed["spans"], billed["sum_input_tokens"]) == (1, 100)
+    listed = (await place.get("/traces"))["items"][0]["trace"]
+    assert (listed["spans"], listed["sum_input_tokens"]) == (3, 100)
+    tree = await place.get(f"/traces/{TRACE}")
+    assert (tree["summary"]["spans"], tree["summary"]["input_tokens"]) == (3, 100)
+    assert tree["summary"]["cost"] == everything["sum_cost"] == listed["sum_cost"]
+    source = tree["columns"].index("source")
+    assert [row[source] for row in tree["rows"]] == ["otlp", "otlp", "gateway"]
+    lines = (await place.get("/spans", filter='name = "chat gpt-4o-mini"'))["items"]
+    assert sorted(line["source"] for line in lines) == ["gateway", "otlp"]
+
+
+async def test_a_list_is_asked_again_when_versions_took_its_places(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_scope, "_VERSIONS", 1)
+    path = f"{place.base}/traces/{TRACE}/spans/{ROOT}"
+    for tag in ("one", "two", "three"):
+        answer = await place.api.patch(path, json={"tags": [tag]})
+        assert answer.status_code == httpx.codes.OK
+    lines = (await place.get("/spans", filter="kind = other", limit=2))["items"]
+    assert [line["name"] for line in lines] == ["answer", "alone"]
+    lines = (await place.get("/traces", limit=2))["items"]
+    assert [line["name"] for line in lines] == ["answer", "alone"]
+
+
+async def test_a_tree_is_the_state_at_the_transaction_that_it_names(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = await place.services.traces.keeping()
+    before = keeping.store.applied()
+    late = raw_span(trace_id=TRACE, span_id="6" * 16, parent_span_id=ROOT, name="late")
+    renamed = msgspec.structs.replace(spans()[0].span, name="again", ended_at=NOW + 9 * SECOND)
+    await place.take(PutSpan(span=late), PutSpan(span=renamed))
+    tree = await place.get(f"/traces/{TRACE}")
+    assert (tree["at"], len(tree["rows"])) == (str(keeping.store.applied()), 3)
+    # The rows are there a moment before the store says so.
+    monkeypatch.setattr(keeping.store, "applied", lambda: before)
+    tree = await place.get(f"/traces/{TRACE}")
+    name = tree["columns"].index("name")
+    assert tree["at"] == str(before)
+    assert [row[name] for row in tree["rows"]] == ["answer", "chat gpt-4o-mini"]
+    assert await place.get(f"/traces/{TRACE}", at=before) == tree
 
 
 async def test_what_is_removed_is_gone(place: Place) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
 
@@ -20,14 +20,19 @@ from keylease.platform.traces.query.lists import (
     SpanOrder,
     session_key,
     sessions_page,
+    spans_cut,
     spans_page,
+    sums_once,
     trace_summaries,
+    traces_cut,
     traces_page,
 )
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import Argument, scoped_query
 from keylease.platform.traces.query.statement import Statement
+from keylease.platform.traces.query.syntax import Expression
+from keylease.platform.traces.query.twins import any_below
 from keylease.platform.traces.wire import SessionLine, SpanLine, SumLine, TraceLine
 from keylease.primitives.clock import Clock
 
@@ -36,6 +41,16 @@ SESSION_PLACES: Final = 3
 """How many texts a cursor of sessions has."""
 Row = dict[str, Any]
 Line = TypeVar("Line")
+
+
+class _Wanted(TypedDict):
+    """What pages of lists take."""
+
+    limit: int
+    where: Expression
+    time: TimeRange
+    order: SpanOrder
+    after: Sequence[str] | None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,16 +85,8 @@ class TraceSearch:
         self, caller: Caller, asked: Asked, page: PageRequest, *, order: SpanOrder
     ) -> Page[SpanLine]:
         """Spans without their texts. Raises ``QueryInvalid`` or ``CursorInvalid``."""
-        rows = await self._rows(
-            spans_page(
-                _scope(caller, asked),
-                limit=page.limit + 1,
-                where=parse_filter(asked.filter, now=self._clock.now()),
-                time=asked.time,
-                order=order,
-                after=page.after(order.places),
-            )
-        )
+        wanted = self._wanted(asked, page, order)
+        rows = await self._page(_scope(caller, asked), wanted, spans_page, spans_cut)
         return _lines(page_of(rows, page, key=order.key), SpanLine)
 
     async def traces(
@@ -87,19 +94,15 @@ class TraceSearch:
     ) -> Page[TraceLine]:
         """Traces with a span that the filter selects: the root, and sums over all spans."""
         scope = _scope(caller, asked)
-        rows = await self._rows(
-            traces_page(
-                scope,
-                limit=page.limit + 1,
-                where=parse_filter(asked.filter, now=self._clock.now()),
-                time=asked.time,
-                order=order,
-                after=page.after(order.places),
-            )
-        )
+        wanted = self._wanted(asked, page, order)
+        rows = await self._page(scope, wanted, traces_page, traces_cut)
         found = page_of(rows, page, key=order.key)
         names = [row["trace_id"] for row in found.items]
         sums = await self._rows(trace_summaries(scope, names)) if names else []
+        if twice := [row["trace_id"] for row in sums if row["kl_below"]]:
+            once = {row["trace_id"]: row for row in await self._rows(sums_once(scope, twice))}
+            for row in sums:
+                row.update(once.get(row["trace_id"], {}))
         for row in sums:
             row["last_xact_id"] = str(row["last_xact_id"])
         by_trace = {row["trace_id"]: row for row in sums}
@@ -128,16 +131,24 @@ class TraceSearch:
         bucket: Bucket | None = None,
         group_by: str = "",
         top: int = 10,
+        count_twins: bool = False,
     ) -> list[SumLine]:
-        """Counts, errors, latencies, tokens and costs. Raises ``QueryInvalid``."""
+        """Counts, errors, latencies, tokens and costs. Raises ``QueryInvalid``.
+
+        A call that its program and the gateway report counts once, unless ``count_twins``.
+        """
+        scope, where = _scope(caller, asked), parse_filter(asked.filter, now=self._clock.now())
+        if not count_twins:
+            count_twins = not await self._rows(any_below(scope, time=asked.time))
         rows = await self._rows(
             aggregates(
-                _scope(caller, asked),
-                where=parse_filter(asked.filter, now=self._clock.now()),
+                scope,
+                where=where,
                 time=asked.time,
                 bucket=bucket,
                 group_by=group_by,
                 top=top,
+                count_twins=count_twins,
             )
         )
         return msgspec.convert(rows, list[SumLine], strict=False)
@@ -174,6 +185,29 @@ class TraceSearch:
         """A filter for single rows, as a tail needs it. Raises ``QueryInvalid``."""
         expression = parse_filter(text, now=self._clock.now())
         return lambda span: selects(expression, span)
+
+    def _wanted(self, asked: Asked, page: PageRequest, order: SpanOrder) -> _Wanted:
+        return _Wanted(
+            limit=page.limit + 1,
+            where=parse_filter(asked.filter, now=self._clock.now()),
+            time=asked.time,
+            order=order,
+            after=page.after(order.places),
+        )
+
+    async def _page(
+        self,
+        scope: Scope,
+        wanted: _Wanted,
+        page: Callable[..., Statement],
+        cut: Callable[..., Statement | None],
+    ) -> list[Row]:
+        """A page of a list; asked again for all rows when it is short and may have been cut."""
+        rows = await self._rows(page(scope, **wanted))
+        question = cut(scope, **wanted) if len(rows) < wanted["limit"] else None
+        if question is not None and await self._rows(question):
+            rows = await self._rows(page(scope, **wanted, exact=True))
+        return rows
 
     async def _rows(self, statement: Statement) -> list[Row]:
         keeping = await self._keeping()

@@ -23,8 +23,9 @@ from keylease.platform.db.database import Database
 from keylease.platform.db.versions import check_version
 from keylease.platform.traces.interfaces import MergeSpan, RemoveSpans
 from keylease.platform.traces.keeping import Keeping
-from keylease.platform.traces.model import Span, SpanKind
+from keylease.platform.traces.model import Span
 from keylease.platform.traces.opening import WhenNeeded
+from keylease.platform.traces.query.twins import CALLS, twins
 from keylease.platform.traces.wire import Annotation, TraceSummary, Tree, Version, shown
 
 TREE_COLUMNS: Final = (
@@ -32,6 +33,7 @@ TREE_COLUMNS: Final = (
     "parent_span_id",
     "name",
     "kind",
+    "source",
     "status",
     "started_at",
     "duration",
@@ -43,7 +45,6 @@ TREE_COLUMNS: Final = (
 )
 _DEEPEST: Final = 100
 """Lists and objects inside each other in what is said about a span."""
-_CALLS_OF_MODELS: Final = frozenset({SpanKind.LLM, SpanKind.EMBEDDING, SpanKind.RERANKER})
 
 
 class TraceService:
@@ -69,19 +70,27 @@ class TraceService:
         """A trace without its texts. Raises ``ResourceNotFound``."""
         keeping = await self._keeping()
         reader, organization_id = keeping.store.reader, caller.organization_id
+        columns = (*TREE_COLUMNS, "xact_id")
         read_at = keeping.store.applied() if at is None else at
-        found = await keeping.read(
-            lambda: reader.trace(organization_id, project_id, trace_id, columns=TREE_COLUMNS, at=at)
-        )
-        if not found.rows:
+
+        def read(pinned: int | None) -> Sequence[tuple[Any, ...]]:
+            return reader.trace(
+                organization_id, project_id, trace_id, columns=columns, at=pinned
+            ).rows
+
+        found = await keeping.read(lambda: read(at))
+        if at is None and any(row[-1] > read_at for row in found):
+            # Written meanwhile. Where no row is newer, this is the state at ``read_at`` already.
+            found = await keeping.read(lambda: read(read_at))
+        if not found:
             raise ResourceNotFound("There is no such trace.")
         end = offset + limit
         return Tree(
             trace_id=trace_id,
-            summary=_summary(found.rows),
+            summary=_summary(found),
             columns=TREE_COLUMNS,
-            rows=list(found.rows[offset:end]),
-            next_offset=end if end < len(found.rows) else None,
+            rows=[row[:-1] for row in found[offset:end]],
+            next_offset=end if end < len(found) else None,
             at=str(read_at),
         )
 
@@ -241,10 +250,8 @@ def _summary(rows: Sequence[tuple[Any, ...]]) -> TraceSummary:
     kind, status, cost = position["kind"], position["status"], position["cost"]
     asked, answered = position["input_tokens"], position["output_tokens"]
     started, duration = position["started_at"], position["duration"]
-    identifier, parent = position["span_id"], position["parent_span_id"]
-    of_models = {row[identifier] for row in rows if row[kind] in _CALLS_OF_MODELS}
-    # A client's span of a call and the gateway's span below it are the same call.
-    calls = [row for row in rows if row[identifier] in of_models and row[parent] not in of_models]
+    is_twin = twins(TREE_COLUMNS, rows)
+    calls = [row for row in rows if row[kind] in CALLS and not is_twin(row)]
     return TraceSummary(
         spans=len(rows),
         errors=sum(row[status] == "error" for row in rows),

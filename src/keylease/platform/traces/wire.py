@@ -49,7 +49,10 @@ class Annotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A trace in numbers; sums are over calls of models, not over what surrounds them."""
+    """A trace in numbers; sums are over calls of models, not over what surrounds them.
+
+    A call that its program and the gateway report is in them once.
+    """
 
     spans: int
     errors: int
@@ -98,6 +101,8 @@ class SpanLine(msgspec.Struct, frozen=True, kw_only=True):
     xact_id: str
     name: str
     kind: str
+    source: str
+    """By which door it came: `otlp`, `gateway` or `api`."""
     status: str
     error: str
     sort_at: int
@@ -139,7 +144,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceSums(Sums, frozen=True, kw_only=True):
-    """Over all spans of a trace."""
+    """Over all spans of a trace; tokens and cost of a call are in them once."""
 
     models: list[str]
     last_xact_id: str

@@ -129,6 +129,9 @@ async def sum_spans(
         str, Query(max_length=300, description="A field, or a path such as `attributes.customer`.")
     ] = "",
     top: Annotated[int, Query(ge=1, le=MAXIMUM_GROUPS, description="Groups of their own.")] = 10,
+    count_twins: Annotated[  # noqa: FBT002 - FastAPI calls by name
+        bool, Query(description="Count a call twice that its program and the gateway report.")
+    ] = False,
 ) -> Response:
     """Sum up spans: counts, errors, latencies, tokens, costs; in groups, steps of time, or both."""
     lines = await _traces(request).search.sums(
@@ -137,6 +140,7 @@ async def sum_spans(
         bucket=BUCKETS[bucket] if bucket else None,
         group_by=group_by,
         top=top,
+        count_twins=count_twins,
     )
     return answer(SumLines(items=lines))
 

@@ -22,6 +22,7 @@ from keylease.platform.traces.query.syntax import (
     ScoreTarget,
     Target,
 )
+from keylease.platform.traces.query.twins import counted_once_sql
 
 MAXIMUM_BUCKETS: Final = 2_000
 MAXIMUM_GROUPS: Final = 100
@@ -75,16 +76,21 @@ def aggregates(
     bucket: Bucket | None = None,
     group_by: str = "",
     top: int = 10,
+    count_twins: bool = True,
 ) -> Statement:
     """Rows of ``bucket`` (microseconds), ``is_other``, ``group_value`` and ``MEASURES``.
 
     ``bucket`` is there with a bucket only; ``is_other`` and ``group_value`` with ``group_by`` only,
     which is a field, or a path such as ``attributes.customer``: the ``top`` most frequent values
-    have rows of their own, all others share one. Steps without spans have no row.
+    have rows of their own, all others share one. Steps without spans have no row. Without
+    ``count_twins`` a call that its program and the gateway report counts once (``twins``).
     Raises ``QueryInvalid``.
     """
     parameters = Parameters()
     conditions = [condition_sql(where, parameters)] if where != All() else []
+    if not count_twins:
+        once = counted_once_sql(scope, tuple(conditions), parameters, time=time)
+        conditions.append(once)
     rows = rows_sql(scope, conditions, parameters, fixed=range_sql(time, parameters))
     columns: list[str] = []
     names: list[str] = []

@@ -17,6 +17,7 @@ from keylease.platform.traces.query.scope import (
     Scope,
     TimeRange,
     last_minute_sql,
+    many_matches_sql,
     minutes_of_traces_sql,
     newest_matches_sql,
     range_sql,
@@ -25,6 +26,7 @@ from keylease.platform.traces.query.scope import (
 )
 from keylease.platform.traces.query.statement import Parameters, Statement
 from keylease.platform.traces.query.syntax import All, Expression
+from keylease.platform.traces.query.twins import BELOW, counted_once_sql
 
 LIST_COLUMNS: Final = (
     "project_id",
@@ -34,6 +36,7 @@ LIST_COLUMNS: Final = (
     "xact_id",
     "name",
     "kind",
+    "source",
     "status",
     "error",
     "sort_at",
@@ -139,20 +142,17 @@ def spans_page(
     time: TimeRange = TimeRange(),  # noqa: B008 - frozen
     order: SpanOrder = NEWEST,
     after: Sequence[str] | None = None,
+    exact: bool = False,
 ) -> Statement:
-    """Spans that the filter selects, ``limit`` at most, with ``LIST_COLUMNS``."""
+    """Spans that the filter selects, ``limit`` at most, with ``LIST_COLUMNS``.
+
+    A page that is not full may have been cut, unless it is ``exact``: ``spans_cut`` asks.
+    """
     parameters = Parameters()
-    fixed = range_sql(time, parameters)
-    conditions: list[str] = []
-    if after is not None:
-        # Of the order by time, places are columns that no version changes.
-        (fixed if order.by is SortBy.TIME else conditions).extend(
-            order.after_sql(after, parameters)
-        )
+    fixed, conditions = _spans_sql(where, time, order, after, parameters)
     newest = order == NEWEST and scope.at is None
     if where != EVERYTHING:
-        conditions.append(condition_sql(where, parameters))
-        if newest:
+        if newest and not exact:
             few = newest_matches_sql(scope, fixed, conditions, parameters, count=limit)
             fixed = [*fixed, few]
     elif newest:
@@ -170,6 +170,44 @@ def spans_page(
     )
 
 
+def spans_cut(
+    scope: Scope,
+    *,
+    limit: int,
+    where: Expression = EVERYTHING,
+    time: TimeRange = TimeRange(),  # noqa: B008 - frozen
+    order: SpanOrder = NEWEST,
+    after: Sequence[str] | None = None,
+) -> Statement | None:
+    """Whether ``spans_page`` may have left rows out: gives a row then; ``None`` is never."""
+    if order != NEWEST or scope.at is not None or where == EVERYTHING:
+        return None
+    parameters = Parameters()
+    fixed, conditions = _spans_sql(where, time, order, after, parameters)
+    sql = many_matches_sql(scope, fixed, conditions, parameters, count=limit)
+    return Statement(sql, parameters.values())
+
+
+def _spans_sql(
+    where: Expression,
+    time: TimeRange,
+    order: SpanOrder,
+    after: Sequence[str] | None,
+    parameters: Parameters,
+) -> tuple[list[str], list[str]]:
+    """Conditions on columns that no version changes, and the others."""
+    fixed = range_sql(time, parameters)
+    conditions: list[str] = []
+    if after is not None:
+        # Of the order by time, places are columns that no version changes.
+        (fixed if order.by is SortBy.TIME else conditions).extend(
+            order.after_sql(after, parameters)
+        )
+    if where != EVERYTHING:
+        conditions.append(condition_sql(where, parameters))
+    return fixed, conditions
+
+
 def traces_page(
     scope: Scope,
     *,
@@ -178,28 +216,17 @@ def traces_page(
     time: TimeRange = TimeRange(),  # noqa: B008 - frozen
     order: SpanOrder = NEWEST,
     after: Sequence[str] | None = None,
+    exact: bool = False,
 ) -> Statement:
     """Root spans of traces in which the filter selects at least one span.
 
     A trace whose root has not arrived is not listed; its spans are. ``trace_summaries`` says more
-    about each.
+    about each. A page that is not full may have been cut, unless it is ``exact``: ``traces_cut``
+    asks.
     """
     parameters = Parameters()
-    fixed = range_sql(time, parameters)
-    conditions = ["parent_span_id = ''"]
-    if after is not None:
-        (fixed if order.by is SortBy.TIME else conditions).extend(
-            order.after_sql(after, parameters)
-        )
-    if where != EVERYTHING:
-        selected = rows_sql(
-            scope,
-            [condition_sql(where, parameters)],
-            parameters,
-            fixed=range_sql(time, parameters),
-        )
-        conditions.append(f"trace_id IN ({select_sql('trace_id', selected)})")
-    if order == NEWEST and scope.at is None:
+    fixed, conditions = _roots_sql(scope, where, time, order, after, parameters)
+    if order == NEWEST and scope.at is None and not exact:
         few = newest_matches_sql(scope, fixed, conditions, parameters, count=limit)
         fixed = [*fixed, few]
     rows = rows_sql(scope, conditions, parameters, fixed=fixed)
@@ -214,15 +241,55 @@ def traces_page(
     )
 
 
-def trace_summaries(scope: Scope, trace_ids: Sequence[str]) -> Statement:
-    """One row for each of these traces: counts, times, tokens, cost, models."""
+def traces_cut(
+    scope: Scope,
+    *,
+    limit: int,
+    where: Expression = EVERYTHING,
+    time: TimeRange = TimeRange(),  # noqa: B008 - frozen
+    order: SpanOrder = NEWEST,
+    after: Sequence[str] | None = None,
+) -> Statement | None:
+    """As ``spans_cut``, of ``traces_page``."""
+    if order != NEWEST or scope.at is not None:
+        return None
     parameters = Parameters()
-    traces = parameters.texts(list(trace_ids))
-    fixed = [minutes_of_traces_sql(scope, traces, parameters), f"trace_id IN {traces}"]
-    rows = rows_sql(scope, [], parameters, fixed=fixed)
+    fixed, conditions = _roots_sql(scope, where, time, order, after, parameters)
+    sql = many_matches_sql(scope, fixed, conditions, parameters, count=limit)
+    return Statement(sql, parameters.values())
+
+
+def _roots_sql(
+    scope: Scope,
+    where: Expression,
+    time: TimeRange,
+    order: SpanOrder,
+    after: Sequence[str] | None,
+    parameters: Parameters,
+) -> tuple[list[str], list[str]]:
+    fixed, conditions = _spans_sql(EVERYTHING, time, order, after, parameters)
+    conditions.append("parent_span_id = ''")
+    if where != EVERYTHING:
+        selected = rows_sql(
+            scope,
+            [condition_sql(where, parameters)],
+            parameters,
+            fixed=range_sql(time, parameters),
+        )
+        conditions.append(f"trace_id IN ({select_sql('trace_id', selected)})")
+    return fixed, conditions
+
+
+def trace_summaries(scope: Scope, trace_ids: Sequence[str]) -> Statement:
+    """One row for each of these traces: counts, times, tokens, cost, models.
+
+    ``kl_below`` counts records of gateways that may be twins; ``sums_once`` leaves these out.
+    """
+    parameters = Parameters()
+    rows = rows_sql(scope, [], parameters, fixed=_of_traces(scope, trace_ids, parameters))
     return Statement(
         select_sql(
-            f"project_id, trace_id, {_TOTALS}, "
+            f"project_id, trace_id, {_TOTALS}, countIf({BELOW}) AS kl_below, "
             "groupUniqArrayIf(10)(model, model != '') AS models, max(xact_id) AS last_xact_id",
             rows,
             "GROUP BY project_id, trace_id",
@@ -231,12 +298,31 @@ def trace_summaries(scope: Scope, trace_ids: Sequence[str]) -> Statement:
     )
 
 
+def sums_once(scope: Scope, trace_ids: Sequence[str]) -> Statement:
+    """One row for each of these traces: tokens and cost, each call once (``twins``)."""
+    parameters = Parameters()
+    fixed = _of_traces(scope, trace_ids, parameters)
+    once = counted_once_sql(scope, (), parameters, fixed=fixed)
+    rows = rows_sql(scope, [once], parameters, fixed=fixed)
+    return Statement(
+        select_sql(f"project_id, trace_id, {_SUMS}", rows, "GROUP BY project_id, trace_id"),
+        parameters.values(),
+    )
+
+
+def _of_traces(scope: Scope, trace_ids: Sequence[str], parameters: Parameters) -> list[str]:
+    traces = parameters.texts(list(trace_ids))
+    return [minutes_of_traces_sql(scope, traces, parameters), f"trace_id IN {traces}"]
+
+
+_SUMS: Final = (
+    "sum(input_tokens) AS sum_input_tokens, sum(output_tokens) AS sum_output_tokens, "
+    "sum(cost) AS sum_cost, countIf(model != '' AND isNull(cost)) AS unknown_costs"
+)
 _TOTALS: Final = (
     "count() AS spans, countIf(status = 'error') AS errors, "
     "toUnixTimestamp64Micro(min(started_at)) AS first_started_at, "
-    "toUnixTimestamp64Micro(max(ended_at)) AS last_ended_at, "
-    "sum(input_tokens) AS sum_input_tokens, sum(output_tokens) AS sum_output_tokens, "
-    "sum(cost) AS sum_cost, countIf(model != '' AND isNull(cost)) AS unknown_costs"
+    f"toUnixTimestamp64Micro(max(ended_at)) AS last_ended_at, {_SUMS}"
 )
 
 

@@ -17,6 +17,8 @@ from keylease.platform.traces.query.statement import Parameters
 SPAN_COLUMNS: Final = Span.__struct_fields__
 _VERSIONS: Final = 20
 """How many rows of the table are looked at for one row of a page of the newest."""
+_MANY: Final = 2
+"""Half of them are many: between two statements the engine may have merged some away."""
 ONCE: Final = "LIMIT 1 BY project_id, trace_id, span_id"
 """Of pinned reads: while a later version is written, and after a crash until its entry of the log
 is applied again, a state is in ``span_versions`` and still in ``spans``."""
@@ -142,3 +144,20 @@ def newest_matches_sql(
         f"LIMIT {parameters.bind(_VERSIONS * count, 'UInt32')}",
     )
     return f"({key}) IN ({keys})"
+
+
+def many_matches_sql(
+    scope: Scope, fixed: Sequence[str], conditions: list[str], parameters: Parameters, *, count: int
+) -> str:
+    """Whether ``newest_matches_sql`` may have looked at all the versions that it may: a row then.
+
+    Of few rows with very many versions, or with versions that are superseded, a page is not full
+    although there are more. Without an order, so that it stops when it has counted enough.
+    """
+    return select_sql(
+        "1",
+        "spans PREWHERE",
+        " AND ".join([owner_sql(scope, parameters), *fixed]),
+        f"WHERE {' AND '.join(conditions)}",
+        f"LIMIT 1 OFFSET {parameters.bind(_VERSIONS * count // _MANY - 1, 'UInt32')}",
+    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
+import msgspec
 import pyarrow as pa
 import pytest
 from tests.support.queried_spans import OURS, PROJECT, SCOPE, START, put, rows_of, stored_span
 
 from keylease.errors import CursorInvalid, QueryInvalid
+from keylease.platform.traces.query import scope as query_scope
 from keylease.platform.traces.query.aggregates import Bucket, aggregates
 from keylease.platform.traces.query.lists import (
     NEWEST,
@@ -17,8 +19,10 @@ from keylease.platform.traces.query.lists import (
     SpanOrder,
     session_key,
     sessions_page,
+    spans_cut,
     spans_page,
     trace_summaries,
+    traces_cut,
     traces_page,
 )
 from keylease.platform.traces.query.parser import parse_filter
@@ -82,6 +86,46 @@ def test_a_superseded_text_is_not_found(store: TraceStore) -> None:
     assert not rows_of(store, spans_page(SCOPE, limit=5, where=words))
     store.engine.run("DELETE FROM spans WHERE xact_id >= 5000")
     store.engine.run("DELETE FROM span_versions WHERE xact_id >= 5000")
+
+
+def test_a_list_is_whole_however_many_versions_its_rows_have(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_scope, "_VERSIONS", 3)
+    project = "018f0000-0000-7000-8000-0000000000a4"
+    scope = Scope(organization_id=OURS, project_ids=(project,))
+    roots = [stored_span(4 * number, project_id=project) for number in range(3)]
+    put(store, roots, xact_id=20_000)
+    busy = roots[-1]
+    store.engine.run("SYSTEM STOP MERGES spans")
+    try:
+        for number in range(1, 7):  # more than are looked at for two rows of a page
+            later = msgspec.structs.replace(busy, ended_at=START + number * 10**9)
+            put(store, [later], xact_id=20_000 + 10 * number)
+        for page, cut, where in (
+            (spans_page, spans_cut, filtered("kind = task")),
+            (traces_page, traces_cut, All()),
+            (traces_page, traces_cut, filtered("kind = task")),
+        ):
+            short = rows_of(store, page(scope, limit=2, where=where))
+            assert len(short) == 1
+            question = cut(scope, limit=2, where=where)
+            assert question is not None
+            assert rows_of(store, question)
+            whole = rows_of(store, page(scope, limit=2, where=where, exact=True))
+            assert [row["span_id"] for row in whole] == [busy.span_id, roots[-2].span_id]
+            behind = NEWEST.key(whole[0])
+            question = cut(scope, limit=2, where=where, after=behind)
+            assert question is not None
+            assert not rows_of(store, question)
+    finally:
+        store.engine.run("SYSTEM START MERGES spans")
+
+
+def test_most_lists_cannot_be_cut() -> None:
+    assert spans_cut(SCOPE, limit=2) is None
+    assert spans_cut(BEFORE, limit=2, where=filtered("kind = task")) is None
+    assert traces_cut(SCOPE, limit=2, order=SpanOrder(SortBy.COST)) is None
 
 
 def test_a_trace_is_listed_by_its_root(store: TraceStore) -> None:
