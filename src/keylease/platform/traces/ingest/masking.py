@@ -26,7 +26,7 @@ from keylease.detectors.scanning.judging import BESIDE_EXAMPLE
 from keylease.platform.traces.ingest import sheets
 from keylease.platform.traces.ingest.personal_data import PersonalDataMasker
 from keylease.platform.traces.ingest.sheets import Line
-from keylease.platform.traces.model import AttributeValue, Origin, RawSpan
+from keylease.platform.traces.model import Origin, RawSpan
 
 _SHOWN_DIGITS: Final = 16
 _OWN_MASK: Final = re.compile(rb"\[secret:[a-z0-9-]{1,40}(?::[0-9a-f]{16})?\]")
@@ -92,6 +92,8 @@ class Masker:
             spans = [self._without_bytes(span, fingerprints, found) for span in spans]
         if personal_data is not None and personal_data.suspects(text):
             spans = _without_personal_data(spans, personal_data)
+        if personal_data is not None and binary:
+            spans = [_bytes_without(span, personal_data) for span in spans]
         if personal_data is not None:
             found = [_named_without(one, personal_data) for one in found]
         return Masked(spans, found)
@@ -174,28 +176,12 @@ class Masker:
             pieces += (_Piece(o.start, o.end, _LEFT_OUT) for o in scan.omissions if _hides(o))
             return _spliced(value, len(before), _joined(pieces))
 
-        def visit(value: AttributeValue, name: str) -> AttributeValue:
-            if isinstance(value, bytes):
-                # By itself, because only so the detectors know packed data; then by its name.
-                value = looked_into(value, name, b"")
-                return looked_into(value, name, name.encode("utf-8", "surrogatepass") + _BETWEEN)
-            if isinstance(value, list):
-                return [visit(one, name) for one in value]
-            if isinstance(value, dict):
-                return {key: visit(one, key) for key, one in value.items()}
-            return value
+        def twice(value: bytes, name: str) -> bytes:
+            # By itself, because only so the detectors know packed data; then by its name.
+            value = looked_into(value, name, b"")
+            return looked_into(value, name, name.encode("utf-8", "surrogatepass") + _BETWEEN)
 
-        def all_of(attributes: dict[str, AttributeValue]) -> dict[str, AttributeValue]:
-            return {key: visit(value, key) for key, value in attributes.items()}
-
-        replace = msgspec.structs.replace
-        return replace(
-            span,
-            attributes=all_of(span.attributes),
-            events=tuple(replace(e, attributes=all_of(e.attributes)) for e in span.events),
-            links=tuple(replace(one, attributes=all_of(one.attributes)) for one in span.links),
-            origin=replace(span.origin, resource=all_of(span.origin.resource)),
-        )
+        return sheets.with_bytes(span, twice)
 
 
 def mask_of(match: Match, fingerprints: Fingerprints) -> bytes:
@@ -274,6 +260,18 @@ def _without_personal_data(spans: list[RawSpan], rules: PersonalDataMasker) -> l
             origins[id(span.origin)] = origin
         made.append(sheets.rewritten(span, _ruled(sheets.lines(span), rules), origin))
     return made
+
+
+def _bytes_without(span: RawSpan, rules: PersonalDataMasker) -> RawSpan:
+    """Bytes that are text, by the same rules; what is no UTF-8 stays as it is."""
+
+    def ruled(value: bytes, _: str) -> bytes:
+        try:
+            return rules.masked(value.decode()).encode()
+        except UnicodeDecodeError:
+            return value
+
+    return sheets.with_bytes(span, ruled)
 
 
 def _named_without(found: MaskedSecret, rules: PersonalDataMasker) -> MaskedSecret:

@@ -1,8 +1,10 @@
 r"""A project's rules for personal data: what they name is taken out before a span is written.
 
 Protects: e-mail addresses, telephone numbers, IBANs, payment cards, IP addresses, US social
-    security numbers, and what a project's own expressions match, in every text of a span.
-Does not protect: what is encoded (base64, gzip), numbers sent as numbers, names of people.
+    security numbers, and what a project's own expressions match, in every text of a span, also in
+    bytes that are text in UTF-8.
+Does not protect: what is encoded (base64, gzip), other bytes, numbers sent as numbers, names of
+    people.
 Limits: time is linear in the length of the text. Own expressions run in vectorscan, which knows no
     backtracking; where that is not installed, only expressions are taken that cannot be slow.
 

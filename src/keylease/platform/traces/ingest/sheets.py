@@ -7,7 +7,7 @@ the same order; that is all that connects them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -176,3 +176,28 @@ def _value(value: AttributeValue, new: Replacement) -> AttributeValue:
     if isinstance(value, dict):
         return _attributes(value, new)
     return value
+
+
+def with_bytes(span: RawSpan, change: Callable[[bytes, str], bytes]) -> RawSpan:
+    """The span with what ``change`` gives for its bytes and the name they stand under."""
+
+    def visit(value: AttributeValue, name: str) -> AttributeValue:
+        if isinstance(value, bytes):
+            return change(value, name)
+        if isinstance(value, list):
+            return [visit(one, name) for one in value]
+        if isinstance(value, dict):
+            return all_of(value)
+        return value
+
+    def all_of(attributes: dict[str, AttributeValue]) -> dict[str, AttributeValue]:
+        return {key: visit(value, key) for key, value in attributes.items()}
+
+    replace = msgspec.structs.replace
+    return replace(
+        span,
+        attributes=all_of(span.attributes),
+        events=tuple(replace(e, attributes=all_of(e.attributes)) for e in span.events),
+        links=tuple(replace(one, attributes=all_of(one.attributes)) for one in span.links),
+        origin=replace(span.origin, resource=all_of(span.origin.resource)),
+    )

@@ -156,6 +156,20 @@ def test_rules_reach_every_text_of_a_span() -> None:
     }
 
 
+def test_rules_reach_bytes_that_are_text() -> None:
+    person, binary = "jo@example.com für José".encode(), b"\xff\x00jo@example.com"
+    span = raw_span(
+        attributes={"raw": person, "in": [{"x": person}], "binary": binary},
+        events=(RawEvent("said", 1, {"note": person}),),
+        origin=Origin({"owner": person}),
+    )
+    (masked,) = Masker().masked([span], lambda _: (), EVERYTHING).spans
+    clean = "[email] für José".encode()
+    assert masked.attributes == {"raw": clean, "in": [{"x": clean}], "binary": binary}
+    assert masked.events[0].attributes == {"note": clean}
+    assert masked.origin.resource == {"owner": clean}
+
+
 def test_what_is_reported_of_a_secret_names_nobody() -> None:
     key = fill("sk-proj-{d:74}T3BlbkFJ{d:74}", 12)
     span = raw_span(name="mail to jo@example.org", attributes={"jo@example.org": key})
