@@ -29,6 +29,8 @@ from keylease.platform.traces.ingest.intake import Intake, opened
 @dataclasses.dataclass
 class Door:
     call: Any
+    begin: Any
+    """The same call, whose message is still to be sent."""
     key: str
     store: MemoryStore
     intake: Intake
@@ -69,7 +71,8 @@ async def door(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncI
             clock=clock,
         )
         async with otlp_grpc(behind, address, clock=clock), grpc.aio.insecure_channel(address) as c:
-            yield Door(c.unary_unary(f"/{SERVICE}/Export"), key, store, intake)
+            path = f"/{SERVICE}/Export"
+            yield Door(c.unary_unary(path), c.stream_unary(path), key, store, intake)
 
 
 async def test_spans_are_taken_and_refused_with_the_codes_of_grpc(
@@ -114,3 +117,28 @@ async def test_spans_are_taken_and_refused_with_the_codes_of_grpc(
         await door.send(body)
     assert refused.value.code().name == "INTERNAL"
     assert "secret" not in str(refused.value.details())
+
+
+async def test_nobody_sends_megabytes_who_has_not_shown_a_key(door: Door) -> None:
+    for key, code in (("kll_x", "UNAUTHENTICATED"), ("kl_ing_wrong", "UNAUTHENTICATED")):
+        call = door.begin(metadata=(("authorization", f"Bearer {key}"),), timeout=30)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call  # and not a byte of a message was sent
+        assert refused.value.code().name == code
+    call = door.begin(metadata=(("authorization", f"Bearer {door.key}"),), timeout=30)
+    await call.write(export("late").SerializeToString())
+    await call.done_writing()
+    assert not ExportTraceServiceResponse.FromString(await call).HasField("partial_success")
+
+
+async def test_what_is_small_only_while_it_is_compressed_is_refused(door: Door) -> None:
+    bomb = export("x" * 20_000_000).SerializeToString()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await door.call(
+            bomb,
+            metadata=(("authorization", f"Bearer {door.key}"),),
+            compression=grpc.Compression.Gzip,
+            timeout=60,
+        )
+    assert refused.value.code().name == "RESOURCE_EXHAUSTED"
+    assert door.intake.log.last_logged == 0

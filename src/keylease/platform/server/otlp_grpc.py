@@ -65,7 +65,9 @@ async def otlp_grpc(door: SpanDoor, address: str, *, clock: Clock) -> AsyncItera
         options=[("grpc.max_receive_message_length", maximum), ("grpc.so_reuseport", 0)],
         maximum_concurrent_rpcs=128,
     )
-    export = grpc.unary_unary_rpc_method_handler(_Exporter(grpc, door, clock).export)
+    # As a stream of one message, which is the same on the wire: it is read when it is asked for,
+    # so that nobody sends megabytes who has not shown a key.
+    export = grpc.stream_unary_rpc_method_handler(_Exporter(grpc, door, clock).export)
     handler = grpc.method_handlers_generic_handler(SERVICE, {"Export": export})
     server.add_generic_rpc_handlers((handler,))
     try:
@@ -89,11 +91,12 @@ class _Exporter:
         self._door = door
         self._clock = clock
 
-    async def export(self, body: bytes, context: Any) -> bytes:  # noqa: ANN401 - grpc's, without types
+    async def export(self, messages: AsyncIterator[bytes], context: Any) -> bytes:  # noqa: ANN401 - grpc's, without types
         """Answers when what was taken is durable."""
         request_id = uuid7(self._clock)
+        metadata = dict(context.invocation_metadata() or ())
         try:
-            return await self._taken(body, dict(context.invocation_metadata() or ()), request_id)
+            return await self._taken(messages, metadata, request_id)
         except KeyleaseError as error:
             code, said = _CODES.get(error.http_status, "INTERNAL"), error
         except Exception as error:  # noqa: BLE001 - nothing of a defect reaches a sender
@@ -109,7 +112,9 @@ class _Exporter:
         await context.abort(getattr(self._grpc.StatusCode, code), text)
         raise AssertionError  # abort has raised
 
-    async def _taken(self, body: bytes, metadata: dict[str, str | bytes], request_id: str) -> bytes:
+    async def _taken(
+        self, messages: AsyncIterator[bytes], metadata: dict[str, str | bytes], request_id: str
+    ) -> bytes:
         evidence = Evidence(
             method="POST",
             authorization=_text(metadata.get("authorization", "")),
@@ -119,6 +124,7 @@ class _Exporter:
         sender = await self._door.access.sender(evidence, named=named)
         receiver = self._door.receiver
         with (await receiver.opened()).room() as room:
+            body = await anext(messages, b"")
             room.take(len(body))
             outcome = await receiver.receive(body, sender, room, encoding=Encoding.PROTOBUF)
         return outcome.answer(Encoding.PROTOBUF)
