@@ -25,6 +25,10 @@ class PostgresServer:
         self.data = folder / "data"
         self._programs = programs
 
+    def program(self, name: str) -> str:
+        """One of PostgreSQL's own programs, where any user can run it."""
+        return str(self._programs / "bin" / name)
+
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
@@ -46,6 +50,23 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         self._sql("postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def command(self, database: str, statement: str) -> None:
+        """Run a statement as the superuser."""
+        self._sql(database, statement)
+
+    @contextmanager
+    def asking_for_passwords(self, database: str, *, role: str) -> Iterator[None]:
+        """Let nobody connect to a database as this role without its password."""
+        rules = self.data / "pg_hba.conf"
+        before = rules.read_text()
+        rules.write_text(f"local {database} {role} scram-sha-256\n{before}")
+        self._run("pg_ctl", "-D", str(self.data), "reload")
+        try:
+            yield
+        finally:
+            rules.write_text(before)
+            self._run("pg_ctl", "-D", str(self.data), "reload")
+
     def initialise(self) -> None:
         self._run(
             "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
@@ -58,7 +79,7 @@ class PostgresServer:
         )
 
     def _run(self, program: str, *arguments: str) -> None:
-        command: Sequence[str] = [str(self._programs / "bin" / program), *arguments]
+        command: Sequence[str] = [self.program(program), *arguments]
         root = os.geteuid() == 0
         done = subprocess.run(
             command,

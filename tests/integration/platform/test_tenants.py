@@ -240,6 +240,7 @@ def files_below(directory: Path) -> list[str]:
     return [str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()]
 
 
+@pytest.mark.parametrize("migrated_url", ["postgresql"], indirect=True)
 async def test_every_file_of_a_used_server_is_in_the_trust_report(two: Two, tmp_path: Path) -> None:
     """A new kind of file fails here until a row says what it is and who protects it."""
     patterns = [pattern for one in KEPT for pattern in one.files]

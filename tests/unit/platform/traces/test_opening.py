@@ -42,14 +42,13 @@ async def test_many_who_need_it_open_it_once(clock: ManualClock) -> None:
 async def test_a_failure_that_nobody_has_thought_of_says_to_come_again(clock: ManualClock) -> None:
     @contextlib.asynccontextmanager
     async def broken() -> AsyncIterator[str]:
-        raise RuntimeError("text of a library, with a path in it")
-        yield ""
+        yield str(1 // 0)
 
     needed = WhenNeeded(broken, clock=clock)
     for _ in range(2):
         with pytest.raises(TraceStoreUnavailable) as refused:
             await needed()
-        assert "library" not in str(refused.value)
+        assert "zero" not in str(refused.value)
 
 
 async def test_what_was_closed_is_not_opened_again(clock: ManualClock) -> None:
