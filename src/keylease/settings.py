@@ -106,6 +106,22 @@ def _path(text: str, context: _Context) -> Path:
     return Path(os.path.abspath(context.base / text))  # noqa: PTH100 - keeps symlinks, unlike resolve()
 
 
+def _file(text: str, context: _Context) -> str:
+    """A file that need not be named; the absolute path, or nothing."""
+    return str(_path(text, context)) if text else ""
+
+
+def _files_by_organization(text: str, context: _Context) -> str:
+    """``ORGANIZATION=FILE`` or ``FILE``, several with commas; the same with absolute paths."""
+    made: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        organization, _, file = part.rpartition("=")
+        if not file or not (organization or "=" not in part) or organization in made:
+            raise ValueError("ORGANIZATION=FILE, each organization once")
+        made[organization] = str(_path(file, context))
+    return ",".join(f"{name}={file}" if name else file for name, file in made.items())
+
+
 def _text(text: str, _: _Context) -> str:
     if not text.isprintable():
         raise ValueError("printable text")
@@ -279,6 +295,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             _text,
             _constant(""),
             "none",
+        ),
+    ]
+    trace_store_url: Annotated[
+        str,
+        Declaration(
+            "A ClickHouse server that keeps the spans: `clickhouse://user@host/database`, and no "
+            "password in it. docs/guides/trace-store.md says what else may stand there.",
+            _text,
+            _constant(""),
+            "the engine inside the server",
+        ),
+    ]
+    trace_store_password_file: Annotated[
+        str,
+        Declaration(
+            "A file with the password of that user and nothing else, mode 0600. It is read when "
+            "the server starts, before it gives up its rights.",
+            _file,
+            _constant(""),
+            "none",
+        ),
+    ]
+    trace_store_cluster: Annotated[
+        str,
+        Declaration(
+            "The cluster on whose nodes the tables are made, by its name in the configuration of "
+            "the ClickHouse servers.",
+            _text,
+            _constant(""),
+            "none: one ClickHouse server",
+        ),
+    ]
+    trace_fingerprint_key: Annotated[
+        str,
+        Declaration(
+            "Fingerprint keys with which secrets are masked in spans, so that they meet what "
+            "scanners and gateways find: `ORGANIZATION=FILE`, several separated by commas; FILE "
+            "alone is for the organization that the installation began with. Read when the server "
+            "starts.",
+            _files_by_organization,
+            _constant(""),
+            "for `keylease up` the key that its gateway has, else one of the server's own",
         ),
     ]
     log_level: Annotated[

@@ -1,13 +1,14 @@
 """Speaks ClickHouse's HTTP protocol over chDB, as a process of its own, as far as our client needs.
 
-``python -m tests.support.clickhouse_server DIRECTORY`` prints its port. It shows that our
-statements and rows go through clickhouse-connect's HTTP transport, and that an engine behind it
-takes them. It does not show what only a server has: users and grants, replication, Distributed
-tables, Keeper, TLS, its limits on connections, nor versions other than chDB's.
+``python -m tests.support.clickhouse_server DIRECTORY PORT`` prints its port. It shows that our
+statements and rows go through clickhouse-connect's HTTP transport, that its one user signs in, and
+that an engine behind it takes them. It does not show what only a server has: grants, replication,
+Distributed tables, Keeper, TLS, its limits on connections, nor versions other than chDB's.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import json
@@ -28,8 +29,12 @@ from backports import zstd
 from chdb.state.sqlitelike import Connection
 from tests.support.ports import terminated
 
+from keylease.platform.traces.store.address import StorePassword, StoreServer, server_address
+
 USER: Final = "writer"
 PASSWORD: Final = "for-tests-only"
+_SIGN_IN: Final = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+_AUTHENTICATION_FAILED: Final = "516"
 _NO_SETTINGS: Final = frozenset(
     {
         "query", "database", "session_id", "session_timeout", "query_id", "compress", "decompress",
@@ -52,15 +57,16 @@ class ClickHouseServer:
         assert process.stdout is not None
         self.pid = process.pid
         self.port = int(process.stdout.readline())
-        self.dsn = f"clickhouse://{USER}:{PASSWORD}@127.0.0.1:{self.port}/default"
+        self.url = f"clickhouse://{USER}@127.0.0.1:{self.port}/"
+        self.place = StoreServer(address=server_address(self.url), password=StorePassword(PASSWORD))
 
 
 @contextlib.contextmanager
-def running_clickhouse(directory: Path) -> Iterator[ClickHouseServer]:
-    """Run a server on an empty directory until the block ends."""
+def running_clickhouse(directory: Path, *, port: int = 0) -> Iterator[ClickHouseServer]:
+    """Run a server until the block ends; on the same directory it goes on with its rows."""
     directory.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.clickhouse_server", str(directory)],
+        [sys.executable, "-m", "tests.support.clickhouse_server", str(directory), str(port)],
         cwd=Path(__file__).parents[2],
         env={"PATH": "/usr/bin:/bin", "TZ": "Asia/Tokyo"},  # times must not depend on it
         stdout=subprocess.PIPE,
@@ -127,6 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, b"Ok.\n", {})
 
     def do_POST(self) -> None:
+        if self.headers.get("Authorization") != _SIGN_IN:
+            headers = {"X-ClickHouse-Exception-Code": _AUTHENTICATION_FAILED}
+            said = f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed."
+            self._body()
+            self._send(403, said.encode(), headers)
+            return
         asked = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         body = _decoded(self._body(), self.headers.get("Content-Encoding", ""))
         if self.headers.get_content_type() == "multipart/form-data":
@@ -167,9 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: tests read our output."""
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, port: int) -> None:
     _Handler.engine = _Engine(directory)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()
@@ -193,4 +205,4 @@ def _form(content_type: str, body: bytes) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

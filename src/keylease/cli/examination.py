@@ -18,8 +18,11 @@ import msgspec
 import keylease
 from keylease.cli.environment import strongroom_environment
 from keylease.cli.strongroom_process import strongroom_command
+from keylease.cli.trace_options import trace_members
 from keylease.errors import FileInvalid, GatewayNotRunning, KeyleaseError, Severity
+from keylease.platform.traces.store.address import server_address
 from keylease.primitives.clock import MICROSECONDS, Clock, isoformat
+from keylease.primitives.fingerprints import LOCAL_KEY_FILE
 from keylease.sdk.control import ControlClient
 from keylease.sdk.provider_variables import recognised
 from keylease.settings import Settings, process_environment
@@ -91,6 +94,7 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
             Finding(area=Area.GATEWAY, name="control", state=State.PROBLEM, detail=error.message)
         )
     findings += _configuration(settings)
+    findings += _trace_store(settings)
     findings += _files(settings)
     findings += _environment(settings)
     findings += _clock(settings, clock)
@@ -311,6 +315,7 @@ def _policy_of_a_platform(settings: Settings) -> list[Finding]:
             _diagnosed(warning, Severity.WARNING)
             for warning in weaknesses_of_configuration(configuration)
         ),
+        *_fingerprint_key(configuration.platform.fingerprint_key_file),
         Finding(
             area=Area.CONFIGURATION,
             name="files",
@@ -318,6 +323,53 @@ def _policy_of_a_platform(settings: Settings) -> list[Finding]:
             detail=f"gateway.toml is valid; the policy comes from {configuration.platform.url}",
         ),
     ]
+
+
+def _fingerprint_key(file: str) -> Iterator[Finding]:
+    if file:
+        return
+    yield Finding(
+        area=Area.CONFIGURATION,
+        name="fingerprint key",
+        state=State.NOTE,
+        detail="gateway.toml names none: what scans find is not matched with credentials in use",
+        advice='Write fingerprint_key = "fingerprint.key" under [platform].',
+    )
+
+
+def _trace_store(settings: Settings) -> Iterator[Finding]:
+    """Which one the settings name; a running server may have been given another by a flag."""
+    name = "trace store"
+    try:
+        trace_members(settings)
+    except KeyleaseError as error:
+        yield Finding(
+            area=Area.CONFIGURATION,
+            name=name,
+            state=State.PROBLEM,
+            detail=error.message,
+            advice=error.advice,
+        )
+        return
+    if not settings.trace_store_url:
+        detail = "the engine inside the server"
+        yield Finding(area=Area.CONFIGURATION, name=name, state=State.NOTE, detail=detail)
+        return
+    address = server_address(settings.trace_store_url)
+    cluster = f", cluster {settings.trace_store_cluster}" if settings.trace_store_cluster else ""
+    yield Finding(
+        area=Area.CONFIGURATION,
+        name=name,
+        state=State.WARNING if address.unprotected else State.NOTE,
+        detail=f"ClickHouse server {address}{cluster}"
+        + (", without TLS" if address.unprotected else ""),
+        advice="Spans and the password can be read on the way: let the server speak TLS."
+        if address.unprotected
+        else "",
+    )
+    if settings.trace_store_password_file:
+        file = Path(settings.trace_store_password_file)
+        yield from _file(file, holds_a_secret=True, must_exist=True)
 
 
 def _diagnosed(text: str, severity: Severity) -> Finding:
@@ -334,6 +386,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
         settings.gateway_file,
         settings.policy_file,
         _sealing_key(settings),
+        settings.config_dir / LOCAL_KEY_FILE,
         settings.data_dir,
         settings.data_dir / "strongroom",
         settings.data_dir / "strongroom" / "sealed.json",
@@ -349,10 +402,15 @@ def _sealing_key(settings: Settings) -> Path:
     return Path(named) if named else settings.gateway_file.parent / "sealing.key"
 
 
-def _file(path: Path) -> Iterator[Finding]:
+def _file(
+    path: Path, *, holds_a_secret: bool = False, must_exist: bool = False
+) -> Iterator[Finding]:
     try:
         status = path.stat()
     except FileNotFoundError:
+        if must_exist:
+            detail = f"{path} does not exist"
+            yield Finding(area=Area.FILES, name=path.name, state=State.PROBLEM, detail=detail)
         return
     except OSError as error:
         yield Finding(
@@ -362,7 +420,7 @@ def _file(path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(status.st_mode)
     # Who may write decides what the gateway does; who may read matters for keys, see `advice`.
     writable = bool(mode & 0o022)
-    readable_key = path.suffix == ".key" and bool(mode & _OTHERS)
+    readable_key = (holds_a_secret or path.suffix == ".key") and bool(mode & _OTHERS)
     state = State.PROBLEM if writable or readable_key else State.GOOD
     yield Finding(
         area=Area.FILES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,11 +44,12 @@ def create(
 def rotate(file: KeyFile) -> None:
     """Put a new version in front and keep the one before: reports then have both fingerprints."""
     keys = _read(file).rotated()
-    files.replace(file, key_file(keys))
+    _replace(file, keys)
     output.say(
         f"Fingerprints are now made with {keys.current} and, beside it, {keys.previous}. "
         "When everything has been scanned again, `finish` drops the old one."
     )
+    output.hint("A server that masks spans with it takes it up at its next start.")
 
 
 @app.command()
@@ -56,7 +58,7 @@ def finish(file: KeyFile) -> None:
     keys = _read(file)
     if keys.previous is None:
         raise FingerprintKeyInvalid(f"The key in {file} is not being rotated.")
-    files.replace(file, key_file(keys.without_previous()))
+    _replace(file, keys.without_previous())
     output.say(f"Fingerprints are made with {keys.current} alone.")
 
 
@@ -68,6 +70,14 @@ def show(file: KeyFile) -> None:
     if keys.previous is not None:
         rows.append(("previous", keys.previous.id, keys.previous.version))
     output.emit_table(("USE", "ID", "VERSION"), rows)
+
+
+def _replace(file: Path, keys: FingerprintKeys) -> None:
+    """Write it anew, for whom it was readable: root rotates what the gateway's user reads."""
+    before = file.stat()
+    files.replace(file, key_file(keys))
+    if os.geteuid() == 0:
+        os.chown(file, before.st_uid, before.st_gid)
 
 
 def _read(file: Path) -> FingerprintKeys:

@@ -32,7 +32,12 @@ from keylease.discovery.scan import Progress, Surroundings, Wanted, scan
 from keylease.errors import FingerprintKeyInvalid, ScanInvalid
 from keylease.primitives import files
 from keylease.primitives.clock import SystemClock
-from keylease.primitives.fingerprints import FingerprintKeys, local_keys, read_keys
+from keylease.primitives.fingerprints import (
+    LOCAL_KEY_FILE,
+    FingerprintKeys,
+    local_keys,
+    read_keys,
+)
 from keylease.settings import process_environment
 
 if TYPE_CHECKING:
@@ -43,7 +48,6 @@ FOUND_STATUS: Final = 3
 INCOMPLETE_STATUS: Final = 4
 """Nothing that fails was found, and not everything could be read."""
 INTERRUPTED_STATUS: Final = 130
-LOCAL_KEY_FILE: Final = "fingerprint.key"
 _STATES: Final = "scanner"
 _PROGRESS_SECONDS: Final = 0.2
 _FIRST_PROGRESS_SECONDS: Final = 1.0
@@ -236,11 +240,10 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
         else:
             write_baseline(write_baseline_to, known.of(report.findings))
     if push:
-        from keylease.cli.scan_push import push_scan  # noqa: PLC0415 - as above
+        from keylease.cli.scan_push import is_shared, push_scan  # noqa: PLC0415 - as above
 
-        push_scan(
-            report, shared=fingerprint_key is not None, server=server, api_key_file=api_key_file
-        )
+        shared = is_shared(fingerprint_key, settings)
+        push_scan(report, shared=shared, server=server, api_key_file=api_key_file)
     return status_of(report, fail_on)
 
 

@@ -9,7 +9,10 @@ from keylease.cli import output
 from keylease.cli.platform_connection import connected
 from keylease.cli.pushing import PUSH_SECONDS, push
 from keylease.contracts.findings import ScanReport
-from keylease.errors import ScanInvalid
+from keylease.errors import KeyleaseError, ScanInvalid
+from keylease.primitives.fingerprints import LOCAL_KEY_FILE
+from keylease.settings import Settings
+from keylease.strongroom.config_files.gateway_file import load_gateway
 
 
 def check_push(*, staged: bool, server: str, api_key_file: Path | None) -> None:
@@ -21,6 +24,23 @@ def check_push(*, staged: bool, server: str, api_key_file: Path | None) -> None:
         )
     with connected(server, api_key_file):
         pass
+
+
+def is_shared(fingerprint_key: Path | None, settings: Settings) -> bool:
+    """Whether others make fingerprints with the key of this scan, as far as that can be told.
+
+    Without ``fingerprint_key`` it is this machine's own, which a gateway on it may have as well.
+    """
+    if fingerprint_key is not None:
+        return True
+    try:
+        platform = load_gateway(settings.gateway_file).platform
+    except KeyleaseError:
+        return False  # a machine without a gateway, or one whose owner is told elsewhere
+    if platform is None or not platform.fingerprint_key_file:
+        return False
+    own = settings.config_dir / LOCAL_KEY_FILE
+    return Path(platform.fingerprint_key_file).resolve() == own.resolve()
 
 
 def push_scan(report: ScanReport, *, shared: bool, server: str, api_key_file: Path | None) -> None:

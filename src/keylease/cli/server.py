@@ -15,7 +15,15 @@ import msgspec
 import typer
 
 from keylease.cli.environment import strongroom_environment
-from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.cli.options import ConfigDir, DataDir
+from keylease.cli.trace_options import (
+    TraceFingerprintKey,
+    TraceStoreCluster,
+    TraceStorePasswordFile,
+    TraceStoreUrl,
+    server_settings,
+    trace_members,
+)
 from keylease.errors import ConfigurationError, ProcessFailed
 from keylease.platform.db.database import database_url, sqlite_url
 from keylease.settings import Settings
@@ -29,7 +37,7 @@ WithoutBackup = Annotated[
 ]
 
 
-def command(
+def command(  # noqa: PLR0913 - one for each flag
     *,
     data_dir: DataDir = None,
     config_dir: ConfigDir = None,
@@ -45,11 +53,32 @@ def command(
             " Needs keylease[grpc].",
         ),
     ] = "",
+    trace_store_url: TraceStoreUrl = None,
+    trace_store_password_file: TraceStorePasswordFile = None,
+    trace_store_cluster: TraceStoreCluster = None,
+    trace_fingerprint_key: TraceFingerprintKey = None,
     without_backup: WithoutBackup = False,
+    pg_dump: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="PostgreSQL's pg_dump for the back-up before an upgrade, where it is in none of"
+            " the usual places.",
+        ),
+    ] = "",
 ) -> None:
     """Run the platform alone, in the foreground. SIGTERM lets requests end first."""
-    settings = settings_from(data_dir=data_dir, config_dir=config_dir)
-    line = server_command(settings, port=port, without_backup=without_backup, otlp_grpc=otlp_grpc)
+    settings = server_settings(
+        data_dir=data_dir,
+        config_dir=config_dir,
+        trace_store_url=trace_store_url,
+        trace_store_password_file=trace_store_password_file,
+        trace_store_cluster=trace_store_cluster,
+        trace_fingerprint_key=trace_fingerprint_key,
+    )
+    line = server_command(
+        settings, port=port, without_backup=without_backup, otlp_grpc=otlp_grpc, pg_dump=pg_dump
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -58,17 +87,9 @@ def command(
         raise ProcessFailed(f"The server cannot be started: {error.strerror}.") from error
 
 
-def server_command(
-    settings: Settings,
-    *,
-    port: int | None = None,
-    without_backup: bool = False,
-    otlp_grpc: str = "",
-) -> list[str]:
-    """The command line of the platform's process."""
-    document = server_document(
-        settings, port=port, without_backup=without_backup, otlp_grpc=otlp_grpc
-    )
+def server_command(settings: Settings, *, port: int | None = None, **more: object) -> list[str]:
+    """The command line of the platform's process; ``more`` are members of its configuration."""
+    document = server_document(settings, port=port, **more)
     return [sys.executable, "-I", "-m", "keylease.platform", document]
 
 
@@ -76,7 +97,7 @@ def server_document(settings: Settings, *, port: int | None = None, **more: obje
     """The configuration of the platform's process; ``more`` are members of it.
 
     It stands in the list of processes, which everybody on the machine can read. Raises
-    ``ConfigurationError`` for an address of the database with a password in it.
+    ``ConfigurationError`` for an address of a store with a password in it.
     """
     address = database_url(settings.database_url or sqlite_url(Path()))
     if address.password is not None or "password" in address.query:
@@ -98,6 +119,7 @@ def server_document(settings: Settings, *, port: int | None = None, **more: obje
         "port": int(configured) if port is None else port,
         "log_level": settings.log_level.value,
         "log_format": settings.log_format.value,
+        **trace_members(settings),
         **more,
     }
     return msgspec.json.encode(configuration).decode()

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from keylease.cli import output
 from keylease.cli.environment import handover_environment, kept_names
-from keylease.cli.options import ConfigDir, DataDir, settings_from
+from keylease.cli.options import ConfigDir, DataDir
 from keylease.cli.server import WithoutBackup, server_document
 from keylease.cli.strongroom_process import log_arguments, strongroom_command
+from keylease.cli.trace_options import (
+    TraceFingerprintKey,
+    TraceStoreCluster,
+    TraceStorePasswordFile,
+    TraceStoreUrl,
+    server_settings,
+)
 from keylease.errors import DataDirectoryLocked, ProcessFailed
 from keylease.primitives.clock import SystemClock
+from keylease.primitives.fingerprints import LOCAL_KEY_FILE, local_keys
 from keylease.settings import Settings, process_environment
 from keylease.strongroom.config_files.default_files import (
     VARIABLES,
@@ -33,7 +42,7 @@ from keylease.strongroom.data_directory import owner_of
 from keylease.strongroom.options import STRONGROOM_UID
 
 
-def command(
+def command(  # noqa: PLR0913 - one for each flag
     *,
     data_dir: DataDir = None,
     config_dir: ConfigDir = None,
@@ -64,6 +73,10 @@ def command(
             "--no-server", help="Run the gateway alone, on the local policy file keylease.toml."
         ),
     ] = False,
+    trace_store_url: TraceStoreUrl = None,
+    trace_store_password_file: TraceStorePasswordFile = None,
+    trace_store_cluster: TraceStoreCluster = None,
+    trace_fingerprint_key: TraceFingerprintKey = None,
     without_backup: WithoutBackup = False,
     strongroom_uid: Annotated[
         int,
@@ -80,7 +93,14 @@ def command(
     The first start writes gateway.toml and says where. A gateway.toml without [platform] means the
     gateway alone, on its local policy file. Ctrl-C stops it.
     """
-    settings = settings_from(data_dir=data_dir, config_dir=config_dir)
+    settings = server_settings(
+        data_dir=data_dir,
+        config_dir=config_dir,
+        trace_store_url=trace_store_url,
+        trace_store_password_file=trace_store_password_file,
+        trace_store_cluster=trace_store_cluster,
+        trace_fingerprint_key=trace_fingerprint_key,
+    )
     pid = owner_of(settings.data_dir)
     if pid is not None:
         raise DataDirectoryLocked(
@@ -91,10 +111,15 @@ def command(
     platform_url = "" if no_server else _server_url(settings, server_port)
     write_missing_files(settings, platform_url=platform_url)
     configuration = load_gateway(settings.gateway_file)
+    own_key = organization_key(settings, configuration)
     arguments = _supervisor_command(settings, port=port, uid=strongroom_uid)
     if configuration.platform is not None and not no_server:
         document = _server_document(
-            settings, configuration, port=server_port, without_backup=without_backup
+            settings,
+            configuration,
+            port=server_port,
+            without_backup=without_backup,
+            fingerprint_key=own_key,
         )
         arguments += ["--server", document]
     _become(settings, arguments)
@@ -108,6 +133,7 @@ def write_missing_files(settings: Settings, *, platform_url: str = "") -> None:
         settings.policy_file,
         variables=[name for name in VARIABLES if present.get(name)],
         platform_url=platform_url,
+        fingerprint_key=str(settings.config_dir / LOCAL_KEY_FILE),
     )
     if files.gateway_written:
         output.say(f"Wrote {files.gateway_file}: what this gateway may ever do.")
@@ -123,7 +149,12 @@ def _server_url(settings: Settings, port: int | None) -> str:
 
 
 def _server_document(
-    settings: Settings, gateway: GatewayConfiguration, *, port: int | None, without_backup: bool
+    settings: Settings,
+    gateway: GatewayConfiguration,
+    *,
+    port: int | None,
+    without_backup: bool,
+    fingerprint_key: str,
 ) -> str:
     """The server's configuration, with the first policy and a place for this gateway in it."""
     present = process_environment()
@@ -134,6 +165,9 @@ def _server_document(
         group=gateway.group,
         now=SystemClock().now(),
     )
+    masking: dict[str, object] = {}
+    if fingerprint_key and not settings.trace_fingerprint_key:
+        masking["trace_fingerprint_keys"] = {"": fingerprint_key}
     enrolled = (settings.data_dir / "strongroom" / "platform" / "enrolment").exists()
     return server_document(
         settings,
@@ -142,7 +176,28 @@ def _server_document(
         same_machine=True,
         local_group="" if enrolled else gateway.group,
         without_backup=without_backup,
+        **masking,
     )
+
+
+def organization_key(settings: Settings, gateway: GatewayConfiguration) -> str:
+    """The file of the one fingerprint key of this installation's organization; made if need be.
+
+    It is the key of this machine, which scans here use anyway, unless gateway.toml names another:
+    so what a scan finds, what the gateway fetches and what is masked in spans meets. Nothing for a
+    gateway that is alone. Raises ``FingerprintKeyInvalid``.
+    """
+    if gateway.platform is None:
+        return ""
+    own = settings.config_dir / LOCAL_KEY_FILE
+    named = gateway.platform.fingerprint_key_file
+    if named and Path(named).resolve() != own.resolve():
+        return named
+    before = own.exists()
+    keys = local_keys(own)
+    if not before:
+        output.say(f"Made {own}: fingerprint key {keys.current}, by which secrets are recognised.")
+    return str(own)
 
 
 def _supervisor_command(settings: Settings, *, port: int | None, uid: int) -> list[str]:

@@ -14,6 +14,7 @@ import uvloop
 from keylease.errors import ConfigurationError, KeyleaseError
 from keylease.platform.server.configuration import ServerConfiguration
 from keylease.platform.server.confinement import give_up, posture_in_words
+from keylease.platform.server.given import read_given
 from keylease.platform.server.log import configure_log
 from keylease.platform.server.process import serve
 from keylease.primitives.clock import SystemClock
@@ -25,8 +26,9 @@ def main(arguments: list[str]) -> int:
     try:
         configuration = _configuration(arguments)
         configure_log(level=configuration.log_level, form=configuration.log_format)
+        given = read_given(configuration)  # afterwards it may not open these files any more
         posture = posture_in_words(give_up(configuration))
-        uvloop.run(serve(configuration, clock=SystemClock(), posture=posture))
+        uvloop.run(serve(configuration, clock=SystemClock(), posture=posture, given=given))
     except KeyleaseError as error:
         return _said(error)
     except BaseExceptionGroup as group:

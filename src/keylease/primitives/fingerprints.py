@@ -36,6 +36,9 @@ from keylease.contracts.findings import Fingerprint
 from keylease.errors import FingerprintKeyInvalid
 from keylease.primitives import files
 
+LOCAL_KEY_FILE: Final = "fingerprint.key"
+"""In the configuration directory: the key of this machine, and of the organization of an
+installation on it."""
 KEY_FILE_FORMAT: Final = 1
 KEY_BYTES: Final = 32
 MINIMUM_BITS: Final = 72.0
@@ -101,6 +104,14 @@ class FingerprintKeys:
             return ()
         keys = (self.current,) if self.previous is None else (self.current, self.previous)
         return tuple(key.fingerprint(secret) for key in keys)
+
+    def shares_a_key_with(self, other: FingerprintKeys) -> bool:
+        """Whether a secret gets one and the same fingerprint from both."""
+        mine, theirs = (
+            {key.danger_bytes() for key in (keys.current, keys.previous) if key is not None}
+            for keys in (self, other)
+        )
+        return bool(mine & theirs)
 
     def rotated(self, *, random_bytes: Callable[[int], bytes] = os.urandom) -> FingerprintKeys:
         """A new key in front of the current one. Refused while a rotation is under way."""

@@ -271,8 +271,10 @@ def _separate(
     options: GatewayOptions, configuration: GatewayConfiguration, sealing_key: Path | None
 ) -> tuple[Measure, ...]:
     needs = interpreter_needs()
+    own_keys = own_key_files(configuration)
     files = (*configured_files(configuration), *replaced_files(configuration))
-    key_files = (str(sealing_key),) if sealing_key is not None else ()
+    files = tuple(file for file in files if file not in own_keys)
+    key_files = (*own_keys, str(sealing_key)) if sealing_key is not None else own_keys
     ports = tuple(address.port for address in configuration.listen)
     if configuration.metrics is not None:
         ports += (configuration.metrics.port,)
@@ -297,6 +299,17 @@ def _separate(
         )
     )
     return (own_user, *again, confined)
+
+
+def own_key_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
+    """The fingerprint key, where it lies beside gateway.toml, as `keylease up` makes it.
+
+    Root has made it then, and the user that the gateway becomes has to read it. A file elsewhere,
+    a mounted secret, say, is left as it is.
+    """
+    file = configuration.platform.fingerprint_key_file if configuration.platform else ""
+    beside = bool(file) and Path(file).parent == Path(configuration.path).parent
+    return (file,) if beside and Path(file).is_file() else ()
 
 
 def own_part(data_directory: Path) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from keylease.platform.server.trust_assembly import (
     OrganizationIds,
     RecordedUses,
 )
+from keylease.platform.traces.store.address import StoreServer
 from keylease.platform.trust.service import TrustService
 from keylease.primitives.clock import Clock
 
@@ -60,8 +61,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What this process has given up, in words; empty is not known."""
     promises_file: Path | None = None
     """Last results of the promise tests."""
-    trace_store_url: str = ""
-    """Of a ClickHouse server; empty is the embedded engine."""
+    trace_store: StoreServer | None = None
+    """A ClickHouse server; ``None`` is the embedded engine."""
 
 
 @contextlib.asynccontextmanager
@@ -104,7 +105,7 @@ async def assembled(
                 projects=directory.projects,
                 clock=clock,
                 directory=surroundings.data_directory / "traces",
-                store_url=surroundings.trace_store_url,
+                server=surroundings.trace_store,
                 on_finding=findings.add,
             )
         )
@@ -177,6 +178,7 @@ async def assembled(
                 credentials=reports,
                 witnesses=LogFacts(audit, clock),
                 organizations=OrganizationIds(database),
+                directory=surroundings.data_directory,
                 posture=surroundings.posture,
                 promises_file=surroundings.promises_file,
                 api_key_days=DEFAULT_DAYS,

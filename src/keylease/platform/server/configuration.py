@@ -22,6 +22,8 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """Empty is SQLite in the data directory."""
     without_backup: bool = False
     """Change the schema without a back-up of the database before: somebody has made one."""
+    pg_dump: str = ""
+    """PostgreSQL's program for back-ups; empty is the newest in the usual places."""
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     public_url: str = ""
@@ -29,6 +31,13 @@ class ServerConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     host, and its host is the only one that is answered."""
     private_hosts: tuple[str, ...] = ()
     """Hosts with private addresses that the platform may reach: outside issuers, webhooks."""
+    trace_store_url: str = ""
+    """A ClickHouse server for spans, without its password; empty is the engine in this process."""
+    trace_store_password_file: str = ""
+    trace_store_cluster: str = ""
+    trace_fingerprint_keys: dict[str, str] = {}
+    """Files of the fingerprint keys of organizations, by identifier; "" is the organization that
+    the installation began with. An organization without one gets a key of the platform's own."""
     otlp_grpc: str = ""
     """Host and port at which spans are taken by OTLP over gRPC; empty is not at all."""
     trusted_proxies: tuple[str, ...] = ()

@@ -2,18 +2,22 @@
 
 Protects: the strongroom's files and memory, and the user's own files, from a platform that was
     taken over. Started as root it becomes a user of its own; where Landlock is offered it keeps
-    its directory, its interpreter and its port, and nothing else.
+    its directory, its interpreter, its port and the files that its stores' addresses name, and
+    nothing else. Fingerprint keys and the trace store's password were read before (``given.py``).
 Does not protect: what the platform itself holds, and outgoing connections.
 Limits: where neither is possible the zones are not isolated; the posture says so in words.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
 from keylease.platform.db.backups import find_pg_dump
+from keylease.platform.db.database import database_url
 from keylease.platform.server.configuration import ServerConfiguration
+from keylease.platform.traces.store.address import server_address
 from keylease.primitives.confinement.interpreter import interpreter_needs
 from keylease.primitives.confinement.landlock import Confinement, confine
 from keylease.primitives.confinement.measures import Measure
@@ -27,6 +31,7 @@ from keylease.primitives.confinement.users import OwnUser, become
 
 _OWN_USER: Final = "own user"
 _LANDLOCK: Final = "confined by Landlock"
+_FILES_OF_POSTGRESQL: Final = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
@@ -34,7 +39,7 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
     directory = Path(configuration.data_directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     needs = interpreter_needs()
-    pg_dump = (find_pg_dump(),) if configuration.database_url.startswith("postgresql") else ()
+    pg_dump = _pg_dump(configuration)
     measures = [no_core_dumps(), no_new_privileges()]
     user = OwnUser(
         uid=configuration.user_id,
@@ -48,12 +53,38 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
     if configuration.stop_with_parent:
         stop_with_parent()
     confinement = Confinement(
-        readable=(*needs.readable, "/proc/self"),
-        executable=(*needs.executable, *filter(None, pg_dump)),
+        readable=(*needs.readable, "/proc/self", *_named_by_addresses(configuration)),
+        executable=(*needs.executable, *pg_dump),
         writable=(*needs.writable, str(directory)),
         ports=_ports(configuration),
     )
     return (*measures, confine(confinement))
+
+
+def _pg_dump(configuration: ServerConfiguration) -> tuple[str, ...]:
+    """The program that makes a back-up before an upgrade, and the libraries beside it."""
+    if not configuration.database_url.startswith("postgresql"):
+        return ()
+    program = configuration.pg_dump or find_pg_dump()
+    if not program:
+        return ()
+    path = Path(os.path.realpath(program))
+    beside = path.parent.parent / "lib"  # of a PostgreSQL in a directory of its own
+    return (program, str(path), *([str(beside)] if path.parent.name == "bin" else []))
+
+
+def _named_by_addresses(configuration: ServerConfiguration) -> tuple[str, ...]:
+    """Files that are read again whenever a connection is made: certificates, PostgreSQL's passfile.
+
+    They have to be readable to the server's own user; what does not exist cannot be named.
+    """
+    files: list[str] = []
+    if configuration.database_url:
+        query = database_url(configuration.database_url).query
+        files += [str(query[name]) for name in _FILES_OF_POSTGRESQL if name in query]
+    if configuration.trace_store_url:
+        files.append(server_address(configuration.trace_store_url).ca_file)
+    return tuple(filter(None, files))
 
 
 def _ports(configuration: ServerConfiguration) -> tuple[int, ...]:

@@ -10,9 +10,12 @@ was.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from keylease.contracts.policy import PolicyBundle
+from keylease.errors import ConfigurationError
 from keylease.platform.db.callers import Caller, platform_itself
 from keylease.platform.policy.resources import (
     CredentialContent,
@@ -23,6 +26,8 @@ from keylease.platform.policy.resources import (
 )
 from keylease.platform.server.configuration import ServerConfiguration
 from keylease.platform.server.services import Services
+from keylease.platform.server.trust_assembly import OrganizationIds
+from keylease.primitives.fingerprints import FingerprintKeys
 
 _CODE_SECONDS = 10 * 60
 
@@ -51,6 +56,28 @@ async def begin(services: Services, configuration: ServerConfiguration) -> Begun
         )
         code = made.text
     return Begun(sign_in_link=link, enrolment_code=code)
+
+
+async def share_fingerprint_keys(services: Services, keys: Mapping[str, FingerprintKeys]) -> None:
+    """Let spans be masked with the keys of organizations; "" is the one that was first.
+
+    Raises ``ConfigurationError`` for an organization that is not there: with a slip of the pen
+    nothing would ever meet, and nobody would know.
+    """
+    if not keys:
+        return
+    async with services.database.transaction() as tx:
+        first = (await services.directory.owner_to_set_up(tx)).organization_id
+    known = await OrganizationIds(services.database).organization_ids()
+    for organization_id, one in keys.items():
+        if organization_id and organization_id not in known:
+            raise ConfigurationError(
+                "trace_fingerprint_key names an organization that is not there.",
+                advice="`keylease whoami` shows its identifier; a file alone is for the first one.",
+            )
+        if not organization_id and first in keys:
+            raise ConfigurationError("trace_fingerprint_key names two keys for one organization.")
+        services.traces.fingerprint_keys.share(organization_id or first, one)
 
 
 async def publish_first_policy(

@@ -1,7 +1,8 @@
 """The platform's process: from its configuration to a server that answers.
 
 1. Take the data directory (one server at a time) and keep it to ourselves.
-2. Open the database and bring its schema up to date.
+2. Open the database, bring its schema up to date, and see that it and the directory belong
+   together.
 3. Join the services and start their background work.
 4. At the first start: an organization with its owner, a first policy, a place for the gateway.
 5. Answer, and say so. SIGTERM lets requests end first.
@@ -30,8 +31,10 @@ from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 from keylease.platform.server.app import create_server
 from keylease.platform.server.assembly import Surroundings, assembled
+from keylease.platform.server.belonging import check_belonging
 from keylease.platform.server.configuration import ServerConfiguration, ServerReady
-from keylease.platform.server.first_start import begin
+from keylease.platform.server.first_start import begin, share_fingerprint_keys
+from keylease.platform.server.given import Given
 from keylease.platform.server.otlp_grpc import otlp_grpc
 from keylease.platform.server.services import Services
 from keylease.primitives.clock import Clock
@@ -44,15 +47,27 @@ _COLLECT_AFTER: Final = 20_000
 """Objects made and not let go."""
 
 
-async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: str = "") -> None:
+async def serve(
+    configuration: ServerConfiguration,
+    *,
+    clock: Clock,
+    posture: str = "",
+    given: Given | None = None,
+) -> None:
     """Run until SIGTERM or SIGINT. ``posture`` says what the process has given up."""
+    given = given or Given()
     directory = Path(configuration.data_directory)
     with _owned(directory), _bound(configuration) as listener:
         url = configuration.database_url or sqlite_url(directory / _DATABASE_FILE)
         database = Database(url, clock=clock)
         try:
-            backups = BackUps(directory=directory, waived=configuration.without_backup)
+            backups = BackUps(
+                directory=directory,
+                pg_dump=configuration.pg_dump,
+                waived=configuration.without_backup,
+            )
             await migrate(database, backups=backups)
+            await check_belonging(database, directory)
             surroundings = Surroundings(
                 data_directory=directory,
                 public_url=public_url(configuration, listener),
@@ -62,6 +77,7 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                 promises_file=(
                     Path(configuration.promises_file) if configuration.promises_file else None
                 ),
+                trace_store=given.trace_store,
             )
             async with (
                 assembled(database, clock=clock, surroundings=surroundings) as services,
@@ -76,7 +92,7 @@ async def serve(configuration: ServerConfiguration, *, clock: Clock, posture: st
                 server = _Server(_uvicorn(configuration, app))
                 _calm_collector()
                 # It holds a sign-in link and a code: taken out when it is said, and kept nowhere.
-                first_words = [await _first_words(services, configuration, surroundings)]
+                first_words = [await _first_words(services, configuration, surroundings, given)]
                 await server.run_until_told(
                     listener,
                     when_ready=lambda: _say_ready(configuration, first_words.pop()),
@@ -210,9 +226,13 @@ def _bound(configuration: ServerConfiguration) -> Iterator[socket.socket]:
 
 
 async def _first_words(
-    services: Services, configuration: ServerConfiguration, surroundings: Surroundings
+    services: Services,
+    configuration: ServerConfiguration,
+    surroundings: Surroundings,
+    given: Given,
 ) -> bytes:
     begun = await begin(services, configuration)
+    await share_fingerprint_keys(services, given.fingerprint_keys)
     ready = ServerReady(
         url=surroundings.public_url,
         sign_in_link=begun.sign_in_link,

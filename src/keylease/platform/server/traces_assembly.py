@@ -26,6 +26,7 @@ from keylease.platform.traces.project_settings import TraceSettingsService
 from keylease.platform.traces.retention import keep_cleaning, keep_forgetting
 from keylease.platform.traces.searching import TraceSearch
 from keylease.platform.traces.service import TraceService
+from keylease.platform.traces.store.address import StoreServer
 from keylease.platform.traces.tail import TailHub
 from keylease.primitives.clock import Clock
 
@@ -40,6 +41,9 @@ class Traces:
     keeping: WhenNeeded[Keeping]
     service: TraceService
     search: TraceSearch
+    fingerprint_keys: FingerprintKeyring
+    place: str
+    """Where the spans are, in words."""
 
 
 class GatewayCalls:
@@ -71,12 +75,12 @@ async def opened_traces(
     projects: Projects,
     clock: Clock,
     directory: Path,
-    store_url: str = "",
+    server: StoreServer | None = None,
     on_finding: Callable[[Reported], None] = lambda _: None,
 ) -> AsyncIterator[Traces]:
     """Traces, whose background work runs until the block ends.
 
-    ``directory`` holds the log of what comes in and, without ``store_url``, the store.
+    ``directory`` holds the log of what comes in and, without ``server``, the store.
     """
     settings, tail = TraceSettingsService(database), TailHub()
     keys = FingerprintKeyring(directory / "fingerprint-keys")
@@ -86,7 +90,7 @@ async def opened_traces(
         await settings.read_again()
         async with kept(
             directory,
-            url=store_url,
+            server=server,
             clock=clock,
             in_force=settings.in_force,
             keys=keys,
@@ -122,12 +126,25 @@ async def opened_traces(
                 keeping=keeping,
                 service=TraceService(database, keeping),
                 search=TraceSearch(keeping, clock),
+                fingerprint_keys=keys,
+                place=place_in_words(server),
             )
         finally:
             tail.close()
             for task in work:
                 task.cancel()
             await keeping.close()
+
+
+def place_in_words(server: StoreServer | None) -> str:
+    """Which store is in use."""
+    if server is None:
+        return "the engine in the server's process, in the platform's own directory"
+    cluster = f", cluster {server.cluster}" if server.cluster else ""
+    transport = "without TLS" if server.address.unprotected else "TLS"
+    if not server.address.secure and not server.address.unprotected:
+        transport = "on this machine"
+    return f"ClickHouse server {server.address}{cluster} ({transport})"
 
 
 async def _open_now(keeping: WhenNeeded[Keeping]) -> None:

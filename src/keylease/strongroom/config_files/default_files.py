@@ -29,6 +29,7 @@ from keylease.contracts.policy import (
 )
 from keylease.contracts.purposes import Purpose
 from keylease.errors import ConfigurationError
+from keylease.primitives.fingerprints import LOCAL_KEY_FILE
 from keylease.primitives.identifiers import derived_id
 
 VARIABLES: Final = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
@@ -51,10 +52,16 @@ class FirstFiles(msgspec.Struct, frozen=True):
     policy_written: bool
 
 
-def gateway_text(*, policy_file: str = "keylease.toml", platform_url: str = "") -> str:
+def gateway_text(
+    *,
+    policy_file: str = "keylease.toml",
+    platform_url: str = "",
+    fingerprint_key: str = LOCAL_KEY_FILE,
+) -> str:
     """A gateway.toml that binds the two large providers for development and evals.
 
-    With ``platform_url`` the policy comes from that platform, whose sign-in is trusted too.
+    With ``platform_url`` the policy comes from that platform, whose sign-in is trusted too, and it
+    is told by what the secrets are recognised that the gateway fetches.
     """
     bindings = "".join(
         f"""
@@ -72,6 +79,8 @@ purposes = ["development", "eval"]
 # Where the policy comes from, and where records go. `keylease gateway enroll` joins another one.
 [platform]
 url = {json.dumps(platform_url)}
+# With it the gateway tells the inventory by what a key is recognised; scanners get a copy.
+fingerprint_key = {json.dumps(fingerprint_key, ensure_ascii=False)}
 
 # Whose sign-in is believed when somebody asks for a lease. The policy says who gets one.
 [[trusted_issuer]]
@@ -210,20 +219,27 @@ def write_first_files(
     *,
     variables: Collection[str] = (),
     platform_url: str = "",
+    fingerprint_key: str = LOCAL_KEY_FILE,
 ) -> FirstFiles:
     """Write whichever of the two files does not exist yet, readable by their owner only.
 
-    With ``platform_url`` there is no keylease.toml. Raises ``ConfigurationError`` when they cannot
-    be written.
+    With ``platform_url`` there is no keylease.toml, and ``fingerprint_key`` is named. Raises
+    ``ConfigurationError`` when they cannot be written.
     """
     beside = policy_file.name if policy_file.parent == gateway_file.parent else str(policy_file)
+    key = Path(fingerprint_key)
     return FirstFiles(
         gateway_file=gateway_file,
         policy_file=policy_file,
         policy_written=not platform_url
         and _write_new(policy_file, policy_text(variables=variables)),
         gateway_written=_write_new(
-            gateway_file, gateway_text(policy_file=beside, platform_url=platform_url)
+            gateway_file,
+            gateway_text(
+                policy_file=beside,
+                platform_url=platform_url,
+                fingerprint_key=key.name if key.parent == gateway_file.parent else str(key),
+            ),
         ),
     )
 

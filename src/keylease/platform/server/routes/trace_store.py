@@ -31,6 +31,8 @@ class TraceStoreState(msgspec.Struct, frozen=True, kw_only=True):
 
     state: str
     """``closed`` (nobody has needed it yet), ``open`` or ``unavailable``."""
+    place: str = ""
+    """Which store it is, in words."""
     applied: str = "0"
     """The last transaction that reads see."""
     waiting_bytes: int = 0
@@ -55,12 +57,14 @@ SHAPES: Final[tuple[Any, ...]] = (TraceStoreState, SetAsideList)
 async def read_trace_store(request: Request, caller: Manager) -> Response:
     """Read how the trace store is."""
     del caller
-    needed = services_of(request).traces.keeping
+    traces = services_of(request).traces
+    needed, place = traces.keeping, traces.place
     keeping = needed.now
-    trouble = needed.trouble if keeping is None else keeping.intake.trouble
+    trouble = needed.trouble if keeping is None else keeping.trouble
     if keeping is None:
         return answer(
             TraceStoreState(
+                place=place,
                 state="unavailable" if trouble else "closed",
                 trouble=trouble.code if trouble else "",
                 message=trouble.message if trouble else "",
@@ -68,6 +72,7 @@ async def read_trace_store(request: Request, caller: Manager) -> Response:
         )
     return answer(
         TraceStoreState(
+            place=place,
             state="unavailable" if trouble else "open",
             applied=str(keeping.intake.applied),
             waiting_bytes=keeping.intake.log.backlog(),

@@ -23,13 +23,24 @@ from clickhouse_connect.driver.client import Client
 
 from keylease.errors import TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Rows
-from keylease.platform.traces.store.failures import reading_failed, writing_failed
+from keylease.platform.traces.store.address import StoreServer
+from keylease.platform.traces.store.failures import (
+    is_refused_sign_in,
+    reading_failed,
+    writing_failed,
+)
 
 MEBIBYTE: Final = 1_048_576
 _PORTION: Final = 16 * MEBIBYTE
 """Bytes of rows that are inserted at once; the engine takes about eight times as much for them."""
 _AS_NUMBERS: Final = {"DateTime64*": "int"}
 """Times are read as what they are stored as: microseconds."""
+
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 60
+"""Without a byte from a server; its own limit of a query is below that."""
+_WRITE_SECONDS: Final = 300
+"""As ``_READ_SECONDS``, for what writes: a removal answers when its parts were written again."""
 
 _EMBEDDED: Final = {
     "mark_cache_size": 32 * MEBIBYTE,
@@ -312,29 +323,34 @@ class EmbeddedEngine(_Clients):
 
 
 class ServerEngine(_Clients):
-    """A ClickHouse server, or any node of a cluster, by its address."""
+    """A ClickHouse server, or any node of a cluster."""
 
-    def __init__(self, dsn: str, *, limits: Limits, cluster: str = "") -> None:
-        spread = _CLUSTER if cluster else {}
+    def __init__(self, server: StoreServer, *, limits: Limits) -> None:
+        spread = _CLUSTER if server.cluster else {}
         writing = dict(spread) | {"wait_end_of_query": 1}
-        if cluster:
+        if server.cluster:
             writing |= {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
         slow = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
         try:
             super().__init__(
-                _server_seat(dsn, writing),
-                _server_seat(dsn, writing | slow),
-                _server_seat(dsn, dict(spread) | limits.of_users()),
+                _server_seat(server, writing, seconds=_WRITE_SECONDS),
+                _server_seat(server, writing | slow, seconds=_WRITE_SECONDS),
+                _server_seat(server, dict(spread) | limits.of_users()),
                 [
-                    _server_seat(dsn, dict(spread) | limits.of_reading())
+                    _server_seat(server, dict(spread) | limits.of_reading())
                     for _ in range(limits.readers)
                 ],
                 wait=limits.query_seconds,
             )
         except Exception as error:
+            if is_refused_sign_in(error):
+                raise TraceStoreUnavailable(
+                    "The ClickHouse server of the trace store does not let this user in.",
+                    advice="Check the user in trace_store_url and trace_store_password_file.",
+                ) from error
             raise TraceStoreUnavailable(
-                "The ClickHouse server of the trace store does not answer.",
-                advice="Check its address, user and password, and that it runs.",
+                f"The ClickHouse server at {server.address.authority} does not answer.",
+                advice="Check trace_store_url, whether it speaks TLS there, and that it runs.",
             ) from error
 
     def insert(self, table: str, columns: pa.Table) -> None:
@@ -354,10 +370,21 @@ def _portions(columns: pa.Table) -> Iterator[pa.Table]:
         yield columns.slice(start, rows)
 
 
-def _server_seat(dsn: str, settings: Mapping[str, object]) -> _Seat:
+def _server_seat(
+    server: StoreServer, settings: Mapping[str, object], *, seconds: int = _READ_SECONDS
+) -> _Seat:
+    address = server.address
     return _Seat(
         lambda: clickhouse_connect.get_client(
-            dsn=dsn,
+            # Said one by one: an address would be able to say much else.
+            host=address.host,
+            port=address.port,
+            interface="https" if address.secure else "http",
+            username=address.user,
+            password=server.password.reveal(why="to sign in at the ClickHouse server"),
+            ca_cert=address.ca_file or None,
+            connect_timeout=_CONNECT_SECONDS,
+            send_receive_timeout=seconds,
             settings=dict(settings),
             autogenerate_session_id=False,
             form_encode_query_params=True,  # thousands of identifiers are no address

@@ -42,6 +42,8 @@ _INVALID: Final = frozenset(
 """Codes of ClickHouse's ``ErrorCodes.cpp`` that are about the statement or its values."""
 _REFUSED: Final = frozenset({6, 16, 26, 27, 33, 41, 44, 53, 69, 70, 72, 117, 131, 321, 349, 407})
 """Of those, what an insert of ours can meet: values that no column takes."""
+_SIGN_IN: Final = frozenset({192, 193, 194, 516})
+"""UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED."""
 _INSIDE: Final = re.compile(
     r"(?:[.:,]?\s+(?:[Ii]n scope |[Ww]hile |Stack trace|In query)|\(version "
     r"|\s\([A-Z_]{4,}\)\s*$).*",
@@ -85,6 +87,11 @@ def writing_failed(error: Exception) -> TraceError:
         "The trace store could not write.",
         advice="Check the free space and the memory limit of the store; it is tried again.",
     )
+
+
+def is_refused_sign_in(error: Exception) -> bool:
+    """Whether a server does not know the user, or not this password."""
+    return code_of(error) in _SIGN_IN
 
 
 def is_engine_failure(error: Exception) -> bool:

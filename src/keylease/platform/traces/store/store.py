@@ -1,7 +1,7 @@
 """The trace store: opens the engine, brings the tables up to date, writes and reads.
 
     store = open_embedded(directory, limits=Limits())
-    store = open_server("clickhouse://user:password@host:8123/keylease")
+    store = open_server(StoreServer(address=server_address("clickhouse://user@host/keylease")))
 
 Importing this loads Arrow and the engine (about 100 MB, half a second): import it when needed.
 """
@@ -17,6 +17,7 @@ from typing import Final
 from keylease.errors import TraceError, TraceStoreInUse, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Rows, Understood, WriteBatch
 from keylease.platform.traces.model import Span
+from keylease.platform.traces.store.address import StoreServer
 from keylease.platform.traces.store.engine import EmbeddedEngine, Engine, Limits, ServerEngine
 from keylease.platform.traces.store.failures import is_engine_failure
 from keylease.platform.traces.store.migrate import migrate
@@ -146,16 +147,14 @@ def open_embedded(
         ) from error
 
 
-def open_server(
-    dsn: str, *, limits: Limits | None = None, database: str = "keylease", cluster: str = ""
-) -> TraceStore:
-    """Use the tables on a ClickHouse server, or on the cluster of this name.
+def open_server(server: StoreServer, *, limits: Limits | None = None) -> TraceStore:
+    """Use the tables on a ClickHouse server, or on its cluster.
 
     Raises ``TraceStoreTooNew`` and ``TraceStoreUnavailable``.
     """
-    engine = ServerEngine(dsn, limits=limits or Limits(), cluster=cluster)
+    engine = ServerEngine(server, limits=limits or Limits())
     try:
-        layout = Layout(database=database, cluster=cluster)
+        layout = Layout(database=server.address.database, cluster=server.cluster)
         store_id = migrate(engine, layout)
         return TraceStore(engine, layout, store_id=store_id)
     except BaseException:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 
+import msgspec
 import pytest
-from tests.support.clickhouse_server import running_clickhouse
+from tests.support.clickhouse_server import ClickHouseServer, running_clickhouse
 from tests.support.ports import free_port
 from tests.support.trace_stores import (
     FIRST,
@@ -21,18 +23,24 @@ from tests.support.trace_stores import (
 
 from keylease.errors import QueryInvalid, QueryNotAllowed, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Payload
+from keylease.platform.traces.store.address import StorePassword, StoreServer, server_address
 from keylease.platform.traces.store.store import TraceStore, open_server
 
 SPAN = "b" * 16
 
 
 @pytest.fixture(scope="module")
-def server_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceStore]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
     with running_clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
-        store = open_server(server.dsn, limits=SMALL)
-        assert open_server(server.dsn, limits=SMALL).store_id == store.store_id
-        yield store
-        store.close()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server_store(server: ClickHouseServer) -> Iterator[TraceStore]:
+    store = open_server(server.place, limits=SMALL)
+    assert open_server(server.place, limits=SMALL).store_id == store.store_id
+    yield store
+    store.close()
 
 
 def test_rows_are_written_merged_pinned_and_removed_over_http(server_store: TraceStore) -> None:
@@ -85,8 +93,18 @@ def test_errors_of_the_engine_are_told_apart(server_store: TraceStore) -> None:
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(TraceStoreUnavailable, match="does not answer"):
-        open_server(f"clickhouse://nobody@127.0.0.1:{free_port()}/default", limits=SMALL)
+    address = server_address(f"clickhouse://nobody@127.0.0.1:{free_port()}/")
+    with pytest.raises(TraceStoreUnavailable, match=f"at {address.authority} does not answer"):
+        open_server(StoreServer(address=address), limits=SMALL)
+
+
+def test_a_wrong_password_is_told_apart_from_a_server_that_is_away(
+    server: ClickHouseServer,
+) -> None:
+    wrong = msgspec.structs.replace(server.place, password=StorePassword(secrets.token_hex(8)))
+    with pytest.raises(TraceStoreUnavailable, match="does not let this user in") as caught:
+        open_server(wrong, limits=SMALL)
+    assert wrong.password.reveal(why="look for it") not in repr(caught.value.__cause__)
 
 
 def test_statements_of_users_are_strictly_read_only_over_http(server_store: TraceStore) -> None:
