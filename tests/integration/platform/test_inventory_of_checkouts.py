@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
@@ -33,6 +34,36 @@ from keylease.simulator.systems.system import Entry, System
 from keylease.simulator.systems.vendors import braintrust
 
 PREVIEW = ("incident", "preview", "--vendor", "braintrust")
+WORKFLOW = """\
+name: evals
+on: push
+jobs:
+  nightly:
+    runs-on: ubuntu-latest
+    steps:
+      - run: python -m app.llm
+        env:
+          OPENAI_API_KEY: ${{ secrets.OPENAI_API_KEY }}
+"""
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: api
+  namespace: assistants
+spec:
+  template:
+    spec:
+      containers:
+        - name: api
+          env:
+            - name: OPENAI_API_KEY
+              valueFrom:
+                secretKeyRef:
+                  name: llm
+                  key: openai
+"""
+PROGRAM = 'import os\n\nclient = OpenAI(api_key=os.environ["OPENAI_API_KEY"])\n'
 READER = ("inventory:read", "inventory:manage", "inventory:write", "trust:read")
 
 
@@ -151,7 +182,12 @@ def test_three_checkouts_and_a_vendor_meet_in_one_inventory(
         capture_output=True,
     )
     planted = {
-        "api": {"deploy/.env": f"OPENAI_API_KEY={shared}\n"},
+        "api": {
+            "deploy/.env": f"OPENAI_API_KEY={shared}\n",
+            "deploy/api.yaml": DEPLOYMENT,
+            ".github/workflows/evals.yml": WORKFLOW,
+            "app/llm.py": PROGRAM,
+        },
         "evals": {"run.sh": f"export OPENAI_API_KEY={shared}\npython run.py\n"},
         "notes": {
             "notebook.py": f'client = OpenAI(api_key="{shared}")\n',
@@ -160,7 +196,9 @@ def test_three_checkouts_and_a_vendor_meet_in_one_inventory(
     }
     push = ("scan", "--push", "--fingerprint-key", str(organization_key), ".")
     for name, files in planted.items():
-        plant(Repo(tmp_path / name).folder, files)
+        checkout = Repo(tmp_path / name)
+        checkout.git("remote", "add", "origin", f"https://forge.example/acme/{name}.git")
+        plant(checkout.folder, files)
         said = run(*push, cwd=tmp_path / name, key="pusher")
         assert "new location" in said
         assert shared not in said
@@ -172,6 +210,8 @@ def test_three_checkouts_and_a_vendor_meet_in_one_inventory(
     assert set(by_provider) == {"openai", "groq"}
     sources = {place["source"].partition(":")[2] for place in by_provider["openai"]["places"]}
     assert sources == {str(tmp_path / name) for name in planted}
+
+    named_by_what_uses_it(console, by_provider["openai"])
 
     listed_at_vendor(console, shared)
     preview = run("incident", "preview", "--vendor", "braintrust")
@@ -192,6 +232,35 @@ def test_three_checkouts_and_a_vendor_meet_in_one_inventory(
     for text in (shared, lonely):
         for file in console.platform.data.rglob("*"):
             assert not file.is_file() or text.encode() not in file.read_bytes()
+
+
+def named_by_what_uses_it(console: Console, secret: dict[str, Any]) -> None:
+    """Workflow, deployment and code name the variable, and no value: each is a consumer."""
+    assert {(one["kind"], one["name"], one["known_by"]) for one in secret["consumers"]} == {
+        ("ci_workflow", ".github/workflows/evals.yml, job nightly", "named"),
+        ("deployment", "deploy/api.yaml, Deployment assistants/api", "named"),
+        ("code", "app/llm.py", "named"),
+    }
+    assert {one["repository"] for one in secret["consumers"]} == {"forge.example/acme/api"}
+    assert not any(one["ambiguous"] for one in secret["consumers"])
+    assert secret["last_used"] is None
+    place = secret["places"][0]["id"]
+    preview = console.run("incident", "preview", "--location", place)
+    for named in (
+        "named by    CI workflow .github/workflows/evals.yml, job nightly of forge.example",
+        "named by    deployment deploy/api.yaml, Deployment assistants/api",
+        "named by    code app/llm.py",
+        "(GitHub Actions secret)",
+    ):
+        assert named in preview, preview
+    assert "3 named" in console.run("inventory", "list")
+    assert "app/llm.py" in console.run("inventory", "show", secret["id"])
+    found = json.loads(console.run("inventory", "list", "--consumer", "job nightly", "--json"))
+    assert [one["id"] for one in found] == [secret["id"]]
+    assert json.loads(console.run("inventory", "list", "--consumer", "nobody", "--json")) == []
+    of_workflow = console.run("incident", "preview", "--principal", secret["consumers"][0]["id"])
+    assert "believed    it names OPENAI_API_KEY" in of_workflow
+    assert "consumer_found" in console.run("inventory", "history", secret["id"])
 
 
 def written_as_described(console: Console) -> None:

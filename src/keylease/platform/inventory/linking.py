@@ -9,7 +9,7 @@ be several secrets, or not one for sure, is marked as ambiguous.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -20,6 +20,10 @@ from keylease.platform.inventory.records import Place
 
 MOST_FOR_A_NAME: Final = 8
 """Secrets that one mention may stand for. A name that more have tells nothing, and links none."""
+
+_MOST_LOOKED_AT: Final = 512
+"""Places of one name in one reach that are looked at for each mention: it bounds the work that a
+report can make."""
 
 
 class Mentioned(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +56,15 @@ class NameLink(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: int | None
 
 
+Scope = tuple[str, str]
+"""The kind of a reach, and which one it is."""
+
+
 class Reach(msgspec.Struct, frozen=True):
     """Within which one name is mostly one secret."""
 
     words: str
-    scope: tuple[str, str]
+    scope: Scope
 
 
 def links_of(mentions: Iterable[Mentioned], valued: Iterable[Valued]) -> tuple[NameLink, ...]:
@@ -66,15 +74,22 @@ def links_of(mentions: Iterable[Mentioned], valued: Iterable[Valued]) -> tuple[N
 
 
 class _Finder:
+    """Looks values up by their names, so that thousands of namesakes elsewhere cost nothing."""
+
     def __init__(self, valued: Iterable[Valued]) -> None:
         self._by_name: dict[str, list[Valued]] = defaultdict(list)
-        self._by_object: dict[str, list[Valued]] = defaultdict(list)
+        self._by_reach: dict[tuple[Scope, str], list[Valued]] = defaultdict(list)
+        self._by_folder: dict[tuple[Scope, str, str], list[Valued]] = defaultdict(list)
+        self._by_object: dict[tuple[Scope, str], list[Valued]] = defaultdict(list)
         for one in valued:
+            scope = reach_of(one.place).scope
             if name := called(one.place.location.name):
                 self._by_name[name].append(one)
+                self._by_reach[scope, name].append(one)
+                self._by_folder[scope, name, _folder(one.place)].append(one)
             thing = kubernetes_object(one.place.location)
             if thing is not None and thing.keeps:
-                self._by_object[thing.name].append(one)
+                self._by_object[scope, thing.name].append(one)
 
     def links(self, mention: Mentioned) -> list[NameLink]:
         """What one name stands for."""
@@ -82,24 +97,27 @@ class _Finder:
             words = f"takes {mention.refers_to}, the secret of Kubernetes in which the value lies"
             return _chosen(mention, found, words, sure=True)
         name = mention.place.location.name
-        same = [
-            one
-            for one in self._by_name.get(called(name), ())
-            if _may_be_one_environment(mention.place, one.place)
-        ]
-        reach = reach_of(mention.place)
-        near = [one for one in same if reach_of(one.place).scope == reach.scope]
-        told = telling(name)
-        if near:
-            nearest = _nearest(mention.place, near)
-            sure = told is not Telling.NOTHING and (
-                reach.scope[0] == "repository" or all(_around(mention.place, x) for x in nearest)
-            )
-            words = f"names {name}, as the value is called in {reach.words}"
-            return _chosen(mention, nearest, words, sure=sure)
+        reach, told = reach_of(mention.place), telling(name)
+        words = f"names {name}, as the value is called in {reach.words}"
+        if around := self._around(mention.place, reach.scope, called(name)):
+            return _chosen(mention, around, words, sure=told is not Telling.NOTHING)
+        if near := _fitting(mention.place, self._by_reach.get((reach.scope, called(name)), [])):
+            sure = told is not Telling.NOTHING and reach.scope[0] == "repository"
+            return _chosen(mention, near, words, sure=sure)
         if told is Telling.OWN:
+            same = _fitting(mention.place, self._by_name.get(called(name), []))
             words = f"names {name}, a name of its own that the value has elsewhere"
             return _chosen(mention, same, words, sure=True)
+        return []
+
+    def _around(self, mention: Place, scope: Scope, name: str) -> list[Valued]:
+        """Values in the closest folder around the mention that has one; and what was around it."""
+        found: list[Valued] = []
+        for folder in _folders(mention):
+            there = _fitting(mention, self._by_folder.get((scope, name, folder), []))
+            found += there
+            if any(map(_still, there)):
+                return found
         return []
 
     def _by_reference(self, mention: Mentioned) -> list[Valued]:
@@ -108,13 +126,12 @@ class _Finder:
         if not wanted or mine is None:
             return []
         found = []
-        for one in self._by_object.get(wanted, ()):
+        for one in self._by_object.get((reach_of(mention.place).scope, wanted), ()):
             thing = kubernetes_object(one.place.location)
             if (
                 thing is not None
                 and (not member or called(one.place.location.name) == called(member))
-                and (not thing.namespace or thing.namespace == (mine.namespace or thing.namespace))
-                and reach_of(one.place).scope == reach_of(mention.place).scope
+                and (not mine.namespace or thing.namespace in {"", mine.namespace})
             ):
                 found.append(one)
         return found
@@ -139,6 +156,13 @@ def reach_of(place: Place) -> Reach:
 _FORGES: Final = {"github": "github.com", "gitlab": "gitlab.com"}
 
 
+def _fitting(mention: Place, values: list[Valued]) -> list[Valued]:
+    """Those that may be of the mention's environment. Very many of one name tell nothing."""
+    if len(values) > _MOST_LOOKED_AT:
+        return []
+    return [one for one in values if _may_be_one_environment(mention, one.place)]
+
+
 def _may_be_one_environment(one: Place, other: Place) -> bool:
     first, second = one.location.environment, other.location.environment
     return not first or not second or first.casefold() == second.casefold()
@@ -149,20 +173,13 @@ def _folder(place: Place) -> str:
     return path.rpartition("/")[0]
 
 
-def _around(mention: Place, one: Valued) -> bool:
-    """Whether the value lies in a folder around the one that names it, or in the same."""
-    folder = _folder(one.place)
-    return not folder or f"{_folder(mention)}/".startswith(f"{folder}/")
-
-
-def _nearest(mention: Place, near: list[Valued]) -> list[Valued]:
-    """Of several values of one name in a repository: those that lie closest around the mention."""
-    around = [one for one in near if _still(one) and _around(mention, one)]
-    if not around:
-        return near
-    depth = max(len(_folder(one.place)) for one in around)
-    closest = [one for one in around if len(_folder(one.place)) == depth]
-    return closest + [one for one in near if not _still(one)]
+def _folders(place: Place) -> Iterator[str]:
+    """The folder of a place and those around it, the closest first."""
+    folder = _folder(place)
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
+    yield ""
 
 
 def _still(one: Valued) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import IntEnum
 from typing import Final
@@ -42,12 +43,14 @@ class Telling(IntEnum):
     """``ACME_SEARCH_OPENAI_KEY``: somebody made this name for this secret."""
 
 
+@functools.lru_cache(maxsize=4096)
 def called(name: str) -> str:
     """A name as it is compared: ``openai_api_key`` for ``OPENAI_API_KEY`` and ``openaiApiKey``."""
     apart = _CAMEL.sub("_", name).lower()
     return _SEPARATORS.sub("_", apart).strip("_")[:LONGEST]
 
 
+@functools.lru_cache(maxsize=4096)
 def telling(name: str) -> Telling:
     """How much a name tells."""
     own = [
