@@ -106,7 +106,8 @@ def aggregates(
             f"({select_sql(f'{value} AS kl_value', rows, 'GROUP BY kl_value')} "
             f"ORDER BY count() DESC, kl_value LIMIT {count})"
         )
-        columns.append(f"{value} NOT IN {best} AS is_other")
+        # GLOBAL: of all shards of a cluster; each by itself has other values that are frequent.
+        columns.append(f"{value} GLOBAL NOT IN {best} AS is_other")
         columns.append(f"if(is_other, '', {value}) AS group_value")
         names += ["is_other", "group_value"]
     grouped = f"GROUP BY {', '.join(names)}" if names else ""
