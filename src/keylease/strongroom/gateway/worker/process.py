@@ -19,6 +19,7 @@ import uvloop
 
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.policy import PolicyBundle
+from keylease.primitives.allocator import keep_freed_memory
 from keylease.primitives.clock import Clock, SystemClock
 from keylease.primitives.http1.limits import ServerLimits
 from keylease.primitives.http1.server import Http1Server
@@ -38,6 +39,9 @@ _COORDINATOR_GONE: Final = 75
 _START_SECONDS: Final = 30.0
 _ALLOCATIONS: Final = 20_000
 """Of containers that were not freed again, between two looks of the collector at the newest."""
+_KEPT: Final = 16 * 1024 * 1024
+"""Bytes of freed memory that a worker keeps at most; some twenty bodies of 300 KB at a time."""
+_LARGEST_BUFFER: Final = 4 * 1024 * 1024
 
 
 def main(*, channel_fd: int, listen_fds: Sequence[int]) -> int:
@@ -46,6 +50,7 @@ def main(*, channel_fd: int, listen_fds: Sequence[int]) -> int:
     Started by the coordinator as ``python -I -m keylease.strongroom worker --channel-fd N
     --listen-fd N [--listen-fd N ...]``.
     """
+    keep_freed_memory(kept=_KEPT, buffer=_LARGEST_BUFFER)
     pair = socket.socket(fileno=channel_fd)
     listeners = [socket.socket(fileno=descriptor) for descriptor in listen_fds]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
