@@ -8,6 +8,10 @@ Without a C compiler, Python's headers or mypyc the wheel is the pure one, and a
 
 A module that is compiled defines no type that msgspec decodes: a compiled class does not keep the
 annotations that a decoder goes by (a test holds this).
+
+What is compiled together is one shared object, which is in the memory of every process that imports
+one of its modules. So the platform's modules are an object of their own: none of its code lies in a
+process that holds keys.
 """
 
 from __future__ import annotations
@@ -100,6 +104,13 @@ def _require_tools() -> None:
         raise _NotCompiled("mypyc is not installed.") from None
 
 
+def shared_objects(modules: list[str]) -> dict[str, list[str]]:
+    """Name of each shared object -> the sources that are compiled into it."""
+    platform = [module for module in modules if module.startswith("src/keylease/platform/")]
+    others = [module for module in modules if module not in platform]
+    return {"keylease": others, "keylease_platform": platform}
+
+
 def _compile(place: Path, modules: list[str]) -> None:
     from mypyc.build import mypycify  # noqa: PLC0415 - see _require_tools
     from setuptools import Distribution  # noqa: PLC0415 - see _require_tools
@@ -107,16 +118,21 @@ def _compile(place: Path, modules: list[str]) -> None:
     # Types are checked by `make check`, with everything installed; here they only steer mypyc.
     options = ["--config-file=", "--explicit-package-bases", "--ignore-missing-imports",
                "--follow-imports=silent", f"--cache-dir={place / 'types'}"]  # fmt: skip
-    extensions = mypycify(
-        [*options, *modules],
-        opt_level="2",
-        debug_level="0",
-        group_name="keylease",
-        target_dir=str(place / "c"),
-    )
+    extensions = [
+        extension
+        for name, sources in shared_objects(modules).items()
+        for extension in mypycify(
+            [*options, *sources],
+            opt_level="2",
+            debug_level="0",
+            group_name=name,
+            target_dir=str(place / "c" / name),
+        )
+    ]
     command: Any = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib = str(place / "wheel")
     command.build_temp = str(place / "objects")
+    command.parallel = 2  # one compiler for each of the objects
     command.ensure_finalized()
     command.run()
 

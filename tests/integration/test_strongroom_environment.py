@@ -64,6 +64,25 @@ def test_the_call_path_is_compiled_where_it_can_be() -> None:
     assert ran.stdout.strip() == "compiled"
 
 
+@pytest.mark.skipif(
+    shutil.which("cc") is None
+    or os.environ.get("KEYLEASE_COMPILE") == "no"
+    or not Path("/proc/self/maps").exists(),
+    reason="nothing to compile with, or not asked to, or nobody says what is in memory",
+)
+def test_no_code_of_the_platform_is_in_the_memory_of_a_worker() -> None:
+    """The sources lie there, as in every wheel; nothing of them is loaded, compiled or not."""
+    program = (
+        "import pathlib, sys, keylease.strongroom.gateway.call.exchange;"
+        "maps = pathlib.Path('/proc/self/maps').read_text().split();"
+        "ours = {path for path in maps if '__mypyc' in path and '/keylease' in path};"
+        "assert ours;"
+        "assert not any(b'keylease.platform' in pathlib.Path(path).read_bytes() for path in ours);"
+        "assert not [name for name in sys.modules if name.startswith('keylease.platform')]"
+    )
+    subprocess.run([PYTHON, "-I", "-c", program], check=True)
+
+
 def test_it_is_not_writable_by_others() -> None:
     packages = next((PYTHON.parents[1] / "lib").glob("python*")) / "site-packages"
     assert [p for p in packages.rglob("*.py") if p.stat().st_mode & 0o002] == []
