@@ -87,7 +87,9 @@ def consumer_words(one: Mapping[str, Any]) -> str:
     unsure = "ambiguous: " if one["ambiguous"] else ""
     since = f"since {day(one['first_seen'])}"
     gone = f" until {day(one['removed_at'])}" if one["removed_at"] else ""
-    return f"{_KINDS[one['kind']]} {one['name']}{where}{environment}: {unsure}{said}, {since}{gone}"
+    whose = f"; perhaps of {one['owner_candidates'][0]}" if one["owner_candidates"] else ""
+    what = f"{_KINDS[one['kind']]} {one['name']}{where}{environment}"
+    return f"{what}: {unsure}{said}, {since}{gone}{whose}"
 
 
 def consumer_counts(consumers: Iterable[Mapping[str, Any]]) -> str:

@@ -84,6 +84,7 @@ def test_values_names_and_users_are_found(api: Api, tmp_path: Path) -> None:
     (mention,) = report.mentions
     assert (mention.name, mention.reason) == ("OPENAI_API_KEY", "secretKeyRef ai/OPENAI_API_KEY")
     assert mention.location.path == "cluster prod-eu: deployment web/api"
+    assert mention.refers_to == "ai/OPENAI_API_KEY"
 
 
 def test_many_objects_come_in_pages_and_throttling_is_waited_for(api: Api, tmp_path: Path) -> None:

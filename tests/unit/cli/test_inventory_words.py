@@ -78,6 +78,7 @@ def a_consumer(known_by: str, **more: object) -> dict[str, Any]:
         "ambiguous": False,
         "repository": "github.com/acme/app",
         "environment": "",
+        "owner_candidates": ["@acme/assistants"],
         "first_seen": NOW,
         "last_seen": NOW,
         "removed_at": None,
@@ -172,7 +173,9 @@ def test_consumers_are_counted_by_how_they_are_known() -> None:
     gone = a_consumer("named", removed_at=NOW)
     assert consumer_counts([SEEN, named, named, gone]) == "1 seen, 2 named"
     assert consumer_counts([gone]) == ""
-    assert consumer_words(gone).endswith("since 2026-05-28 until 2026-05-28")
+    assert consumer_words(gone).endswith(
+        "since 2026-05-28 until 2026-05-28; perhaps of @acme/assistants"
+    )
 
 
 def test_a_spreadsheet_takes_nothing_for_a_formula() -> None:

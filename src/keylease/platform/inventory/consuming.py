@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,7 @@ from keylease.platform.inventory.linking import NameLink, reach_of
 from keylease.platform.inventory.records import BelievedPlace, Place
 
 _RANK: Final = {known_by: number for number, known_by in enumerate(KnownBy)}
+_NUMBER: Final = re.compile(r"^process \d+")
 _ID_LENGTH: Final = 16
 """Hexadecimal digits."""
 
@@ -95,6 +97,8 @@ def _holding(places: Iterable[Place]) -> Iterable[Consumer]:
 def _at(place: Place, kind: ConsumerKind, known_by: KnownBy) -> Consumer:
     location = place.location
     path = location.repository_path or location.path
+    if kind is ConsumerKind.PROCESS:
+        path = _NUMBER.sub("process", path)  # the same program has another number tomorrow
     name = ", ".join(filter(None, (path, location.detail)))
     identity = "\0".join((*reach_of(place).scope, path, location.detail))
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from keylease.contracts.findings import Location
 from keylease.platform.db.transaction import Row, Transaction
+from keylease.platform.inventory.consumers import kind_of
 from keylease.platform.inventory.linking import Mentioned, NameLink, Valued, links_of
 from keylease.platform.inventory.names import called, kubernetes_object
 from keylease.platform.inventory.records import Place
@@ -71,6 +72,30 @@ async def links_among(
     )
 
 
+async def unlinked(tx: Transaction, providers: Collection[str]) -> tuple[Place, ...]:
+    """Consumers that name a secret of these providers and are linked with none."""
+    rows = await tx.rows(
+        _named()
+        .where(
+            LOCATIONS.c.organization_id == tx.caller.organization_id,
+            LOCATIONS.c.secret_id.is_(None),
+            LOCATIONS.c.provider.in_(sorted(providers)),
+            LOCATIONS.c.removed_at.is_(None),
+            LOCATIONS.c.in_history_only.is_(False),
+            SOURCES.c.retired_at.is_(None),
+        )
+        .order_by(LOCATIONS.c.first_seen, LOCATIONS.c.id)
+    )
+    links = await links_among(
+        tx,
+        names={row["called"] for row in rows},
+        objects={row["object"] for row in rows},
+    )
+    linked = {link.mentioned.place.id for link in links if link.removed_at is None}
+    places = (place_of(row) for row in rows if row["id"] not in linked)
+    return tuple(place for place in places if kind_of(place.location, named=True) is not None)
+
+
 async def names_in_source(tx: Transaction, source_id: str) -> tuple[set[str], set[str]]:
     """The names and the objects of what is in a source now."""
     rows = await tx.rows(
@@ -91,23 +116,28 @@ async def _rows(
         wanted = sorted(set(values) - {""})
         for start in range(0, len(wanted), _AT_ONCE):
             found += await tx.rows(
-                select(
-                    LOCATIONS,
-                    SOURCES.c.name.label("source"),
-                    NAMES.c.called,
-                    NAMES.c.object,
-                    NAMES.c.refers_to,
-                    NAMES.c.reason,
-                )
-                .join(LOCATIONS, LOCATIONS.c.id == NAMES.c.location_id)
-                .join(SOURCES, SOURCES.c.id == LOCATIONS.c.source_id)
-                .where(
+                _named().where(
                     NAMES.c.organization_id == tx.caller.organization_id,
                     column.in_(wanted[start : start + _AT_ONCE]),
                     SOURCES.c.retired_at.is_(None),
                 )
             )
     return {str(row["id"]): row for row in sorted(found, key=_oldest)}
+
+
+def _named() -> Select[Any]:
+    return (
+        select(
+            LOCATIONS,
+            SOURCES.c.name.label("source"),
+            NAMES.c.called,
+            NAMES.c.object,
+            NAMES.c.refers_to,
+            NAMES.c.reason,
+        )
+        .join(LOCATIONS, LOCATIONS.c.id == NAMES.c.location_id)
+        .join(SOURCES, SOURCES.c.id == LOCATIONS.c.source_id)
+    )
 
 
 def _oldest(row: Row) -> tuple[int, str]:

@@ -26,6 +26,7 @@ from keylease.platform.inventory.abilities import (
 from keylease.platform.inventory.consumers import Consumer, KnownBy
 from keylease.platform.inventory.evidence import believed_there
 from keylease.platform.inventory.interfaces import PolicyCredentials, RecordedUses
+from keylease.platform.inventory.namesakes import unlinked
 from keylease.platform.inventory.records import Place, Sighting, Vendor
 from keylease.platform.inventory.repository import Wanted
 from keylease.platform.inventory.service import InventoryService
@@ -247,6 +248,7 @@ class IncidentPreviews:
                 "nobody has seen the values."
             )
         gaps += _unsure_of_consumers(affected)
+        gaps += await self._named_without_value(caller, affected)
         unchecked = sum(one.secret.live is None for one in affected)
         if unchecked:
             gaps.append(f"Whether {unchecked} of the secrets still work was not checked.")
@@ -260,6 +262,25 @@ class IncidentPreviews:
         if never:
             gaps.append(f"{never} sources were never scanned to the end.")
         return gaps
+
+    async def _named_without_value(
+        self, caller: Caller, affected: tuple[Affected, ...]
+    ) -> tuple[str, ...]:
+        """Who may use one of the secrets, too, and is linked with none."""
+        providers = {one.secret.provider for one in affected} - {""}
+        if not providers:
+            return ()
+        async with self._database.reading(caller) as tx:
+            places = await unlinked(tx, providers)
+        if not places:
+            return ()
+        where = dict.fromkeys(place.location.repository or place.location.path for place in places)
+        count = "1 more place" if len(places) == 1 else f"{len(places)} more places"
+        text = (
+            f"A secret of {', '.join(sorted(providers))} is named in {count}, with no value near "
+            f"that is known; it may be one of these: {', '.join([*where][:5])}."
+        )
+        return (text,)
 
     async def _written_down(self, caller: Caller, subject: Subject, affected: int) -> int:
         async with self._database.transaction(caller) as tx:

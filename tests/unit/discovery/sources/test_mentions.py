@@ -145,3 +145,29 @@ def test_names_are_found_where_values_are_not(
     path: str, content: str, expected: list[tuple[str, str]]
 ) -> None:
     assert [found[:2] for found in mentions(path, content)] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (KUBERNETES, "ai/openai"),
+        (
+            (
+                "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: c\n    envFrom:\n"
+                "    - secretRef:\n        name: openai-key\n"
+            ),
+            "openai-key",
+        ),
+        (
+            (
+                "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nspec:\n  data:\n"
+                "  - secretKey: OPENAI_API_KEY\n    remoteRef:\n      key: ai/openai\n"
+            ),
+            "",
+        ),
+    ],
+)
+def test_a_workload_says_which_secret_of_kubernetes_it_takes(content: str, wanted: str) -> None:
+    data = content.encode()
+    (found,) = source_of("/r/d.yaml", data).mentions(Document(data, "/r/d.yaml"))
+    assert found.refers_to == wanted

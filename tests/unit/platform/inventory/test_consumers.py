@@ -424,6 +424,30 @@ async def test_a_preview_of_a_consumer_finds_what_it_names(rig: Rig) -> None:
         assert any("were not seen to be used by it" in gap for gap in preview.unknown)
 
 
+async def test_a_preview_says_what_names_a_secret_and_is_linked_with_none(rig: Rig) -> None:
+    far = workflow(repository="github.com/acme/far")
+    other = workflow("GROQ_API_KEY", repository="github.com/acme/groq")
+    kept = mention(NAME, place("vault:secret", kind=PlaceKind.SECRET_STORE))
+    named = [msgspec.structs.replace(one, provider="openai") for one in (far, code(), kept)]
+    await rig.push(key(), names=named)
+    await rig.push(names=[msgspec.structs.replace(other, provider="groq")], host="ci")
+    place_id = (await rig.only()).places[0].id
+    gaps = (await rig.preview(SubjectKind.LOCATION, place_id)).unknown
+    (gap,) = [gap for gap in gaps if "with no value near" in gap]
+    assert gap.startswith("A secret of openai is named in 1 more place,")
+    assert gap.endswith("github.com/acme/far.")
+
+
+async def test_a_process_is_the_same_consumer_under_another_number(rig: Rig) -> None:
+    for number in (17, 18):
+        at = place(f"process {number} (evals)", kind=PlaceKind.PROCESS_ENVIRONMENT, name=NAME)
+        await rig.push(key(1, at))
+    (one,) = (await rig.only()).consumers
+    assert (one.name, one.kind) == ("process (evals)", ConsumerKind.PROCESS)
+    assert one.removed_at is None
+    assert [where.removed_at is None for where in one.places] == [False, True]
+
+
 async def test_exports_keep_seen_and_named_apart(rig: Rig) -> None:
     await rig.push(key(), names=[workflow()])
     await used(rig, at=rig.clock.now())

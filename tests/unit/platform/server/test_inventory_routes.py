@@ -7,7 +7,15 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from tests.support.inventory_kit import ADA, STRANGER, finding, fingerprint, place, report
+from tests.support.inventory_kit import (
+    ADA,
+    STRANGER,
+    finding,
+    fingerprint,
+    mention,
+    place,
+    report,
+)
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import client_of, server_of, services_for
 
@@ -182,6 +190,27 @@ async def test_the_graph_connects_secret_place_and_vendor(
     graph = (await client.get("/v1/inventory/graph")).json()
     assert {node["kind"] for node in graph["nodes"]} == {"secret", "location"}
     assert [edge["relation"] for edge in graph["edges"]] == ["is in"]
+
+
+async def test_secrets_and_the_graph_are_narrowed_by_a_consumer(
+    client: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    at = place("app/llm.py", repository="github.com/acme/app")
+    env = [
+        place(path, name="GROQ_API_KEY", repository="github.com/acme/app") for path in ("a", "b")
+    ]
+    names = [mention("GROQ_API_KEY", at, reason="read by a program")]
+    found = [finding(fingerprint(number), at=[where]) for number, where in enumerate(env)]
+    await push(client, report(*found, started_at=clock.now(), mentions=names))
+    asked = {"consumer": "APP/llm.py"}
+    seen = (await client.get("/v1/inventory/secrets", params=asked)).json()["items"]
+    assert [one["consumers"][0]["ambiguous"] for one in seen] == [True, True]
+    assert {one["known_by"] for each in seen for one in each["consumers"]} == {"named"}
+    graph = (await client.get("/v1/inventory/graph", params=asked)).json()
+    assert [edge["relation"] for edge in graph["edges"]].count("may name") == 2
+    nobodys = {"consumer": "nobody"}
+    assert (await client.get("/v1/inventory/secrets", params=nobodys)).json()["items"] == []
+    assert (await client.get("/v1/inventory/graph", params=nobodys)).json()["nodes"] == []
 
 
 async def test_the_document_describes_the_shapes(client: httpx.AsyncClient) -> None:
