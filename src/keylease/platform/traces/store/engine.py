@@ -29,6 +29,7 @@ from keylease.platform.traces.store.failures import (
     reading_failed,
     writing_failed,
 )
+from keylease.platform.traces.store.loading import configured
 
 MEBIBYTE: Final = 1_048_576
 _PORTION: Final = 16 * MEBIBYTE
@@ -285,6 +286,7 @@ class EmbeddedEngine(_Clients):
     def __init__(self, directory: Path, *, incoming: Path, limits: Limits) -> None:
         options = {name: str(value) for name, value in _EMBEDDED.items()}
         options["max_server_memory_usage"] = str(limits.memory)
+        options["config-file"] = str(configured(incoming))
 
         def seat(settings: dict[str, object]) -> _Seat:
             return _Seat(

@@ -37,7 +37,7 @@ from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope
 from keylease.platform.traces.query.sql.scoping import scoped_query
 from keylease.platform.traces.query.statement import Statement
-from keylease.platform.traces.store import engine as engines
+from keylease.platform.traces.store import loading
 from keylease.platform.traces.store.engine import EmbeddedEngine
 from keylease.platform.traces.store.migrate import migrate
 from keylease.platform.traces.store.schema import Layout
@@ -89,13 +89,10 @@ class Node:
 @pytest.fixture(scope="module")
 def clustered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TraceStore, Node]]:
     directory = tmp_path_factory.mktemp("cluster")
-    configuration = directory / "configuration.xml"
-    configuration.write_text(_ONE_NODE)
     incoming = directory / "incoming"
     incoming.mkdir()
     with pytest.MonkeyPatch.context() as patched:
-        options = {**engines._EMBEDDED, "config-file": str(configuration)}
-        patched.setattr(engines, "_EMBEDDED", options)
+        patched.setattr(loading, "CONFIGURATION", _ONE_NODE)
         engine = EmbeddedEngine(directory / "engine", incoming=incoming, limits=SMALL)
         try:
             node = Node(engine, patched)
