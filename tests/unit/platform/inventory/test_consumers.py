@@ -362,16 +362,16 @@ async def test_the_history_says_which_consumers_came_and_went(rig: Rig) -> None:
 
 
 async def test_secrets_that_become_one_keep_their_consumers_without_new_lines(rig: Rig) -> None:
-    await rig.push(key(1), names=[code()])
+    names = [code(), code("b/main.py")]
+    await rig.push(key(1), names=names)
     other = finding(fingerprint(2, version=2), at=[env("b/.env")])
     await rig.push(other, host="second")
-    assert len(await rig.all()) == 2
-    lines = len(await rig.changes("consumer_found"))
+    assert [set(told(one.consumers)) for one in await rig.all()] == [{"app/llm.py"}, {"b/main.py"}]
+    lines = [len(await rig.changes(what)) for what in ("consumer_found", "consumer_gone")]
     both = finding(fingerprint(1), fingerprint(2, version=2), at=[env()])
-    await rig.push(both, names=[code()])
-    assert set(told((await rig.only()).consumers)) == {"app/llm.py"}
-    assert len(await rig.changes("consumer_found")) == lines
-    assert await rig.changes("consumer_gone") == []
+    await rig.push(both, names=names)
+    assert set(told((await rig.only()).consumers)) == {"app/llm.py", "b/main.py"}
+    assert [len(await rig.changes(what)) for what in ("consumer_found", "consumer_gone")] == lines
 
 
 async def test_a_retired_source_takes_its_consumers_along(rig: Rig) -> None:
