@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -15,11 +16,15 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.clickhouse_server import PASSWORD, running_clickhouse
-from tests.support.platform_doors import Doors
-from tests.support.platform_process import running_platform
+from tests.support.furnished import first_tenant, founded
 from tests.support.ports import free_port, terminated
 from tests.support.supervised import wait_until
 from tests.support.trace_kit import export
+
+from keylease.contracts.api_keys import ApiKeyKind
+from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.identity.api_keys.interfaces import NewApiKey
+from keylease.primitives.clock import SystemClock
 
 SECONDS = 60
 
@@ -42,15 +47,20 @@ class Place:
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
         self.ingest = self.read = self.project = ""
 
-    def set_up(self) -> None:
-        """An owner, two keys and a project, with a server that needs no store for them."""
-        with running_platform(self.data / "platform", port=self.port) as platform:
-            owner = Doors(platform.url)
-            with owner.api:
-                owner.set_up(platform.ready.sign_in_link)
-                self.ingest = made(owner, "ingest", "trace:ingest", kind="ingest")
-                self.read = made(owner, "reader", "trace:read", "trace:manage", "trust:read")
-                self.project = owner.ask("GET", "/v1/projects")["items"][0]["id"]
+    async def set_up(self) -> None:
+        """Two keys and a project, as an owner would make them."""
+        clock, platform = SystemClock(), self.data / "platform"
+        platform.mkdir(mode=0o700)
+        database = Database(sqlite_url(platform / "platform.sqlite"), clock=clock)
+        async with founded(database, clock, platform) as services:
+            owner = await first_tenant(services)
+            keys = services.identity.api_keys
+            wish = NewApiKey(name="in", permissions=("trace:ingest",), kind=ApiKeyKind.INGEST)
+            self.ingest = (await keys.create(owner.owner, wish)).text
+            wish = NewApiKey(name="out", permissions=("trace:read", "trace:manage", "trust:read"))
+            self.read = (await keys.create(owner.owner, wish)).text
+            self.project = (await services.traces.projects.all_of(owner.organization_id))[0]
+        await database.close()
 
     @contextlib.contextmanager
     def server(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -92,7 +102,9 @@ class Place:
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             return set()
         assert answer.is_success, answer.text
-        return {item["name"] for item in answer.json()["items"]}
+        names = [item["name"] for item in answer.json()["items"]]
+        assert len(names) == len(set(names))
+        return set(names)
 
     def refused(self) -> str:
         answer = self.ask(f"/v1/projects/{self.project}/spans")
@@ -102,52 +114,40 @@ class Place:
         return dict(self.ask("/v1/trace-store").json())
 
 
-def made(owner: Doors, name: str, *permissions: str, kind: str = "api") -> str:
-    wish = {"name": name, "kind": kind, "permissions": list(permissions)}
-    answer = owner.ask("POST", "/v1/api-keys", wish)
-    return next(str(value) for value in answer.values() if str(value).startswith("kl_"))
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
-    place.set_up()
+    asyncio.run(place.set_up())
     with place.api:
         yield place
 
 
 def test_spans_outlive_a_store_that_is_away(place: Place, tmp_path: Path) -> None:
     clickhouse = tmp_path / "clickhouse"
-    # 1. A server that was never asked cannot be waited for: nothing is acknowledged.
+    # 1. What is sent is there, and the server says where.
+    with contextlib.ExitStack() as servers:
+        with running_clickhouse(clickhouse, port=place.store_port):
+            server = servers.enter_context(place.server())
+            assert place.send("first") == httpx.codes.OK
+            wait_until(lambda: "first" in place.names(), seconds=SECONDS)
+            state = place.store()
+            assert state["state"] == "open"
+            assert "ClickHouse server clickhouse://writer@127.0.0.1" in state["place"]
+            assert not (place.data / "platform" / "traces" / "store").exists()
+            # The password is in no list of processes.
+            assert PASSWORD.encode() not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        # 2. It goes away under a server that has it open: taken, durable, and not to be read.
+        wait_until(lambda: place.refused() == "trace_store_unavailable", seconds=SECONDS)
+        assert place.send("second") == httpx.codes.OK
+    # 3. The same from the start on, because the log knows how far the store was.
     with place.server():
-        assert place.send("refused") == httpx.codes.SERVICE_UNAVAILABLE
-        assert place.store()["trouble"] == "trace_store_unavailable"
-        assert f"127.0.0.1:{place.store_port}" in place.store()["message"]
-    with running_clickhouse(clickhouse, port=place.store_port), place.server() as server:
-        wait_until(lambda: place.send("first") == httpx.codes.OK, seconds=SECONDS)
-        wait_until(lambda: "first" in place.names(), seconds=SECONDS)
-        state = place.store()
-        assert state["state"] == "open"
-        assert "ClickHouse server clickhouse://writer@127.0.0.1" in state["place"]
-        assert not (place.data / "platform" / "traces" / "store").exists()
-        # The password is in no list of processes, and in no file of the platform.
-        assert PASSWORD.encode() not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
-        first = server.pid
-    # 2. It goes away, while the server is started anew: taken, durable, and not to be read.
-    with place.server() as server:
-        assert server.pid != first
-        wait_until(lambda: place.send("second") == httpx.codes.OK, seconds=SECONDS)
+        wait_until(lambda: place.send("third") == httpx.codes.OK, seconds=SECONDS)
         assert place.refused() == "trace_store_unavailable"
         assert place.store()["state"] == "unavailable"
-        # 3. It comes back: everything is there, once.
-        with running_clickhouse(clickhouse, port=place.store_port):
-            wait_until(lambda: place.names() == {"first", "second"}, seconds=SECONDS)
-            wait_until(lambda: place.store()["state"] == "open", seconds=SECONDS)
-        # 4. It goes away under a server that has it open.
-        wait_until(lambda: place.refused() == "trace_store_unavailable", seconds=SECONDS)
-        assert place.send("third") == httpx.codes.OK
+        # 4. It comes back: everything is there, once.
         with running_clickhouse(clickhouse, port=place.store_port):
             wait_until(lambda: place.names() == {"first", "second", "third"}, seconds=SECONDS)
+            wait_until(lambda: place.store()["state"] == "open", seconds=SECONDS)
     for file in (place.data / "platform").rglob("*"):
         assert not file.is_file() or PASSWORD.encode() not in file.read_bytes()
     assert PASSWORD not in place.said
