@@ -119,7 +119,7 @@ def _root(api: PlatformConnection, path: str) -> str:
     )
 
 
-def delete(
+def delete(  # noqa: PLR0913 - one parameter per option of the command
     trace: Annotated[str, typer.Argument(metavar="[TRACE]", help="The trace; 32 hex digits.")] = "",
     span: Annotated[
         str, typer.Argument(metavar="[SPAN]", help="Only this span of the trace.")
@@ -134,17 +134,25 @@ def delete(
             show_default=False,
         ),
     ] = "",
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Every trace of the project.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     project: Project = "",
     server: Server = "",
     api_key_file: ApiKeyFile = None,
 ) -> None:
-    """Remove a trace, a span or all traces of a user for good. Old back-ups keep them."""
-    if bool(trace) == bool(user):
-        raise SettingsInvalid("Name a TRACE, or a --user.")
-    what = (
-        f"every trace of the user {user}" if user else f"the span {span}" if span else "the trace"
-    )
+    """Remove a trace, a span, a user's traces or all of a project for good.
+
+    Old back-ups keep them.
+    """
+    if [bool(trace), bool(user), everything].count(True) != 1:
+        raise SettingsInvalid("Name a TRACE, or a --user, or say --everything.")
+    what = f"the span {span}" if span else "the trace"
+    if user:
+        what = f"every trace of the user {user}"
+    if everything:
+        what = f"every trace of the project {project}" if project else "every trace of the project"
     if not yes:
         if not sys.stdin.isatty():
             raise SettingsInvalid(
@@ -154,7 +162,9 @@ def delete(
         typer.confirm(f"Remove {output.printable(what)} for good?", abort=True, err=True)
     with connected(server, api_key_file, seconds=300) as api:
         path = f"{base(api, project)}/traces"
-        if user:
+        if everything:
+            api.ask("DELETE", path, query={"everything": True})
+        elif user:
             api.ask("DELETE", path, query={"user_id": user})
         else:
             below = f"/spans/{part(span)}" if span else ""

@@ -302,6 +302,7 @@ def test_what_is_deleted_is_gone(run: Run, place: Place) -> None:
     run("traces", "show", trace, status=1)
     run("traces", "delete", "--user", "eve", "--yes")
     run("traces", "show", f"{21:032x}", status=1)
+    assert "Name a TRACE" in run("traces", "delete", "--user", "eve", "--everything", status=64)
 
 
 def test_projects_are_named(run: Run, place: Place) -> None:

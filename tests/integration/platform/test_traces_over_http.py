@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from tests.support.eventually import eventually
 from tests.support.furnished import Tenant, bearer, client, founded, tenant
+from tests.support.home_databases import database_of
 from tests.support.platform_kit import server_of
 from tests.support.trace_kit import NOW, put, raw_span
 
 from keylease.errors import TraceBatchRefused
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan
 from keylease.platform.traces.model import Source
@@ -87,7 +88,7 @@ def spans() -> list[PutSpan]:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     clock = SystemClock()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
+    database = Database(database_of(tmp_path), clock=clock)
     async with founded(database, clock, tmp_path) as services:
         acme, zebra = await tenant(services, "Acme"), await tenant(services, "Zebra")
         async with (
@@ -273,6 +274,31 @@ async def test_what_is_removed_is_gone(place: Place) -> None:
     async with asyncio.timeout(10):
         while await logged() != [place.project_id]:  # noqa: ASYNC110 - sequenced a moment later
             await asyncio.sleep(0.05)
+
+
+async def test_all_of_a_project_is_removed_and_no_other(place: Place) -> None:
+    made = await place.api.post("/v1/projects", json={"name": "gemini"})
+    other = Place(place.services, place.api, place.stranger, place.acme, made.json()["id"])
+    await other.take(put(9, name="stays"))
+    for wrong in ("", "?everything=false", "?everything=true&user_id=ann"):
+        refused = await place.api.delete(f"{place.base}/traces{wrong}")
+        assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    hidden = await place.stranger.delete(f"{place.base}/traces?everything=true")
+    assert hidden.status_code == httpx.codes.NOT_FOUND
+    assert len((await place.get("/spans"))["items"]) == 3
+    gone = await place.api.delete(f"{place.base}/traces?everything=true")
+    assert gone.status_code == httpx.codes.NO_CONTENT
+    assert not (await place.get("/spans"))["items"]
+    assert [line["name"] for line in (await other.get("/spans"))["items"]] == ["stays"]
+
+    async def logged() -> list[dict[str, str]]:
+        found = await place.api.get("/v1/audit/entries", params={"action": "trace.removed"})
+        return [item["entry"]["details"] for item in found.json()["items"]]
+
+    async with asyncio.timeout(10):
+        while not (said := await logged()):  # noqa: ASYNC110 - sequenced a moment later
+            await asyncio.sleep(0.05)
+    assert [one["what"] for one in said] == ["project"]
 
 
 async def test_what_is_said_about_a_span_is_bounded_in_depth(place: Place) -> None:

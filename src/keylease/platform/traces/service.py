@@ -180,14 +180,18 @@ class TraceService:
         trace_id: str = "",
         span_id: str = "",
         user_id: str = "",
+        everything: bool = False,
     ) -> None:
-        """Delete a span, a trace or everything of a user for good. Raises ``ResourceNotFound``."""
+        """Delete a span, a trace, the traces of a user or all of a project for good.
+
+        Raises ``ResourceNotFound``.
+        """
         keeping = await self._keeping()
         if span_id:
             await self._span(keeping, caller, (project_id, trace_id, span_id))
         elif trace_id:
             await self.tree(caller, project_id, trace_id, limit=1)
-        what = "span" if span_id else "trace" if trace_id else "user"
+        what = "span" if span_id else "trace" if trace_id else "user" if user_id else "project"
         async with self._database.transaction(caller) as tx:
             await tx.record(
                 AuditAction.TRACES_REMOVED,
@@ -197,7 +201,15 @@ class TraceService:
         xact_id = await keeping.intake.take(
             caller.organization_id,
             project_id,
-            [RemoveSpans(trace_id=trace_id, span_id=span_id, user_id=user_id, by=caller.name)],
+            [
+                RemoveSpans(
+                    trace_id=trace_id,
+                    span_id=span_id,
+                    user_id=user_id,
+                    everything=everything,
+                    by=caller.name,
+                )
+            ],
         )
         await _done(keeping, xact_id)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
+from keylease.errors import InputInvalid
 from keylease.platform.access.permissions import Permission
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.paging import Page, PageRequest
@@ -171,16 +172,19 @@ async def remove_trace(
 
 
 @router.delete("/traces", status_code=204)
-async def remove_traces_of_user(
+async def remove_traces(
     request: Request,
     caller: Manager,
     project_id: Identifier,
-    user_id: Annotated[
-        str, Query(min_length=1, max_length=500, description="As spans name the user.")
-    ],
+    user_id: Annotated[str, Query(max_length=500, description="As spans name the user.")] = "",
+    everything: Annotated[bool, Query(description="Every trace of the project.")] = False,  # noqa: FBT002 - FastAPI calls by name
 ) -> None:
-    """Remove every span of a user for good."""
-    await _traces(request).service.remove(caller, project_id, user_id=user_id)
+    """Remove every trace of a user, or every trace of the project, for good."""
+    if bool(user_id) == everything:
+        raise InputInvalid("Say whose traces go: `user_id`, or `everything=true` of the project.")
+    await _traces(request).service.remove(
+        caller, project_id, user_id=user_id, everything=everything
+    )
 
 
 @router.get(
