@@ -68,7 +68,7 @@ def test_a_platform_that_is_stolen_whole_holds_nothing_to_use(tmp_path: Path) ->
     session = asyncio.run(signed_in(directory))
     family = Family()
     pasted = family.key("sk-proj-").decode()
-    with running_platform(directory) as platform:
+    with running_platform(directory, database_url="") as platform:
         with httpx.Client(base_url=platform.url, headers={"authorization": session}) as api:
             assert api.post("/v1/projects", json={"name": MARK}).is_success
             made = api.post("/v1/api-keys", json={"name": "x", "permissions": ["project:read"]})

@@ -18,8 +18,9 @@ import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from tests.support.furnished import bearer, client, founded, tenant
+from tests.support.home_databases import database_of
 
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.server.services import Services
 from keylease.platform.traces.keeping import Keeping
 from keylease.platform.traces.store.backup import back_up
@@ -74,7 +75,7 @@ def exported() -> ExportTraceServiceRequest:
 
 async def test_a_key_in_a_span_is_in_no_file_and_in_no_row(tmp_path: Path) -> None:
     clock = SystemClock()
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
+    database = Database(database_of(tmp_path), clock=clock)
     async with founded(database, clock, tmp_path) as services:
         acme = await tenant(services, "Acme")
         async with client(services, await bearer(services, acme)) as api:

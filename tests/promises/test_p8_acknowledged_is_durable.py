@@ -26,13 +26,14 @@ from tests.support.databases import (
     postgres,
 )
 from tests.support.furnished import bearer, call_record, first_tenant, founded
+from tests.support.home_databases import database_of
 from tests.support.link_kit import GatewayHand
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
 from tests.support.platform_process import RunningPlatform, running_platform
 
 from keylease.contracts import platform_link as wire
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.primitives.clock import SystemClock
 
 __all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
@@ -48,7 +49,7 @@ ENOUGH = 12
 async def prepared(directory: Path) -> str:
     """A server's database with an Owner; what lets the Owner in."""
     clock = SystemClock()
-    database = Database(sqlite_url(directory / "platform.sqlite"), clock=clock)
+    database = Database(database_of(directory), clock=clock)
     try:
         async with founded(database, clock, directory) as services:
             await services.identity.first_start.sign_in_link()

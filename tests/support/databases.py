@@ -5,7 +5,8 @@
 ``database`` is migrated and empty. ``postgres`` is the server, for tests that stop it.
 
 What opens a SQLite database without its twin stands in ``ON_SQLITE_ALONE``, with the reason; a test
-(tests/unit/platform/test_both_databases.py) fails for what does not, and for what needs not.
+(tests/unit/platform/test_both_databases.py) fails for what does not, and for what needs not. What
+starts whole servers takes ``home_databases``, by which a run can have all of them on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import MetaData, event, select
 from tests.support.emptied import EmptiedDatabase
 from tests.support.manual_clock import ManualClock
 from tests.support.postgres import PostgresServer, postgres_server
 
-from keylease.platform.db.columns import METADATA
 from keylease.platform.db.database import Database, sqlite_url
 from keylease.platform.db.migrate import migrate
 
@@ -40,28 +40,13 @@ __all__ = [
 ]
 
 
-_PROCESSES = (
-    "a whole process that does more than SQL; the same server runs on PostgreSQL in "
-    "integration/platform/test_server_on_postgresql.py and test_api_fuzz.py"
-)
-_TRACE_STORE = (
-    "the trace store is looked at, which is no SQL database; what stands in one beside it is "
-    "tested on both where it is made"
-)
 ON_SQLITE_ALONE = {
     "integration/platform/test_database_away.py": "SQLite's full disk, beside PostgreSQL's end",
-    "integration/platform/test_inventory_of_checkouts.py": _PROCESSES,
-    "integration/platform/test_traces_over_http.py": _TRACE_STORE,
     "promises/test_p1_platform.py": "each test has its twin in the file: a stolen file, a server",
-    "promises/test_p1_platform_doors.py": _PROCESSES,
-    "promises/test_p1_trace_store.py": _TRACE_STORE,
     "promises/test_p5_through_the_platform.py": "SQLite's full disk, a copied file; the rest is "
     "on both",
-    "promises/test_p8_acknowledged_is_durable.py": "a server that is killed; the call record that "
-    "it acknowledged is on both",
     "support/audit_writer.py": "a program that is killed; PostgreSQL's commits are PostgreSQL's",
-    "support/served_policy.py": _PROCESSES,
-    "support/serving_platform.py": _PROCESSES,
+    "support/home_databases.py": "what starts whole servers, unless the run is on PostgreSQL",
     "unit/platform/db/test_migrations.py": "the copy of a SQLite file, beside PostgreSQL's dump",
     "unit/platform/db/test_transactions.py": "that SQLite's writers queue, and its driver",
 }
@@ -100,12 +85,12 @@ class _OneServer:
         return self._emptied
 
 
-_ONE_SERVER = _OneServer()
+ONE_SERVER = _OneServer()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    with _ONE_SERVER.used() as server:
+    with ONE_SERVER.used() as server:
         yield server
 
 
@@ -137,7 +122,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: PostgresServer) -> EmptiedDatabase:
     """A database that migrations have run on, emptied for each test."""
-    return _ONE_SERVER.emptied(postgres)
+    return ONE_SERVER.emptied(postgres)
 
 
 async def _migrated(url: str) -> None:
@@ -169,7 +154,9 @@ async def everything_in(database: Database) -> bytes:
     """Every cell of every table; of SQLite the files too, with what was deleted in them."""
     cells: list[bytes] = []
     async with database.reading() as tx:
-        for table in METADATA.sorted_tables:
+        found = MetaData()
+        await tx.connection.run_sync(found.reflect)
+        for table in found.sorted_tables:
             for row in await tx.rows(select(table)):
                 cells += (v if isinstance(v, bytes) else str(v).encode() for v in row.values())
     file = database.engine.url.database

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from tests.support.home_databases import told_of
 
 from keylease.platform.server.configuration import ServerConfiguration, ServerReady
 
@@ -45,7 +46,7 @@ def running_platform(
     """
     read, write = os.pipe()
     configuration = ServerConfiguration(
-        data_directory=str(data), ready=write, **{"port": 0, **members}  # type: ignore[arg-type]  # a test's own members
+        data_directory=str(data), ready=write, **{"port": 0, **told_of(data), **members}  # type: ignore[arg-type]  # a test's own members
     )  # fmt: skip
     document = msgspec.json.encode(configuration).decode()
     with contextlib.ExitStack() as opened:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 from tests.support.eventually import eventually
+from tests.support.home_databases import database_of
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
 from tests.support.policy_kit import ADA, BOB
@@ -19,7 +20,7 @@ from tests.support.ports import free_port
 from keylease.errors import SignInRequired
 from keylease.platform.access.permissions import Permission
 from keylease.platform.db.callers import Caller
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.db.migrate import migrate
 from keylease.platform.db.transaction import Transaction
 from keylease.platform.policy.interfaces import GroupMembers
@@ -71,7 +72,7 @@ def served_policy(directory: Path) -> Iterator[ServedPolicy]:
 
     async def serve() -> None:
         clock = ManualClock()
-        database = Database(sqlite_url(directory / "platform.sqlite"), clock=clock)
+        database = Database(database_of(directory), clock=clock)
         await migrate(database)
         async with services_for(database, clock, directory) as joined:
             services = replace(joined, authenticator=door, access=door)

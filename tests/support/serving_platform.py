@@ -19,12 +19,13 @@ from typing import TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
+from tests.support.home_databases import database_of
 from tests.support.platform_kit import services_for
 from tests.support.ports import free_port
 
 from keylease.contracts.principals import Principal, PrincipalKind
 from keylease.platform.db.callers import Caller
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.db.migrate import migrate
 from keylease.platform.gateways.service import GatewayService
 from keylease.platform.policy.domain import Policy
@@ -92,7 +93,7 @@ def serving_platform(
 
     async def serve() -> None:
         clock = SystemClock()
-        database = Database(sqlite_url(directory / "platform.sqlite"), clock=clock)
+        database = Database(database_of(directory), clock=clock)
         try:
             await migrate(database)
             async with services_for(database, clock, directory) as services:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.home_databases import told_of
 from tests.support.ports import free_port
 
 from keylease.errors import GatewayNotRunning
@@ -42,8 +43,13 @@ class Home:
             "HOME": str(self.directory),
             "TMPDIR": str(self.temporary),
             "LANG": "C.UTF-8",
+            **self._elsewhere(),
             **more,
         }
+
+    def _elsewhere(self) -> dict[str, str]:
+        told = told_of(self.data / "platform")
+        return {f"KEYLEASE_{name.upper()}": value for name, value in told.items()}
 
     def line(self, *arguments: str) -> list[str]:
         """`keylease ARGUMENTS`; the directories go behind the name of the command."""

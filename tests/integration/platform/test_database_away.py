@@ -96,7 +96,7 @@ def test_sqlite_cannot_write(tmp_path: Path) -> None:
     directory.mkdir(mode=0o700)
     authorization = asyncio.run(owner_of(sqlite_url(directory / "platform.sqlite"), directory))
     with (
-        running_platform(directory) as platform,
+        running_platform(directory, database_url="") as platform,
         httpx.Client(
             base_url=platform.url, headers={"authorization": authorization}, timeout=60
         ) as api,

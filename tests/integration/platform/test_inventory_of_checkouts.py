@@ -17,6 +17,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
+from tests.support.home_databases import database_of
 from tests.support.planting import Repo, characters, groq_key, openai_key, plant
 from tests.support.platform_kit import services_for
 from tests.support.platform_process import RunningPlatform, running_platform
@@ -26,7 +27,7 @@ from keylease.cli.inventory_schemas import inventory_schemas
 from keylease.cli.main import main
 from keylease.contracts.principals import Principal, PrincipalKind
 from keylease.platform.db.callers import Caller
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.db.migrate import migrate
 from keylease.platform.identity.api_keys.interfaces import NewApiKey
 from keylease.primitives.clock import SystemClock
@@ -111,7 +112,7 @@ class Console:
 async def make_keys(data: Path, home: Path) -> dict[str, Path]:
     """API keys of the owner, before anybody could sign in."""
     clock = SystemClock()
-    database = Database(sqlite_url(data / "platform.sqlite"), clock=clock)
+    database = Database(database_of(data), clock=clock)
     files = {}
     try:
         await migrate(database)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,16 @@ import httpx
 import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from tests.support.databases import clock, migrated_sqlite, migrated_url
 from tests.support.furnished import Tenant, bearer, client, tenant
 from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
 
 from keylease.contracts.api_keys import ApiKeyKind
 from keylease.platform.access.permissions import INGEST, Permission
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.identity.api_keys.interfaces import NewApiKey
 from keylease.platform.server.routes import all_routers
 from keylease.platform.server.services import Services
-
-__all__ = ["clock", "migrated_sqlite", "migrated_url"]
 
 PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 OPEN, SIGNED_IN = "open_to_all", "signed_in"
@@ -77,10 +73,7 @@ class House:
 
 
 @pytest.fixture
-async def house(migrated_sqlite: Path, clock: ManualClock, tmp_path: Path) -> AsyncIterator[House]:
-    file = tmp_path / "platform.sqlite"
-    shutil.copyfile(migrated_sqlite, file)
-    database = Database(sqlite_url(file), clock=clock)
+async def house(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncIterator[House]:
     async with services_for(database, clock, tmp_path) as services:
         acme = await tenant(services, "Acme")
         async with client(services, await bearer(services, acme)) as owner:
@@ -89,7 +82,6 @@ async def house(migrated_sqlite: Path, clock: ManualClock, tmp_path: Path) -> As
                 for name in ("apollo", "zeus")
             ]
         yield House(services, acme, own, other)
-    await database.close()
 
 
 def filled(path: str, project_id: str) -> str:
