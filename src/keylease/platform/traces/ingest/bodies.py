@@ -1,7 +1,8 @@
 """Bodies as they arrive become bodies as they were meant, and no larger than allowed.
 
 Protects: against a small body that decompresses into gigabytes: what is beyond the limit is never
-    made, whatever the frame's header says.
+    made, whatever the frame's header says; and against one of a million empty streams behind each
+    other, of which each costs a copy of all that follow.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from keylease.errors import SpansMalformed, SpansTooLarge
 
 _GZIP: Final = 31
 """Window bits of zlib that mean one gzip stream (RFC 1952)."""
+_MOST_STREAMS: Final = 100
+"""Behind each other in one body; senders make one."""
 ENCODINGS: Final = ("identity", "gzip", "zstd")
 
 
@@ -48,7 +51,7 @@ def _gzip(body: bytes, maximum: int) -> bytes:
             size += len(part)
             if size > maximum or stream.unconsumed_tail:
                 raise _too_large(maximum)
-            if not stream.eof:
+            if not stream.eof or len(parts) >= _MOST_STREAMS:
                 raise _broken("gzip")
             parts.append(part)
             body = stream.unused_data
@@ -70,6 +73,8 @@ def _zstd(body: bytes, maximum: int) -> bytes:
             size += len(part)
             if size > maximum:
                 raise _too_large(maximum)
+            if len(parts) >= _MOST_STREAMS:
+                raise _broken("zstd")
             if not stream.eof:
                 raise _broken("zstd") if stream.needs_input else _too_large(maximum)
             parts.append(part)

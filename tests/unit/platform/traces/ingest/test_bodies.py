@@ -49,3 +49,12 @@ def test_a_bomb_is_never_unpacked(name: str) -> None:
     bomb = gzip.compress(zeros) if name == "gzip" else zstd.compress(zeros)
     with pytest.raises(SpansTooLarge):
         decompressed(bomb, name, maximum=1_000_000)
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_streams_behind_each_other_are_few(name: str) -> None:
+    empty = gzip.compress(b"", mtime=0) if name == "gzip" else zstd.compress(b"")
+    some = gzip.compress(CONTENT) if name == "gzip" else zstd.compress(CONTENT)
+    assert decompressed(empty * 99 + some, name, maximum=10**6) == CONTENT
+    with pytest.raises(SpansMalformed):
+        decompressed(empty * 100 + some, name, maximum=10**6)
