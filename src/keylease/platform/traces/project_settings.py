@@ -87,7 +87,7 @@ class TraceSettingsService:
         self, caller: Caller, project_id: str, wishes: Wishes, *, expected: int
     ) -> TraceSettings:
         """Say them anew. Raises ``InputInvalid`` or ``VersionChanged``."""
-        _check(wishes)
+        await asyncio.to_thread(_check, wishes)  # compiling expressions can take seconds
         values = {
             "wishes": msgspec.json.encode(wishes),
             "changed_by": caller.name,
@@ -125,13 +125,14 @@ class TraceSettingsService:
                 AuditAction.TRACE_SETTINGS_CHANGED, project_id, details={"fields": fields}
             )
             changed = await _read(tx, project_id)
-        self.in_force.put(caller.organization_id, changed)
+        await asyncio.to_thread(self.in_force.put, caller.organization_id, changed)
         return changed
 
     async def read_again(self) -> None:
         """Put in force what the database says."""
         for organization_id, settings in await self.all():
-            self.in_force.put(organization_id, settings)
+            if self.in_force.is_older_than(organization_id, settings):
+                await asyncio.to_thread(self.in_force.put, organization_id, settings)
 
     async def keep_reading(self, *, on_error: Callable[[BaseException], None]) -> None:
         """Do so every few seconds, until cancelled."""
@@ -159,10 +160,15 @@ class InForce:
         self._rules: dict[tuple[str, str], MaskingRules] = {}
         self._prices: dict[tuple[str, str], PriceOverrides] = {}
 
+    def is_older_than(self, organization_id: str, settings: TraceSettings) -> bool:
+        """Whether ``put`` would change anything."""
+        known = self._settings.get((organization_id, settings.project_id))
+        return known is None or known.version < settings.version
+
     def put(self, organization_id: str, settings: TraceSettings) -> None:
-        """Let these settings count from now on."""
+        """Let these settings count from now on. Compiles their expressions."""
         name = (organization_id, settings.project_id)
-        if (known := self._settings.get(name)) is not None and known.version >= settings.version:
+        if not self.is_older_than(organization_id, settings):
             return
         wishes = settings.wishes
         masker = None

@@ -15,7 +15,7 @@ from keylease.platform.traces.keeping import Keeping
 from keylease.platform.traces.model import Span
 from keylease.platform.traces.opening import WhenNeeded
 from keylease.platform.traces.query.aggregates import Bucket, aggregates
-from keylease.platform.traces.query.evaluate import selects
+from keylease.platform.traces.query.evaluate import prepare, selects
 from keylease.platform.traces.query.lists import (
     SpanOrder,
     session_key,
@@ -181,9 +181,10 @@ class TraceSearch:
             cut=scoped.limit is not None and len(found.rows) >= scoped.limit and not explain,
         )
 
-    def selector(self, text: str) -> Callable[[Span], bool]:
+    async def selector(self, text: str) -> Callable[[Span], bool]:
         """A filter for single rows, as a tail needs it. Raises ``QueryInvalid``."""
         expression = parse_filter(text, now=self._clock.now())
+        await asyncio.to_thread(prepare, expression)
         return lambda span: selects(expression, span)
 
     def _wanted(self, asked: Asked, page: PageRequest, order: SpanOrder) -> _Wanted:

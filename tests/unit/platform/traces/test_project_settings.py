@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 import pytest
 
@@ -9,9 +11,11 @@ from keylease.contracts.principals import Principal, PrincipalKind
 from keylease.errors import InputInvalid, VersionChanged
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
+from keylease.platform.traces import project_settings
 from keylease.platform.traces.ingest.personal_data import (
     OwnRule,
     PersonalData,
+    PersonalDataMasker,
     PersonalDataRules,
 )
 from keylease.platform.traces.project_settings import (
@@ -99,3 +103,22 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     in_force.put("o", TraceSettings(project_id="p", wishes=EMAILS, version=2))
     in_force.put("o", TraceSettings(project_id="p", version=1))
     assert in_force.retention_days("o", "p") == 7
+
+
+async def test_expressions_are_compiled_beside_the_event_loop(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def masker(rules: PersonalDataRules) -> PersonalDataMasker:
+        threads.append(threading.current_thread())
+        return PersonalDataMasker(rules)
+
+    monkeypatch.setattr(project_settings, "PersonalDataMasker", masker)
+    own = PersonalDataRules(own=(OwnRule(name="number", expression="KD-[0-9]{8}"),))
+    one, other = TraceSettingsService(database), TraceSettingsService(database)
+    await one.change(ADA, PROJECT, Wishes(personal_data=own), expected=0)
+    await other.read_again()
+    await other.read_again()
+    assert len(threads) == 3
+    assert threading.main_thread() not in threads

@@ -43,7 +43,7 @@ async def follow_spans(
     """
     services = services_of(request)
     traces = services.traces
-    wanted = traces.search.selector(filter)
+    wanted = await traces.search.selector(filter)
     await traces.keeping()
     spans = traces.tail.listen(caller.organization_id, project_id, wanted)
 

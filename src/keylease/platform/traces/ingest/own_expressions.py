@@ -15,10 +15,13 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from keylease.errors import InputInvalid
+from keylease.platform.traces.expression_size import size_of
 
 # How the standard library reads an expression, under a name that it calls private.
 _parser: Final[Any] = importlib.import_module("re._parser")
 _codes: Final[Any] = importlib.import_module("re._constants")
+LARGEST: Final = 1_000
+"""Characters of an expression with its repetitions written out, as the engine writes them."""
 _LONGEST_REPEAT: Final = 64
 _MOST_REPEATS: Final = 2
 """Repetitions of variable length in one expression: their lengths multiply."""
@@ -44,7 +47,16 @@ class OwnExpressions:
     """Some expressions, each with its name."""
 
     def __init__(self, expressions: list[tuple[str, str]], *, vectorscan: bool = True) -> None:
-        """Raise ``InputInvalid`` for one that cannot be used. Tests turn ``vectorscan`` off."""
+        """Raise ``InputInvalid`` for one that cannot be used. Tests turn ``vectorscan`` off.
+
+        Takes seconds for some: not for the event loop.
+        """
+        for name, expression in expressions:
+            if size_of(expression) > LARGEST:
+                raise InputInvalid(
+                    f"The expression {name} repeats too much.",
+                    advice=f"Written out, it may have {LARGEST:,} characters at most.",
+                )
         self._engine: _Engine | None = None
         if expressions:
             fast = vectorscan and importlib.util.find_spec("hyperscan") is not None

@@ -71,6 +71,23 @@ def selects(expression: Expression, span: Span) -> bool:  # noqa: PLR0911 - one 
             return set(expression.words) <= set(split_words(text))
 
 
+def prepare(expression: Expression) -> None:
+    """Compile the expressions of a filter, which can take seconds, so that ``selects`` need not.
+
+    Raises ``QueryInvalid`` for one that cannot be used here.
+    """
+    match expression:
+        case All() | Any():
+            for part in expression.parts:
+                prepare(part)
+        case Not():
+            prepare(expression.part)
+        case Matches():
+            searcher(expression.pattern)
+        case _:
+            return
+
+
 def _value(target: Target, span: Span) -> _Found:
     match target:
         case FieldTarget(field=field):

@@ -15,9 +15,12 @@ from collections.abc import Callable
 from typing import Final
 
 from keylease.errors import QueryInvalid
+from keylease.platform.traces.expression_size import size_of
 
 MAXIMUM_PATTERN: Final = 500
 """Characters."""
+MAXIMUM_SIZE: Final = 1_000
+"""With its repetitions written out, outside the store."""
 _ADVICE: Final = "The syntax is RE2's: no look-around, no back-references; (?i) folds case."
 _PIECE: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\(\?[^\s]|.", re.DOTALL)
 _GROUP: Final = re.compile(r"\(\?(?::|P<\w+>|<\w+>|[imsU]*(?:-[imsU]+)?[:)])")
@@ -40,16 +43,31 @@ def check_pattern(pattern: str, *, position: int) -> str:
     return pattern
 
 
-@functools.lru_cache(maxsize=256)
 def searcher(pattern: str) -> Callable[[str], bool]:
-    """A search in linear time, outside the store. Raises ``QueryInvalid``."""
+    """A search in linear time, outside the store. Raises ``QueryInvalid``.
+
+    The first time for a pattern it is compiled, which can take seconds.
+    """
+    found = _searcher(pattern)
+    if isinstance(found, QueryInvalid):
+        raise found
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _searcher(pattern: str) -> Callable[[str], bool] | QueryInvalid:
+    """The search, or why there is none: that is remembered, too."""
     try:
         import hyperscan  # noqa: PLC0415 - 6 MB that only a live tail with `matches` needs
-    except ImportError as missing:
-        raise QueryInvalid(
+    except ImportError:
+        return QueryInvalid(
             "`matches` is not available in a live tail on this machine.",
             advice="Use contains, or search the stored spans.",
-        ) from missing
+        )
+    if size_of(pattern) > MAXIMUM_SIZE:
+        return QueryInvalid(
+            "The expression repeats too much for a live tail.", advice="Search the stored spans."
+        )
     database = hyperscan.Database()
     flags = (
         hyperscan.HS_FLAG_DOTALL
@@ -59,8 +77,8 @@ def searcher(pattern: str) -> Callable[[str], bool]:
     )
     try:
         database.compile(expressions=[pattern.encode()], ids=[0], elements=1, flags=[flags])
-    except hyperscan.error as error:
-        raise QueryInvalid("The expression is not one.", advice=_ADVICE) from error
+    except hyperscan.error:
+        return QueryInvalid("The expression is not one, or is too large.", advice=_ADVICE)
     scratch = hyperscan.Scratch(database)
 
     lock = threading.Lock()  # scratch space is for one search at a time

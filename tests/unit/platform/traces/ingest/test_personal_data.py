@@ -175,3 +175,11 @@ def test_what_is_reported_of_a_secret_names_nobody() -> None:
     span = raw_span(name="mail to jo@example.org", attributes={"jo@example.org": key})
     (found,) = Masker().masked([span], lambda _: (), EVERYTHING).found
     assert (found.span_name, found.attribute) == ("mail to [email]", "[email]")
+
+
+@pytest.mark.parametrize("vectorscan", [True, False])
+def test_an_expression_that_would_be_huge_is_refused_before_it_is_compiled(
+    vectorscan: bool,  # noqa: FBT001 - a test's parameter
+) -> None:
+    with pytest.raises(InputInvalid, match="huge"):
+        OwnExpressions([("huge", "(a{1,500}){1,500}")], vectorscan=vectorscan)
