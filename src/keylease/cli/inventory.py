@@ -21,6 +21,7 @@ from keylease.cli.inventory_words import (
     place_words,
     reported_words,
     secret_words,
+    stands_for_words,
     write_out,
 )
 from keylease.cli.options import ApiKeyFile, Server
@@ -373,13 +374,14 @@ def mentions(
         output.emit_json(found)
         return
     output.emit_table(
-        ("NAME", "PROVIDER", "PLACE", "LAST SEEN"),
+        ("NAME", "PROVIDER", "PLACE", "LAST SEEN", "STANDS FOR"),
         [
             (
                 one["location"].get("name"),
                 one["provider"] or None,
                 place_words(one),
                 day(one["last_seen"]),
+                stands_for_words(one["stands_for"]) or None,
             )
             for one in found
         ],

@@ -100,6 +100,11 @@ def consumer_counts(consumers: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
+def stands_for_words(secrets: Iterable[Mapping[str, Any]]) -> str:
+    """The secrets that a name is linked with; a question mark is on what is ambiguous."""
+    return ", ".join(f"{one['secret_id']}{'?' if one['ambiguous'] else ''}" for one in secrets)
+
+
 def believed_words(one: Mapping[str, Any]) -> str:
     """A place that keeps a value under a name that is linked with the secret."""
     unsure = "ambiguous: " if one["ambiguous"] else ""

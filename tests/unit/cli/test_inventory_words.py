@@ -16,6 +16,7 @@ from keylease.cli.inventory_words import (
     minute,
     moment_of,
     place_words,
+    stands_for_words,
 )
 from keylease.errors import SettingsInvalid
 from keylease.strongroom.configuration import ConnectorSettings
@@ -166,6 +167,11 @@ def test_a_preview_says_how_each_consumer_is_known() -> None:
     assert row["consumers"] == "user:ada"
     assert row["consumers_holding"].startswith("service evals.service")
     assert "ambiguous" in row["consumers_named"]
+
+
+def test_a_name_says_what_it_may_stand_for() -> None:
+    found = [{"secret_id": "a", "ambiguous": False}, {"secret_id": "b", "ambiguous": True}]
+    assert stands_for_words(found) == "a, b?"
 
 
 def test_consumers_are_counted_by_how_they_are_known() -> None:

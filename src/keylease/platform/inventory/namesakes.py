@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Select, select
 
 from keylease.contracts.findings import Location
@@ -13,7 +14,7 @@ from keylease.platform.db.transaction import Row, Transaction
 from keylease.platform.inventory.consumers import kind_of
 from keylease.platform.inventory.linking import Mentioned, NameLink, Valued, links_of
 from keylease.platform.inventory.names import called, kubernetes_object
-from keylease.platform.inventory.records import Place
+from keylease.platform.inventory.records import Place, StandsFor
 from keylease.platform.inventory.repository import place_of
 from keylease.platform.inventory.tables import LOCATIONS, NAMES, SOURCES
 
@@ -69,6 +70,23 @@ async def links_among(
             for row in rows.values()
             if row["secret_id"] is not None
         ),
+    )
+
+
+async def with_secrets(tx: Transaction, mentions: Iterable[Place]) -> tuple[Place, ...]:
+    """The same names, each with the secrets that it is linked with now."""
+    named = tuple(mentions)
+    found: dict[str, list[StandsFor]] = defaultdict(list)
+    names = {called(place.location.name) for place in named}
+    for link in await links_among(tx, names=names, objects=()):
+        if link.removed_at is None:
+            found[link.mentioned.place.id].append(
+                StandsFor(
+                    secret_id=link.secret_id, evidence=link.evidence, ambiguous=link.ambiguous
+                )
+            )
+    return tuple(
+        msgspec.structs.replace(place, stands_for=tuple(found.get(place.id, ()))) for place in named
     )
 
 

@@ -10,6 +10,15 @@ from keylease.platform.inventory.reported import Reported
 from keylease.platform.inventory.states import CredentialFacts, State
 
 
+class StandsFor(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that a name without a value is linked with."""
+
+    secret_id: str
+    evidence: str
+    ambiguous: bool
+    """It may be another secret's name."""
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A location with its life."""
 
@@ -24,6 +33,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     first_seen: int
     last_seen: int
     removed_at: int | None = None
+    stands_for: tuple[StandsFor, ...] = ()
+    """Of a name without a value, where names are listed: the secrets that it is linked with."""
 
 
 class BelievedPlace(msgspec.Struct, frozen=True, kw_only=True):

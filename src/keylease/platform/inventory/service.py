@@ -21,6 +21,7 @@ from keylease.platform.inventory.intake import Intake, Intaken, origin_of
 from keylease.platform.inventory.intake_course import Origin
 from keylease.platform.inventory.interfaces import PolicyCredentials, RecordedUses
 from keylease.platform.inventory.joining import Joining
+from keylease.platform.inventory.namesakes import with_secrets
 from keylease.platform.inventory.records import Exemption, Place, Sighting, Vendor
 from keylease.platform.inventory.repository import HistoryLine, Wanted
 from keylease.platform.inventory.states import State
@@ -163,7 +164,7 @@ class InventoryService:
             rows = await repository.mentions(
                 tx, provider=provider, vendor_id=vendor_id, page=request
             )
-        places = tuple(repository.place_of(row) for row in rows)
+            places = await with_secrets(tx, [repository.place_of(row) for row in rows])
         return page_of(places, request, key=lambda place: (place.id,))
 
     async def sources(self, caller: Caller) -> Sequence[Row]:

@@ -438,6 +438,29 @@ async def test_a_preview_says_what_names_a_secret_and_is_linked_with_none(rig: R
     assert gap.endswith("github.com/acme/far.")
 
 
+async def test_a_list_of_names_says_which_secret_each_stands_for(rig: Rig) -> None:
+    far = workflow(repository="github.com/acme/far", detail="job far")
+    kept = mention(NAME, env(".env.example"), reason="name without a value")
+    await rig.push(key(), names=[code(), kept, msgspec.structs.replace(far, provider="openai")])
+    await rig.push(key(2, env(name="API_KEY")), names=[manifest(), workflow("API_KEY")], host="b")
+    by_name = {one.places[0].location.name: one.id for one in await rig.all()}
+    page = await rig.inventory.mentions(ADA, PageRequest(limit=100))
+    assert {
+        (one.location.path, one.location.detail): [
+            (secret.secret_id, secret.ambiguous) for secret in one.stands_for
+        ]
+        for one in page.items
+        if one.removed_at is None
+    } == {
+        ("app/llm.py", ""): [(by_name[NAME], False)],
+        (".env.example", ""): [(by_name[NAME], False)],
+        ("deploy/api.yaml", "Deployment prod/api"): [(by_name[NAME], False)],
+        (".github/workflows/evals.yml", "job far"): [],
+        (".github/workflows/evals.yml", "job nightly"): [(by_name["API_KEY"], True)],
+    }
+    assert all(one.evidence for name in page.items for one in name.stands_for)
+
+
 async def test_a_process_is_the_same_consumer_under_another_number(rig: Rig) -> None:
     for number in (17, 18):
         at = place(f"process {number} (evals)", kind=PlaceKind.PROCESS_ENVIRONMENT, name=NAME)
