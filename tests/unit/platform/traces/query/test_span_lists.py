@@ -164,6 +164,16 @@ def test_a_time_series_counts_every_span_in_its_step(store: TraceStore) -> None:
     assert nothing["duration_p50"] is None
 
 
+def test_percentiles_are_those_of_the_latencies(store: TraceStore) -> None:
+    durations = sorted(stored_span(number).duration for number in range(40) if number != 3)
+    (row,) = rows_of(store, aggregates(SCOPE, where=filtered("name != changed")))
+    for percent in (50, 90, 95, 99):
+        place = (len(durations) - 1) * percent / 100  # between two ranks, in proportion
+        below, above = durations[int(place)], durations[int(place) + 1]
+        expected = below + (above - below) * (place % 1)
+        assert row[f"duration_p{percent}"] == pytest.approx(expected, abs=1)
+
+
 def test_groups_are_the_most_frequent_and_the_others(store: TraceStore) -> None:
     rows = rows_of(store, aggregates(SCOPE, group_by='attributes["customer.id"]', top=2))
     assert [(row["is_other"], row["group_value"], row["spans"]) for row in rows] == [
