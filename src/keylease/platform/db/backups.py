@@ -67,7 +67,7 @@ async def back_up(database: Database, version: str, plan: BackUps | None) -> Pat
     """
     if plan is not None and plan.waived:
         return None
-    url = database.engine.url
+    url = database.url
     if not database.is_sqlite:
         if plan is None:
             raise DatabaseNotBackedUp("There is no place for a back-up of it.", advice=_ADVICE)
@@ -117,6 +117,8 @@ async def _run(program: str, url: URL, descriptor: int) -> None:
     plain = url.set(drivername="postgresql", password=None).difference_update_query(["ssl"])
     if "ssl" in url.query:  # as our driver calls what PostgreSQL's own programs call sslmode
         plain = plain.update_query_dict({"sslmode": url.query["ssl"]})
+    elif "sslrootcert" in url.query:  # verified, as by our driver
+        plain = plain.update_query_dict({"sslmode": "verify-full"})
     address = plain.render_as_string()
     environment = {"LC_ALL": "C", "PATH": os.defpath}
     if url.password is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ _STATEMENT_SECONDS: Final = 30
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _ONE_STATE: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 """Of PostgreSQL's transactions that read. They take no lock, and are never told to try again."""
+_OF_TLS: Final = ("ssl", "sslrootcert", "sslcert", "sslkey")
+_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -67,6 +70,8 @@ class Database:
         self.before_recording: Callable[[str], None] | None = None
         """Raises for an organization whose audit log cannot be written: its changes fail then."""
         self.is_sqlite: Final = parsed.get_backend_name() == "sqlite"
+        self.url: Final = parsed
+        """As it was given; it says how the way there is protected. It may name a passfile."""
         self._writers: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
         self.engine: Final = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
 
@@ -155,7 +160,7 @@ def _sqlite(url: URL) -> AsyncEngine:
 
 def _postgresql(url: URL) -> AsyncEngine:
     return create_async_engine(
-        url,
+        url.difference_update_query(_OF_TLS),
         pool_size=10,
         max_overflow=10,
         pool_timeout=10,
@@ -163,6 +168,7 @@ def _postgresql(url: URL) -> AsyncEngine:
         connect_args={
             "timeout": 5,
             "command_timeout": _STATEMENT_SECONDS,
+            **_tls(url),
             "server_settings": {
                 "application_name": "keylease",
                 "idle_in_transaction_session_timeout": str(_STATEMENT_SECONDS * 1000),
@@ -170,6 +176,26 @@ def _postgresql(url: URL) -> AsyncEngine:
             },
         },
     )
+
+
+def _tls(url: URL) -> dict[str, Any]:
+    """What the driver is told of TLS: by itself it reads none of the files an address names."""
+    mode, *files = (str(url.query.get(name, "")) for name in _OF_TLS)
+    authorities, certificate, key = files
+    if not any(files) and mode not in _VERIFYING:
+        return {"ssl": mode} if mode else {}
+    try:
+        context = ssl.create_default_context(cafile=authorities or None)
+        if certificate:
+            context.load_cert_chain(certificate, key or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            "The files of TLS that the database's address names cannot be used.",
+            advice="sslrootcert, sslcert and sslkey name files in PEM that the server's user can"
+            " read.",
+        ) from error
+    context.check_hostname = mode != "verify-ca"
+    return {"ssl": context}
 
 
 @contextlib.contextmanager
@@ -205,6 +231,11 @@ def _is_gone(error: DBAPIError) -> bool:
 
 
 def _unavailable(error: BaseException) -> DatabaseUnavailable:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return DatabaseUnavailable(
+            f"The certificate of the database's server is not accepted: {error.verify_message}.",
+            advice="sslrootcert in the database's address names who may vouch for it.",
+        )
     full = "disk is full" in str(error) or "No space left" in str(error)
     return DatabaseUnavailable(
         "The disk of the database is full." if full else "The database does not answer.",

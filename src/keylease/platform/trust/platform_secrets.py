@@ -253,7 +253,8 @@ def database_weaknesses(database: URL) -> tuple[Weakness, ...]:
     """What weakens the way to the database."""
     if database.get_backend_name() == "sqlite" or _is_local(database):
         return ()
-    if str(database.query.get("ssl", "")) in {"verify-ca", "verify-full"}:
+    verified = str(database.query.get("ssl", "")) in {"verify-ca", "verify-full"}
+    if verified or "sslrootcert" in database.query:
         return ()
     return (
         Weakness(
