@@ -73,7 +73,7 @@ class TrustService:
         witnesses = await self._witnesses.witness_trust(caller)
         references = {one.id: one.reference for one in credentials}
         secrets: list[HeldSecret] = []
-        weaknesses = [*self._own_weaknesses(), *database_weaknesses(self._database.engine.url)]
+        weaknesses = [*self._own_weaknesses(), *database_weaknesses(self._database.url)]
         for gateway in gateways:
             name = f"gateway {gateway.name}"
             secrets += gateway_secrets(name, gateway.report, references)
@@ -88,7 +88,7 @@ class TrustService:
         secrets += platform_secrets(
             directory=str(self._directory),
             isolation=self._posture or "not known",
-            database=self._database.engine.url,
+            database=self._database.url,
             api_key_days=self._api_key_days,
         )
         for one in credentials:
