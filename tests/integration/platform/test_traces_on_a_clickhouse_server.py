@@ -17,12 +17,13 @@ import httpx
 import pytest
 from tests.support.clickhouse_server import PASSWORD, running_clickhouse
 from tests.support.furnished import first_tenant, founded
+from tests.support.home_databases import database_of, told_of
 from tests.support.ports import free_port, terminated
 from tests.support.supervised import wait_until
 from tests.support.trace_kit import export
 
 from keylease.contracts.api_keys import ApiKeyKind
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.identity.api_keys.interfaces import NewApiKey
 from keylease.primitives.clock import SystemClock
 
@@ -51,7 +52,7 @@ class Place:
         """Two keys and a project, as an owner would make them."""
         clock, platform = SystemClock(), self.data / "platform"
         platform.mkdir(mode=0o700)
-        database = Database(sqlite_url(platform / "platform.sqlite"), clock=clock)
+        database = Database(database_of(platform), clock=clock)
         async with founded(database, clock, platform) as services:
             owner = await first_tenant(services)
             keys = services.identity.api_keys
@@ -67,7 +68,9 @@ class Place:
         """`keylease server`, as a service manager runs it."""
         line = [sys.executable, "-m", "keylease", "server", "--data-dir", str(self.data)]
         line += ["--config-dir", str(self.directory), "--port", str(self.port), *self.flags]
+        told = told_of(self.data / "platform")
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
+        environment |= {f"KEYLEASE_{name.upper()}": value for name, value in told.items()}
         with (self.directory / "server.log").open("ab") as log:
             process = subprocess.Popen(line, env=environment, stdout=log, stderr=log)
         with terminated(process):
