@@ -37,7 +37,9 @@ GATEWAY: Final = "gateway"
 NEEDED: Final = ("span_id", "parent_span_id", "kind", "source", "input_tokens", "output_tokens",
                  "cost")  # fmt: skip
 """Columns that ``twins`` looks at."""
-BELOW: Final = f"(source = '{GATEWAY}' AND parent_span_id != '')"
+_RECORD: Final = f"source = '{GATEWAY}'"
+_BELOW: Final = "parent_span_id != ''"
+BELOW: Final = f"({_RECORD} AND {_BELOW})"
 """The condition of a record that may be a twin."""
 _APART: Final = 3_600_000_000
 """Microseconds that the beginnings of two twins may be apart: clocks differ, and calls wait."""
@@ -54,14 +56,11 @@ _REQUEST: Final = f"source != '{GATEWAY}' AND kind = 'other' AND parent_span_id 
 def any_below(scope: Scope, *, time: TimeRange) -> Statement:
     """One row when there is a record that may be a twin: most projects and times have none.
 
-    Any version will do, so that it need not tell versions apart and stops at the first.
+    Any version will do, so that it stops at the first.
     """
     parameters = Parameters()
-    owner = [owner_sql(scope, parameters), *range_sql(time, parameters)]
-    return Statement(
-        select_sql("1", "spans PREWHERE", " AND ".join(owner), f"WHERE {BELOW} LIMIT 1"),
-        parameters.values(),
-    )
+    records = _records_sql("1", scope, range_sql(time, parameters), parameters)
+    return Statement(f"{records} LIMIT 1", parameters.values())
 
 
 def counted_once_sql(
@@ -77,10 +76,7 @@ def counted_once_sql(
     ``fixed`` narrows the rows that are looked at; conditions on columns that no version changes.
     """
     near = [*fixed, *range_sql(_widened(time), parameters)]
-    with_calls = (
-        f"trace_id IN ({select_sql('trace_id', 'spans PREWHERE')} "
-        f"{' AND '.join([owner_sql(scope, parameters), *near])} WHERE {BELOW})"
-    )
+    with_calls = f"trace_id IN ({_records_sql('trace_id', scope, near, parameters)})"
     calls = select_sql(
         f"{_OWN} AS kl_span, isNotNull(cost) AS kl_priced",
         rows_sql(scope, [_CALL, *conditions], parameters, fixed=[*near, with_calls]),
@@ -117,6 +113,12 @@ def twins(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Callable[[Se
         return above is not None and covers(above, row)
 
     return is_twin
+
+
+def _records_sql(column: str, scope: Scope, fixed: Sequence[str], parameters: Parameters) -> str:
+    """Records that may be twins, in any of their versions: few are left before more is read."""
+    early = " AND ".join([owner_sql(scope, parameters), *fixed, _RECORD])
+    return select_sql(column, "spans PREWHERE", early, f"WHERE {_BELOW}")
 
 
 def _widened(time: TimeRange) -> TimeRange:
