@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 import keylease
+from keylease import detectors
 from keylease.contracts.findings import (
     Confidence,
     Finding,
@@ -25,7 +26,7 @@ from keylease.contracts.findings import (
     ScanCounts,
     ScanReport,
 )
-from keylease.errors import KeyleaseError
+from keylease.errors import InputInvalid, KeyleaseError
 from keylease.platform.db.callers import Caller, platform_itself
 from keylease.platform.inventory.intake_course import Origin
 from keylease.platform.inventory.service import InventoryService
@@ -88,15 +89,33 @@ class TraceFindings:
             reported = self._waiting.popleft()
             by_project[reported.organization_id, reported.project_id].append(reported)
         for (organization_id, project_id), some in by_project.items():
-            try:
-                await inventory.take(
-                    platform_itself(organization_id),
-                    report_of(some, project_id),
-                    source=f"traces of project {project_id}",
-                )
-            except KeyleaseError as error:
-                self.lost += len(some)
-                _log().error("trace_findings_lost", code=error.code, count=len(some))
+            await self._tell(inventory, organization_id, project_id, some)
+
+    async def _tell(
+        self,
+        inventory: FindingsIn,
+        organization_id: str,
+        project_id: str,
+        some: Sequence[Reported],
+    ) -> None:
+        try:
+            await inventory.take(
+                platform_itself(organization_id),
+                report_of(some, project_id),
+                source=f"traces of project {project_id}",
+            )
+        except InputInvalid as error:
+            if len(some) == 1:
+                self._lose(error, 1)
+                return
+            for one in some:  # what the inventory refuses of one must not cost the others
+                await self._tell(inventory, organization_id, project_id, [one])
+        except KeyleaseError as error:
+            self._lose(error, len(some))
+
+    def _lose(self, error: KeyleaseError, count: int) -> None:
+        self.lost += count
+        _log().error("trace_findings_lost", code=error.code, count=count)
 
 
 def report_of(some: Sequence[Reported], project_id: str) -> ScanReport:
@@ -126,13 +145,17 @@ def report_of(some: Sequence[Reported], project_id: str) -> ScanReport:
 
 def _finding(reported: Reported, project_id: str) -> Finding:
     secret = reported.secret
-    detail = f"span {secret.span_name}" if secret.span_name else ""
-    place = f"{PlaceKind.TRACE}:{project_id}:{secret.attribute}:{detail}"
+    # Examples and placeholders stay in a span; the inventory takes no text that looks like a key.
+    attribute, span_name = (
+        detectors.mask(name)[0] for name in (secret.attribute, secret.span_name)
+    )
+    detail = f"span {span_name}" if span_name else ""
+    place = f"{PlaceKind.TRACE}:{project_id}:{attribute}:{detail}"
     location = Location(
         id=hashlib.sha256(place.encode()).hexdigest()[:32],
         kind=PlaceKind.TRACE,
         path=f"traces/{project_id}",
-        name=secret.attribute,
+        name=attribute,
         detail=detail,
     )
     identifier = secret.fingerprints[0].value if secret.fingerprints else location.id
