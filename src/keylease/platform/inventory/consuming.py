@@ -100,7 +100,7 @@ def _at(place: Place, kind: ConsumerKind, known_by: KnownBy) -> Consumer:
     if kind is ConsumerKind.PROCESS:
         path = _NUMBER.sub("process", path)  # the same program has another number tomorrow
     name = ", ".join(filter(None, (path, location.detail)))
-    identity = "\0".join((*reach_of(place).scope, path, location.detail))
+    identity = "\0".join((*reach_of(place.location, place.source_id).scope, path, location.detail))
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
     return Consumer(
         id=f"{kind}:{digest[:_ID_LENGTH]}",

@@ -71,7 +71,7 @@ class Intake:
         course = self._course
         source_id, current = await self._source(complete=covers_all)
         naming = Naming(course)
-        await naming.look(report, source_id if covers_all and current else "")
+        await naming.look(report, source_id, whole=covers_all and current)
         for finding in report.findings:
             secret_id = await self._secrets.take(finding, source_id)
             await self._secrets.verified(secret_id, finding)

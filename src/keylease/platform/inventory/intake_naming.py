@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from keylease.contracts.findings import ScanReport
 from keylease.platform.inventory.changes import ChangeKind
 from keylease.platform.inventory.consumers import Consumer
 from keylease.platform.inventory.consuming import named_by
 from keylease.platform.inventory.intake_course import Course
 from keylease.platform.inventory.linking import NameLink
-from keylease.platform.inventory.names import called
-from keylease.platform.inventory.namesakes import links_among, names_in_source, object_of
+from keylease.platform.inventory.namesakes import links_among, sought_for, sought_in_source
 
 Named = dict[tuple[str, str], Consumer]
 """By secret and consumer."""
@@ -24,21 +25,21 @@ class Naming:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        self._names: set[str] = set()
-        self._objects: set[str] = set()
+        self._sought = sought_for(())
         self._before: Named = {}
 
-    async def look(self, report: ScanReport, source_id: str) -> None:
-        """Remember what is now. ``source_id``: what is in the source may be gone afterwards."""
-        if source_id:
-            self._names, self._objects = await names_in_source(self._course.tx, source_id)
-        for finding in report.findings:
-            for location in finding.locations:
-                self._names.add(called(location.name))
-                self._objects.add(object_of(location))
-        for mention in report.mentions:
-            self._names.add(called(mention.name))
-            self._objects.add(object_of(mention.location, refers_to=mention.refers_to))
+    async def look(self, report: ScanReport, source_id: str, *, whole: bool) -> None:
+        """Remember what is now. ``whole``: what is in the source may be gone afterwards."""
+        named = [location for finding in report.findings for location in finding.locations] + [
+            msgspec.structs.replace(mention.location, name=mention.name)
+            for mention in report.mentions
+        ]
+        self._sought = sought_for(
+            ((location, source_id) for location in named),
+            (mention.refers_to for mention in report.mentions),
+        )
+        if whole:
+            self._sought |= await sought_in_source(self._course.tx, source_id)
         self._before = await self._now()
 
     async def tell(self) -> None:
@@ -56,7 +57,7 @@ class Naming:
                 await self._line(ChangeKind.CONSUMER_GONE, secret_id, one)
 
     async def _now(self) -> Named:
-        links = await links_among(self._course.tx, names=self._names, objects=self._objects)
+        links = await links_among(self._course.tx, self._sought)
         by_secret: dict[str, list[NameLink]] = {}
         for link in links:
             by_secret.setdefault(link.secret_id, []).append(link)

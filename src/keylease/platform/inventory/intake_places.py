@@ -8,6 +8,7 @@ from sqlalchemy import delete, insert, select, update
 from keylease.contracts.findings import Location, Mention
 from keylease.platform.inventory.changes import ChangeKind
 from keylease.platform.inventory.intake_course import Course
+from keylease.platform.inventory.linking import reach_of
 from keylease.platform.inventory.names import called
 from keylease.platform.inventory.namesakes import object_of
 from keylease.platform.inventory.tables import LOCATIONS, NAMES, SECRETS
@@ -33,6 +34,7 @@ class PlaceIntake:
         table, tx = LOCATIONS, self._course.tx
         name = {
             "called": called(location.name),
+            "reach": reach_of(location, source_id).stored,
             "object": object_of(location, refers_to=refers_to)[:300],
             "refers_to": refers_to[:300],
             "reason": reason[:300],

@@ -14,13 +14,15 @@ from typing import Final
 
 import msgspec
 
-from keylease.contracts.findings import PlaceKind
+from keylease.contracts.findings import Location, PlaceKind
 from keylease.platform.inventory.names import Telling, called, kubernetes_object, telling
 from keylease.platform.inventory.records import Place
 
 MOST_FOR_A_NAME: Final = 8
 """Secrets that one mention may stand for. A name that more have tells nothing, and links none."""
 
+LONGEST_REACH: Final = 600
+"""Characters of a reach as it is stored."""
 _MOST_LOOKED_AT: Final = 512
 """Places of one name in one reach that are looked at for each mention: it bounds the work that a
 report can make."""
@@ -66,6 +68,11 @@ class Reach(msgspec.Struct, frozen=True):
     words: str
     scope: Scope
 
+    @property
+    def stored(self) -> str:
+        """As ``inventory_names`` has it."""
+        return ":".join(self.scope)[:LONGEST_REACH]
+
 
 def links_of(mentions: Iterable[Mentioned], valued: Iterable[Valued]) -> tuple[NameLink, ...]:
     """Every link, in the order of the mentions."""
@@ -82,7 +89,7 @@ class _Finder:
         self._by_folder: dict[tuple[Scope, str, str], list[Valued]] = defaultdict(list)
         self._by_object: dict[tuple[Scope, str], list[Valued]] = defaultdict(list)
         for one in valued:
-            scope = reach_of(one.place).scope
+            scope = reach_of(one.place.location, one.place.source_id).scope
             if name := called(one.place.location.name):
                 self._by_name[name].append(one)
                 self._by_reach[scope, name].append(one)
@@ -97,7 +104,7 @@ class _Finder:
             words = f"takes {mention.refers_to}, the secret of Kubernetes in which the value lies"
             return _chosen(mention, found, words, sure=True)
         name = mention.place.location.name
-        reach, told = reach_of(mention.place), telling(name)
+        reach, told = reach_of(mention.place.location, mention.place.source_id), telling(name)
         words = f"names {name}, as the value is called in {reach.words}"
         if around := self._around(mention.place, reach.scope, called(name)):
             return _chosen(mention, around, words, sure=told is not Telling.NOTHING)
@@ -126,7 +133,9 @@ class _Finder:
         if not wanted or mine is None:
             return []
         found = []
-        for one in self._by_object.get((reach_of(mention.place).scope, wanted), ()):
+        for one in self._by_object.get(
+            (reach_of(mention.place.location, mention.place.source_id).scope, wanted), ()
+        ):
             thing = kubernetes_object(one.place.location)
             if (
                 thing is not None
@@ -137,9 +146,8 @@ class _Finder:
         return found
 
 
-def reach_of(place: Place) -> Reach:
+def reach_of(location: Location, source_id: str) -> Reach:
     """The repository that a place is in or belongs to; else what was scanned together."""
-    location = place.location
     if location.repository:
         return Reach("the same repository", ("repository", location.repository.casefold()))
     if location.kind is PlaceKind.CI_SECRET:
@@ -150,7 +158,7 @@ def reach_of(place: Place) -> Reach:
             return Reach("the same repository", ("repository", address))
     if location.kind is PlaceKind.KUBERNETES_CLUSTER:
         return Reach("the same cluster", ("cluster", location.path.partition(": ")[0]))
-    return Reach("what was scanned with it", ("source", place.source_id))
+    return Reach("what was scanned with it", ("source", source_id))
 
 
 _FORGES: Final = {"github": "github.com", "gitlab": "gitlab.com"}

@@ -131,6 +131,7 @@ NAMES: Final = Table(
         primary_key=True,
     ),
     label("called", length=200),
+    label("reach", length=600),
     label("object", length=300),
     label("refers_to", length=300),
     label("reason", length=300),

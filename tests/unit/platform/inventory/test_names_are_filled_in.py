@@ -12,6 +12,7 @@ from keylease.contracts.findings import Location, PlaceKind
 from keylease.platform.db.backups import BackUps
 from keylease.platform.db.database import Database
 from keylease.platform.db.migrate import migrate
+from keylease.platform.inventory.linking import reach_of
 from keylease.platform.inventory.names import called
 from keylease.platform.inventory.namesakes import object_of
 from keylease.platform.inventory.tables import LOCATIONS, NAMES, SOURCES
@@ -27,6 +28,8 @@ PLACES = [
         detail="Secret prod/llm",
     ),
     Location(id="d", kind=PlaceKind.KUBERNETES_CLUSTER, path="cluster x: secret prod/llm"),
+    Location(id="f", kind=PlaceKind.CI_SECRET, path="github:Acme/App", name="OPENAI_API_KEY"),
+    Location(id="g", kind=PlaceKind.FILE, path="x", name="K", repository="github.com/Acme/App"),
     Location(
         id="e",
         kind=PlaceKind.KUBERNETES_MANIFEST,
@@ -58,7 +61,7 @@ async def test_the_names_of_what_is_known_are_filled_in(
                     path=place.path,
                     name=place.name,
                     provider="openai",
-                    repository="",
+                    repository=place.repository,
                     environment="",
                     in_history_only=False,
                     location=msgspec.json.encode(place),
@@ -70,9 +73,14 @@ async def test_the_names_of_what_is_known_are_filled_in(
     await migrate(database, backups=no_backup)
     async with database.reading() as tx:
         rows = await tx.rows(select(NAMES).order_by(NAMES.c.location_id))
-    assert [(row["location_id"], row["called"], row["object"]) for row in rows] == [
-        (f"location-{place.id}", called(place.name), object_of(place))
-        for place in PLACES
+    assert [(row["location_id"], row["called"], row["object"], row["reach"]) for row in rows] == [
+        (
+            f"location-{place.id}",
+            called(place.name),
+            object_of(place),
+            reach_of(place, "s").stored,
+        )
+        for place in sorted(PLACES, key=lambda one: one.id)
         if place.name or object_of(place)
     ]
     assert {row["organization_id"] for row in rows} == {ORGANIZATION}

@@ -13,6 +13,7 @@ from alembic import op
 revision = "0013"
 down_revision = "0012"
 _AT_ONCE = 500
+_FORGES = {"github": "github.com", "gitlab": "gitlab.com"}
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
@@ -36,6 +37,20 @@ def _object(kind: str, path: str, document: bytes) -> str:
     return whole.rpartition("/")[2][:300] if thing.lower() == "secret" else ""
 
 
+def _reach(kind: str, path: str, repository: str, source_id: str) -> str:
+    """Within which one name is mostly one secret."""
+    forge, _, container = path.partition(":")
+    if repository:
+        found = f"repository:{repository.casefold()}"
+    elif kind == "ci_secret" and forge in _FORGES and "/" in container:
+        found = f"repository:{_FORGES[forge]}/{container.casefold()}"
+    elif kind == "kubernetes_cluster":
+        found = f"cluster:{path.partition(': ')[0]}"
+    else:
+        found = f"source:{source_id}"
+    return found[:600]
+
+
 def upgrade() -> None:
     """Make the table, and fill it."""
     op.create_table(
@@ -43,6 +58,7 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.String(length=36), nullable=False),
         sa.Column("location_id", sa.String(length=36), nullable=False),
         sa.Column("called", sa.String(length=200), nullable=False),
+        sa.Column("reach", sa.String(length=600), nullable=False),
         sa.Column("object", sa.String(length=300), nullable=False),
         sa.Column("refers_to", sa.String(length=300), nullable=False),
         sa.Column("reason", sa.String(length=300), nullable=False),
@@ -67,6 +83,8 @@ def upgrade() -> None:
         sa.column("kind", sa.String),
         sa.column("path", sa.String),
         sa.column("name", sa.String),
+        sa.column("repository", sa.String),
+        sa.column("source_id", sa.String),
         sa.column("location", sa.LargeBinary),
     )
     names = sa.table(
@@ -74,10 +92,16 @@ def upgrade() -> None:
         *(
             sa.column(name, sa.String)
             for name in (
-                "organization_id", "location_id", "called", "object", "refers_to", "reason",
+                "organization_id",
+                "location_id",
+                "called",
+                "reach",
+                "object",
+                "refers_to",
+                "reason",
             )
         ),
-    )  # fmt: skip
+    )
     connection, after = op.get_bind(), ""
     while rows := connection.execute(
         sa.select(places).where(places.c.id > after).order_by(places.c.id).limit(_AT_ONCE)
@@ -88,6 +112,7 @@ def upgrade() -> None:
                 "organization_id": row.organization_id,
                 "location_id": row.id,
                 "called": called,
+                "reach": _reach(row.kind, row.path, row.repository, row.source_id),
                 "object": thing,
                 "refers_to": "",
                 "reason": "",
