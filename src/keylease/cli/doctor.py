@@ -12,6 +12,7 @@ import typer
 
 import keylease
 from keylease.cli import output
+from keylease.cli.database_examination import examine_database
 from keylease.cli.examination import Area, Finding, State, examine
 from keylease.cli.options import ConfigDir, DataDir, settings_from
 from keylease.primitives.clock import SystemClock
@@ -32,7 +33,7 @@ def command(
 ) -> int:
     """Say what protects the keys on this machine, and what does not."""
     settings = settings_from(data_dir=data_dir, config_dir=config_dir)
-    findings = examine(settings, clock=SystemClock())
+    findings = [*examine(settings, clock=SystemClock()), *examine_database(settings)]
     problems = sum(finding.state is State.PROBLEM for finding in findings)
     if as_json:
         output.emit_json(

@@ -52,6 +52,7 @@ class Area(StrEnum):
     GATEWAY = "gateway"
     CREDENTIALS = "credentials"
     CONFIGURATION = "configuration"
+    DATABASE = "database"
     FILES = "files"
     ENVIRONMENT = "environment"
     CLOCK = "clock"
