@@ -104,7 +104,10 @@ class _Finder:
             words = f"takes {mention.refers_to}, the secret of Kubernetes in which the value lies"
             return _chosen(mention, found, words, sure=True)
         name = mention.place.location.name
-        reach, told = reach_of(mention.place.location, mention.place.source_id), telling(name)
+        reach, told = (
+            reach_of(mention.place.location, mention.place.source_id),
+            telling(called(name)),
+        )
         words = f"names {name}, as the value is called in {reach.words}"
         if around := self._around(mention.place, reach.scope, called(name)):
             return _chosen(mention, around, words, sure=told is not Telling.NOTHING)

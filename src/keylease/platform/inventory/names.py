@@ -18,16 +18,20 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 _NUMBER: Final = re.compile(r"\d+")
 _ANYBODYS: Final = frozenset({
-    "a", "access", "ai", "api", "apikey", "app", "application", "auth", "authorization",
-    "backend", "bearer", "bot", "cd", "ci", "client", "code", "config", "credential",
-    "credentials", "creds", "default", "demo", "deploy", "dev", "development", "env",
-    "environment", "frontend", "id", "integration", "internal", "key", "keys", "live", "llm",
-    "local", "main", "master", "model", "my", "new", "old", "org", "organization", "pass",
-    "passwd", "password", "pat", "personal", "prd", "preprod", "preview", "primary", "private",
-    "prod", "production", "project", "public", "qa", "sa", "sandbox", "secondary", "secret",
-    "secretkey", "secrets", "server", "service", "shared", "sk", "stage", "staging", "svc",
-    "team", "temp", "test", "testing", "the", "tmp", "token", "tokens", "uat", "user", "v",
-    "value", "var", "web", "worker",
+    "a", "access", "actions", "agent", "agents", "ai", "api", "apikey", "app", "application",
+    "assistant", "auth", "authorization", "backend", "batch", "bearer", "benchmark", "bot", "cd",
+    "chat", "ci", "client", "code", "completion", "completions", "config", "credential",
+    "credentials", "creds", "default", "demo", "deploy", "dev", "development", "embed", "embedding",
+    "embeddings", "env", "environment", "eval", "evals", "evaluation", "experiment", "experiments",
+    "frontend", "github", "gitlab", "gpt", "id", "inference", "integration", "internal", "job",
+    "jobs", "judge", "key", "keys", "live", "llm", "local", "main", "master", "model", "models",
+    "my", "new", "notebook", "old", "org", "organization", "pass", "passwd", "password", "pat",
+    "personal", "playground", "prd", "preprod", "preview", "primary", "private", "prod",
+    "production", "project", "prompt", "public", "qa", "rag", "research", "runner", "sa", "sandbox",
+    "script", "scripts", "sdk", "search", "secondary", "secret", "secretkey", "secrets", "server",
+    "service", "shared", "sk", "stage", "staging", "studio", "svc", "team", "temp", "test",
+    "testing", "the", "tmp", "token", "tokens", "tool", "tools", "uat", "user", "v", "value", "var",
+    "web", "worker",
 })  # fmt: skip
 """Words that people in every repository give to their variables."""
 
@@ -37,10 +41,11 @@ class Telling(IntEnum):
 
     NOTHING = 0
     """``API_KEY``: it may be anything."""
-    PROVIDER = 1
-    """``OPENAI_API_KEY``: many secrets are called so, but in one repository it is mostly one."""
+    SOMETHING = 1
+    """``OPENAI_API_KEY``, ``NPM_TOKEN``: every organization has such names in every repository, but
+    in one repository it is mostly one secret."""
     OWN = 2
-    """``ACME_SEARCH_OPENAI_KEY``: somebody made this name for this secret."""
+    """``ACME_SEARCH_OPENAI_KEY``: somebody made this name for this secret of this provider."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -53,14 +58,14 @@ def called(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def telling(name: str) -> Telling:
     """How much a name tells."""
-    own = [
-        word
+    own = any(
+        word not in _ANYBODYS and not _NUMBER.fullmatch(word) and len(word) > 1
         for word in words_beside(name)
-        if word not in _ANYBODYS and not _NUMBER.fullmatch(word) and len(word) > 1
-    ]
-    if own and called(name):
-        return Telling.OWN
-    return Telling.PROVIDER if provider_of(name) else Telling.NOTHING
+    )
+    if provider_of(name):
+        return Telling.OWN if own else Telling.SOMETHING
+    # A word of its own may be a service that this product knows nothing of, as in NPM_TOKEN.
+    return Telling.SOMETHING if own else Telling.NOTHING
 
 
 class KubernetesObject(msgspec.Struct, frozen=True):

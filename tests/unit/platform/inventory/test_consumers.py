@@ -156,6 +156,15 @@ async def test_names_do_not_reach_beyond_their_repository(rig: Rig) -> None:
     assert set(told(second.consumers).values()) == {"code"}
 
 
+@pytest.mark.parametrize("name", [NAME, "NPM_TOKEN", "EVALS_OPENAI_KEY", "TEAM_KEY"])
+async def test_a_name_that_many_have_does_not_fan_out(rig: Rig, name: str) -> None:
+    await rig.push(key(1, env(name=name)))
+    for number in range(3):
+        far = workflow(name, repository=f"github.com/acme/{number}")
+        await rig.push(names=[far], host=f"ci{number}")
+    assert (await rig.only()).consumers == ()
+
+
 async def test_a_name_of_its_own_reaches_every_repository(rig: Rig) -> None:
     own = "ACME_SEARCH_OPENAI_KEY"
     await rig.push(key(1, env(name=own)))
