@@ -26,7 +26,7 @@ from keylease.platform.identity.key_files import read_or_make
 
 KEY_FILE: Final = "sign-in.key"
 _FORMAT: Final = b"\x01"
-_KEY_BYTES: Final = 32
+KEY_BYTES: Final = 32
 _ID_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
 _HEAD: Final = len(_FORMAT) + _ID_BYTES
@@ -44,6 +44,10 @@ class Sealer:
         nonce = os.urandom(_NONCE_BYTES)
         head = _FORMAT + self._id
         return head + nonce + self._cipher.encrypt(nonce, secret, head + place.encode())
+
+    def has_sealed(self, sealed: bytes) -> bool:
+        """Whether it was this key by which a secret was sealed; what it was is not looked at."""
+        return sealed.startswith(_FORMAT + self._id)
 
     def open(self, sealed: bytes, *, place: str) -> bytes:
         """The secret; raises ``StorageCorrupt`` when it was sealed otherwise, or changed."""
@@ -70,10 +74,10 @@ def sealer_of(directory: Path) -> Sealer:
     Raises ``ConfigurationError``.
     """
     path = directory / KEY_FILE
-    key = read_or_make(path, make=lambda: os.urandom(_KEY_BYTES))
-    if len(key) != _KEY_BYTES:
+    key = read_or_make(path, make=lambda: os.urandom(KEY_BYTES))
+    if len(key) != KEY_BYTES:
         raise ConfigurationError(
-            f"{path} does not hold a key of {_KEY_BYTES} bytes.",
+            f"{path} does not hold a key of {KEY_BYTES} bytes.",
             advice="Restore it; without it, one-time codes are set up again.",
         )
     return Sealer(key)

@@ -5,7 +5,7 @@ Protects: the private half is in the platform's own directory and in no database
     nothing is signed by another one instead.
 Does not protect: whoever owns the platform's process signs policies. What they can do with one is
     bounded by each gateway's gateway.toml.
-Limits: several servers on one database need the same directory (``policy-keys``), as a mount.
+Limits: a server that takes over from another needs the same directory (``policy-keys``).
 
 Rotation: the key in use signs the new one (``contracts/policy_keys``), then its file is removed.
 The chain is in every bundle, so that gateways follow without being enrolled again.

@@ -5,6 +5,8 @@ that was started with another directory, or with an empty one, would make keys o
 and verifiers have pinned the old ones, and the audit log of this database could not be continued.
 
 Protects: such a server does not start, and changes nothing; one message says which keys are missed.
+    Where only the key of second factors is another one, it starts and its log says so: people set
+    their factors up again, which must not need the key that is lost.
 Does not protect: files that are damaged or set back although their key is the right one. The audit
     log's own checks find that, and stop changes of that organization alone.
 """
@@ -15,11 +17,18 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import structlog
+from sqlalchemy import select
+
 from keylease.errors import DataDirectoryForeign, NoteInvalid, StorageError
 from keylease.platform.audit import repository
 from keylease.platform.audit.log_files import LogFiles
 from keylease.platform.audit.repository import KnownLog, StoredCheckpoint
 from keylease.platform.db.database import Database
+from keylease.platform.identity.outside.tables import ISSUERS
+from keylease.platform.identity.sealing import KEY_BYTES, KEY_FILE, Sealer
+from keylease.platform.identity.sign_in.tables import ONE_TIME_CODES
+from keylease.primitives.files import read_bounded
 from keylease.primitives.transparency.log_keys import key_before
 from keylease.primitives.transparency.notes import NoteKey, open_note
 
@@ -38,10 +47,15 @@ async def check_belonging(database: Database, directory: Path) -> None:
             for log in await repository.known_logs(tx)
             if log.head.size
         ]
-    if not logs:
-        return  # nothing has been signed yet
-    missed = await asyncio.to_thread(_missed, directory / AUDIT, logs)
+    missed = await asyncio.to_thread(_missed, directory / AUDIT, logs) if logs else []
     if not missed:
+        if count := await sealed_otherwise(database, directory):
+            structlog.stdlib.get_logger().warning(
+                "sign_in_key_differs",
+                secrets=count,
+                message=f"{KEY_FILE} is not the key that sealed them: restore it, or let second "
+                "factors and client secrets be set up again.",
+            )
         return
     named = ", ".join(missed[:_SHOWN]) + (", ..." if len(missed) > _SHOWN else "")
     raise DataDirectoryForeign(
@@ -50,6 +64,24 @@ async def check_belonging(database: Database, directory: Path) -> None:
         advice="Start the server with the directory that this database was used with, or restore "
         "that directory from its back-up. docs/guides/postgresql.md says what is in it.",
     )
+
+
+async def sealed_otherwise(database: Database, directory: Path) -> int:
+    """How many second factors and client secrets the sign-in key that is here cannot open."""
+    async with database.reading() as tx:
+        sealed = [
+            bytes(row["sealed"])
+            for column in (ONE_TIME_CODES.c.sealed_secret, ISSUERS.c.sealed_client_secret)
+            for row in await tx.rows(select(column.label("sealed")).where(column.is_not(None)))
+        ]
+    if not sealed:
+        return 0
+    try:
+        key = await asyncio.to_thread(read_bounded, directory / KEY_FILE, maximum=KEY_BYTES)
+    except OSError:  # absent: another one is about to be made
+        return len(sealed)
+    here = Sealer(key) if len(key) == KEY_BYTES else None
+    return sum(here is None or not here.has_sealed(one) for one in sealed)
 
 
 def _missed(directory: Path, logs: list[tuple[KnownLog, StoredCheckpoint | None]]) -> list[str]:

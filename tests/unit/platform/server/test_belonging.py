@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from tests.support.audit_kit import ADA, ORG, OTHER_ORG, Rig, record
 from tests.support.manual_clock import ManualClock
+from tests.support.sign_in_kit import house_of
 
 from keylease.errors import DataDirectoryForeign
 from keylease.platform.db.callers import Caller
 from keylease.platform.db.database import Database
-from keylease.platform.server.belonging import check_belonging
+from keylease.platform.identity.sealing import KEY_BYTES, KEY_FILE
+from keylease.platform.server.belonging import check_belonging, sealed_otherwise
 
 
 @pytest.fixture
@@ -60,6 +62,21 @@ async def test_every_organization_is_looked_at(rig: Rig, tmp_path: Path) -> None
         await check_belonging(rig.database, tmp_path / "ours")
     assert ORG not in refused.value.message
     assert OTHER_ORG in refused.value.message
+
+
+async def test_a_sign_in_key_that_is_another_one_is_said(
+    database: Database, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house_of(database, clock, tmp_path, monkeypatch) as house:
+        await house.with_codes(await house.owner())
+    assert await sealed_otherwise(database, tmp_path) == 0
+    key = tmp_path / KEY_FILE
+    for content in (None, b"x" * KEY_BYTES, b"short"):
+        key.unlink(missing_ok=True)
+        if content is not None:
+            key.write_bytes(content)
+        assert await sealed_otherwise(database, tmp_path) == 1
+        await check_belonging(database, tmp_path)  # and it starts all the same
 
 
 async def test_a_damaged_log_with_the_right_key_is_left_to_its_own_checks(
