@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -61,7 +61,7 @@ CHANGEABLE: Final = frozenset(
 """What a merge may change."""
 COMMENT: Final = "comment"
 """What a merge may say that changes nothing of the row: a person's words about it."""
-_JSON: Final = ("input", "output", "expected", "metadata")
+_JSON_FIELDS: Final = ("input", "output", "expected", "metadata")
 _TYPES: Final[Mapping[str, object]] = {
     field.name: field.type for field in msgspec.structs.fields(Span)
 }
@@ -84,8 +84,10 @@ def put(current: Span | None, span: Span, *, was_sent: bool = True) -> Span:
     later, earlier = (span, current)
     if was_sent and current.ended_at > span.ended_at:
         later, earlier = current, span
+    state = _over(later, earlier)
     return msgspec.structs.replace(
-        _over(later, earlier),
+        state,
+        **_as_it_was(current, state),
         xact_id=span.xact_id,
         created_at=current.created_at,
         sort_at=current.sort_at,
@@ -166,6 +168,23 @@ def _over(later: Span, earlier: Span) -> Span:
     return msgspec.structs.replace(earlier, **changed)
 
 
+def _as_it_was(current: Span, state: Span) -> dict[str, Any]:
+    """What says the same as before, in the order and the spelling of before: it is no change."""
+    same: dict[str, Any] = {
+        name: before for name in _MAPS if (before := getattr(current, name)) == getattr(state, name)
+    }
+    if current.metadata != state.metadata and _json(current.metadata) == _json(state.metadata):
+        same["metadata"] = current.metadata
+    return same
+
+
+def _json(text: str) -> object:
+    try:
+        return msgspec.json.decode(text) if text else None
+    except msgspec.DecodeError:
+        return text
+
+
 def _is_said(name: str, value: object) -> bool:
     if name == "kind":
         return value != SpanKind.OTHER
@@ -179,7 +198,7 @@ def _changed(
 ) -> dict[str, object]:
     """The fields that one field of a merge changes. Raises ``TraceBatchRefused``."""
     try:
-        if name in _JSON:
+        if name in _JSON_FIELDS:
             return _changed_json(current, name, raw, whole, box)
         if name == "scores":
             given = msgspec.json.decode(raw, type=dict[str, float | None])

@@ -133,6 +133,30 @@ def test_of_two_that_end_at_different_times_the_later_wins_whichever_came_first(
     )
 
 
+def test_what_says_the_same_in_another_order_changes_nothing(store: TraceStore) -> None:
+    trace = new_id()
+    first = next_writes().put(
+        a_span(
+            trace_id=trace,
+            ended_at=NOW + 9,
+            scores={"a": 0.5, "b": 1.0},
+            attributes={"x": "1", "y": "2"},
+            metadata='{"p": 1, "q": 2}',
+        )
+    )
+    store.apply(*applied(first))
+    for ended_at in (NOW + 5, NOW + 9):
+        again = a_span(
+            trace_id=trace,
+            ended_at=ended_at,
+            scores={"b": 1.0, "a": 0.5},
+            attributes={"y": "2"},
+            metadata='{"q":2}',
+        )
+        store.apply(*applied(next_writes().put(again)))
+        assert store.reader.history(ORGANIZATION, "project", trace, SPAN) == [first.rows[0].span]
+
+
 def test_a_row_keeps_its_place_when_it_changes(store: TraceStore) -> None:
     trace = new_id()
     first = next_writes().put(a_span(trace_id=trace, started_at=NOW))
