@@ -26,7 +26,7 @@ from keylease.platform.db.database import Database
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan
 from keylease.platform.traces.model import Source
-from keylease.platform.traces.query import scope as query_scope
+from keylease.platform.traces.query import newest
 from keylease.platform.traces.retention import clean, forget
 from keylease.primitives.clock import SystemClock
 
@@ -231,7 +231,7 @@ async def test_a_call_that_program_and_gateway_report_counts_once(place: Place) 
 async def test_a_list_is_asked_again_when_versions_took_its_places(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_scope, "_VERSIONS", 1)
+    monkeypatch.setattr(newest, "LOOKED_AT", (1,))
     path = f"{place.base}/traces/{TRACE}/spans/{ROOT}"
     for tag in ("one", "two", "three"):
         answer = await place.api.patch(path, json={"tags": [tag]})

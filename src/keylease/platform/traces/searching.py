@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypedDict, TypeVar
 
 import msgspec
@@ -18,15 +19,17 @@ from keylease.platform.traces.query.aggregates import Bucket, aggregates
 from keylease.platform.traces.query.evaluate import prepare, selects
 from keylease.platform.traces.query.lists import (
     SpanOrder,
+    found_by_places,
     session_key,
     sessions_page,
-    spans_cut,
     spans_page,
+    spans_places,
     sums_once,
     trace_summaries,
-    traces_cut,
     traces_page,
+    traces_places,
 )
+from keylease.platform.traces.query.newest import newest_rows
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import Argument, scoped_query
@@ -86,7 +89,7 @@ class TraceSearch:
     ) -> Page[SpanLine]:
         """Spans without their texts. Raises ``QueryInvalid`` or ``CursorInvalid``."""
         wanted = self._wanted(asked, page, order)
-        rows = await self._page(_scope(caller, asked), wanted, spans_page, spans_cut)
+        rows = await self._page(_scope(caller, asked), wanted, spans_page, spans_places)
         return _lines(page_of(rows, page, key=order.key), SpanLine)
 
     async def traces(
@@ -95,7 +98,7 @@ class TraceSearch:
         """Traces with a span that the filter selects: the root, and sums over all spans."""
         scope = _scope(caller, asked)
         wanted = self._wanted(asked, page, order)
-        rows = await self._page(scope, wanted, traces_page, traces_cut)
+        rows = await self._page(scope, wanted, traces_page, traces_places, roots=True)
         found = page_of(rows, page, key=order.key)
         names = [row["trace_id"] for row in found.items]
         sums = await self._rows(trace_summaries(scope, names)) if names else []
@@ -201,14 +204,25 @@ class TraceSearch:
         scope: Scope,
         wanted: _Wanted,
         page: Callable[..., Statement],
-        cut: Callable[..., Statement | None],
+        places: Callable[..., Statement],
+        *,
+        roots: bool = False,
     ) -> list[Row]:
-        """A page of a list; asked again for all rows when it is short and may have been cut."""
-        rows = await self._rows(page(scope, **wanted))
-        question = cut(scope, **wanted) if len(rows) < wanted["limit"] else None
-        if question is not None and await self._rows(question):
-            rows = await self._rows(page(scope, **wanted, exact=True))
-        return rows
+        if not found_by_places(scope, wanted["order"], wanted["where"], roots=roots):
+            return await self._rows(page(scope, **wanted))
+        where, time, after = wanted["where"], wanted["time"], wanted["after"]
+        search = newest_rows(
+            wanted["limit"],
+            partial(places, scope, where=where, time=time, after=after),
+            partial(page, scope, **wanted),
+        )
+        statement = next(search)
+        while True:
+            rows = await self._rows(statement)
+            try:
+                statement = search.send(rows)
+            except StopIteration as found:
+                return list(found.value)
 
     async def _rows(self, statement: Statement) -> list[Row]:
         keeping = await self._keeping()

@@ -13,13 +13,12 @@ import msgspec
 
 from keylease.errors import CursorInvalid
 from keylease.platform.traces.query.conditions_sql import condition_sql
+from keylease.platform.traces.query.newest import Places, places_statement
 from keylease.platform.traces.query.scope import (
     Scope,
     TimeRange,
     last_minute_sql,
-    many_matches_sql,
     minutes_of_traces_sql,
-    newest_matches_sql,
     range_sql,
     rows_sql,
     select_sql,
@@ -134,6 +133,13 @@ class SpanOrder(msgspec.Struct, frozen=True):
 NEWEST: Final = SpanOrder()
 
 
+def found_by_places(
+    scope: Scope, order: SpanOrder, where: Expression = EVERYTHING, *, roots: bool = False
+) -> bool:
+    """Whether a page is found faster by ``newest_rows``: of ``traces_page`` with ``roots``."""
+    return order == NEWEST and scope.at is None and (roots or where != EVERYTHING)
+
+
 def spans_page(
     scope: Scope,
     *,
@@ -142,20 +148,14 @@ def spans_page(
     time: TimeRange = TimeRange(),  # noqa: B008 - frozen
     order: SpanOrder = NEWEST,
     after: Sequence[str] | None = None,
-    exact: bool = False,
+    among: Places | None = None,
 ) -> Statement:
-    """Spans that the filter selects, ``limit`` at most, with ``LIST_COLUMNS``.
-
-    A page that is not full may have been cut, unless it is ``exact``: ``spans_cut`` asks.
-    """
+    """Spans that the filter selects, ``limit`` at most, with ``LIST_COLUMNS``."""
     parameters = Parameters()
     fixed, conditions = _spans_sql(where, time, order, after, parameters)
-    newest = order == NEWEST and scope.at is None
-    if where != EVERYTHING:
-        if newest and not exact:
-            few = newest_matches_sql(scope, fixed, conditions, parameters, count=limit)
-            fixed = [*fixed, few]
-    elif newest:
+    if among is not None:
+        fixed += among.conditions(parameters)
+    elif order == NEWEST and scope.at is None and where == EVERYTHING:
         minute = last_minute_sql(scope, fixed, parameters, count=limit)
         fixed = [*fixed, f"sort_at >= {minute}"]
     rows = rows_sql(scope, conditions, parameters, fixed=fixed)
@@ -170,22 +170,19 @@ def spans_page(
     )
 
 
-def spans_cut(
+def spans_places(
     scope: Scope,
     *,
-    limit: int,
+    count: int,
+    minute: int | None = None,
     where: Expression = EVERYTHING,
     time: TimeRange = TimeRange(),  # noqa: B008 - frozen
-    order: SpanOrder = NEWEST,
     after: Sequence[str] | None = None,
-) -> Statement | None:
-    """Whether ``spans_page`` may have left rows out: gives a row then; ``None`` is never."""
-    if order != NEWEST or scope.at is not None or where == EVERYTHING:
-        return None
+) -> Statement:
+    """Where the newest spans of ``spans_page`` are, as ``places_statement``."""
     parameters = Parameters()
-    fixed, conditions = _spans_sql(where, time, order, after, parameters)
-    sql = many_matches_sql(scope, fixed, conditions, parameters, count=limit)
-    return Statement(sql, parameters.values())
+    fixed, conditions = _spans_sql(where, time, NEWEST, after, parameters)
+    return places_statement(scope, fixed, conditions, parameters, count=count, minute=minute)
 
 
 def _spans_sql(
@@ -216,19 +213,17 @@ def traces_page(
     time: TimeRange = TimeRange(),  # noqa: B008 - frozen
     order: SpanOrder = NEWEST,
     after: Sequence[str] | None = None,
-    exact: bool = False,
+    among: Places | None = None,
 ) -> Statement:
     """Root spans of traces in which the filter selects at least one span.
 
     A trace whose root has not arrived is not listed; its spans are. ``trace_summaries`` says more
-    about each. A page that is not full may have been cut, unless it is ``exact``: ``traces_cut``
-    asks.
+    about each.
     """
     parameters = Parameters()
     fixed, conditions = _roots_sql(scope, where, time, order, after, parameters)
-    if order == NEWEST and scope.at is None and not exact:
-        few = newest_matches_sql(scope, fixed, conditions, parameters, count=limit)
-        fixed = [*fixed, few]
+    if among is not None:
+        fixed += among.conditions(parameters)
     rows = rows_sql(scope, conditions, parameters, fixed=fixed)
     return Statement(
         select_sql(
@@ -241,22 +236,19 @@ def traces_page(
     )
 
 
-def traces_cut(
+def traces_places(
     scope: Scope,
     *,
-    limit: int,
+    count: int,
+    minute: int | None = None,
     where: Expression = EVERYTHING,
     time: TimeRange = TimeRange(),  # noqa: B008 - frozen
-    order: SpanOrder = NEWEST,
     after: Sequence[str] | None = None,
-) -> Statement | None:
-    """As ``spans_cut``, of ``traces_page``."""
-    if order != NEWEST or scope.at is not None:
-        return None
+) -> Statement:
+    """Where the newest roots of ``traces_page`` are, as ``places_statement``."""
     parameters = Parameters()
-    fixed, conditions = _roots_sql(scope, where, time, order, after, parameters)
-    sql = many_matches_sql(scope, fixed, conditions, parameters, count=limit)
-    return Statement(sql, parameters.values())
+    fixed, conditions = _roots_sql(scope, where, time, NEWEST, after, parameters)
+    return places_statement(scope, fixed, conditions, parameters, count=count, minute=minute)
 
 
 def _roots_sql(

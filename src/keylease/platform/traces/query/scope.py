@@ -17,8 +17,6 @@ from keylease.platform.traces.query.statement import Parameters
 SPAN_COLUMNS: Final = Span.__struct_fields__
 _VERSIONS: Final = 20
 """How many rows of the table are looked at for one row of a page of the newest."""
-_MANY: Final = 2
-"""Half of them are many: between two statements the engine may have merged some away."""
 ONCE: Final = "LIMIT 1 BY project_id, trace_id, span_id"
 """Of pinned reads: while a later version is written, and after a crash until its entry of the log
 is applied again, a state is in ``span_versions`` and still in ``spans``."""
@@ -124,40 +122,3 @@ def last_minute_sql(
     enough = f"uniqExact(trace_id, span_id) >= {parameters.bind(count, 'UInt32')}"
     minute = f"if({enough}, min(kl_minute), toDateTime(0, 'UTC'))"
     return f"({select_sql(minute, f'({keys})')})"
-
-
-def newest_matches_sql(
-    scope: Scope, fixed: Sequence[str], conditions: list[str], parameters: Parameters, *, count: int
-) -> str:
-    """A condition that leaves the newest rows only for which ``conditions`` hold in some version.
-
-    A row for which they hold now is among them, because its current version is a version; FINAL
-    then looks at these few, and not at all rows. It looks at many more than ``count``, because of
-    one row there can be several versions, and because the current one may hold no longer.
-    """
-    key = "toStartOfMinute(sort_at), cityHash64(trace_id), trace_id, span_id"
-    keys = select_sql(
-        key,
-        "spans PREWHERE",
-        " AND ".join([owner_sql(scope, parameters), *fixed]),
-        f"WHERE {' AND '.join(conditions)} ORDER BY toStartOfMinute(sort_at) DESC, sort_at DESC",
-        f"LIMIT {parameters.bind(_VERSIONS * count, 'UInt32')}",
-    )
-    return f"({key}) IN ({keys})"
-
-
-def many_matches_sql(
-    scope: Scope, fixed: Sequence[str], conditions: list[str], parameters: Parameters, *, count: int
-) -> str:
-    """Whether ``newest_matches_sql`` may have looked at all the versions that it may: a row then.
-
-    Of few rows with very many versions, or with versions that are superseded, a page is not full
-    although there are more. Without an order, so that it stops when it has counted enough.
-    """
-    return select_sql(
-        "1",
-        "spans PREWHERE",
-        " AND ".join([owner_sql(scope, parameters), *fixed]),
-        f"WHERE {' AND '.join(conditions)}",
-        f"LIMIT 1 OFFSET {parameters.bind(_VERSIONS * count // _MANY - 1, 'UInt32')}",
-    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import pyarrow as pa
@@ -11,20 +13,22 @@ import pytest
 from tests.support.queried_spans import OURS, PROJECT, SCOPE, START, put, rows_of, stored_span
 
 from keylease.errors import CursorInvalid, QueryInvalid
-from keylease.platform.traces.query import scope as query_scope
+from keylease.platform.traces.query import newest
 from keylease.platform.traces.query.aggregates import Bucket, aggregates
 from keylease.platform.traces.query.lists import (
     NEWEST,
     SortBy,
     SpanOrder,
+    found_by_places,
     session_key,
     sessions_page,
-    spans_cut,
     spans_page,
+    spans_places,
     trace_summaries,
-    traces_cut,
     traces_page,
+    traces_places,
 )
+from keylease.platform.traces.query.newest import newest_rows
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import scoped_query
@@ -88,10 +92,35 @@ def test_a_superseded_text_is_not_found(store: TraceStore) -> None:
     store.engine.run("DELETE FROM span_versions WHERE xact_id >= 5000")
 
 
+def searched(
+    store: TraceStore,
+    scope: Scope,
+    where: Expression,
+    *,
+    limit: int,
+    traces: bool = False,
+    after: Sequence[str] | None = None,
+) -> tuple[list[str], int]:
+    """Names of the spans that a search for the newest gives, and after how many questions."""
+    asked, page = (traces_places, traces_page) if traces else (spans_places, spans_page)
+    search = newest_rows(
+        limit,
+        partial(asked, scope, where=where, after=after),
+        partial(page, scope, limit=limit, where=where, after=after),
+    )
+    statement, count = next(search), 1
+    while True:
+        try:
+            statement = search.send(rows_of(store, statement))
+        except StopIteration as found:
+            return [str(row["span_id"]) for row in found.value], count
+        count += 1
+
+
 def test_a_list_is_whole_however_many_versions_its_rows_have(
     store: TraceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_scope, "_VERSIONS", 3)
+    monkeypatch.setattr(newest, "LOOKED_AT", (1, 2))
     project = "018f0000-0000-7000-8000-0000000000a4"
     scope = Scope(organization_id=OURS, project_ids=(project,))
     roots = [stored_span(4 * number, project_id=project) for number in range(3)]
@@ -102,30 +131,63 @@ def test_a_list_is_whole_however_many_versions_its_rows_have(
         for number in range(1, 7):  # more than are looked at for two rows of a page
             later = msgspec.structs.replace(busy, ended_at=START + number * 10**9)
             put(store, [later], xact_id=20_000 + 10 * number)
-        for page, cut, where in (
-            (spans_page, spans_cut, filtered("kind = task")),
-            (traces_page, traces_cut, All()),
-            (traces_page, traces_cut, filtered("kind = task")),
+        for traces, where in (
+            (False, filtered("kind = task")),
+            (True, All()),
+            (True, filtered("kind = task")),
         ):
-            short = rows_of(store, page(scope, limit=2, where=where))
-            assert len(short) == 1
-            question = cut(scope, limit=2, where=where)
-            assert question is not None
-            assert rows_of(store, question)
-            whole = rows_of(store, page(scope, limit=2, where=where, exact=True))
-            assert [row["span_id"] for row in whole] == [busy.span_id, roots[-2].span_id]
-            behind = NEWEST.key(whole[0])
-            question = cut(scope, limit=2, where=where, after=behind)
-            assert question is not None
-            assert not rows_of(store, question)
+            whole, questions = searched(store, scope, where, limit=2, traces=traces)
+            assert whole == [busy.span_id, roots[-2].span_id]
+            assert questions == 7  # twice two for places and one for rows; then all rows
     finally:
         store.engine.run("SYSTEM START MERGES spans")
 
 
-def test_most_lists_cannot_be_cut() -> None:
-    assert spans_cut(SCOPE, limit=2) is None
-    assert spans_cut(BEFORE, limit=2, where=filtered("kind = task")) is None
-    assert traces_cut(SCOPE, limit=2, order=SpanOrder(SortBy.COST)) is None
+@pytest.mark.parametrize("where", ["kind = llm", "kind = task", "duration >= 0s", "name = never"])
+@pytest.mark.parametrize("traces", [False, True])
+def test_a_search_for_the_newest_gives_what_a_look_at_all_rows_gives(
+    store: TraceStore, where: str, *, traces: bool
+) -> None:
+    expression, after, order = filtered(where), None, NEWEST
+    page = traces_page if traces else spans_page
+    for _ in range(50):
+        exact = rows_of(store, page(SCOPE, limit=3, where=expression, after=after))
+        names, _ = searched(store, SCOPE, expression, limit=3, traces=traces, after=after)
+        assert names == [row["span_id"] for row in exact]
+        if not exact:
+            return
+        after = order.key(exact[-1])
+    pytest.fail("the list does not end")
+
+
+def test_rows_of_one_instant_are_searched_in_the_order_of_a_page(store: TraceStore) -> None:
+    project = "018f0000-0000-7000-8000-0000000000a5"
+    scope = Scope(organization_id=OURS, project_ids=(project,))
+    spans = [
+        stored_span(number, project_id=project, started_at=START, name="same")
+        for number in range(30)
+    ]
+    put(store, spans, xact_id=30_000)
+    where = filtered("name = same")
+    (first, *_), _ = searched(store, scope, where, limit=4)
+    exact = rows_of(store, spans_page(scope, limit=30, where=where))
+    assert first == exact[0]["span_id"]
+    seen, after = [], None
+    for _ in range(8):
+        rows, _ = searched(store, scope, where, limit=4, after=after)
+        seen += rows
+        place = next(row for row in exact if row["span_id"] == seen[-1])
+        after = NEWEST.key(place)
+    assert seen == [row["span_id"] for row in exact]
+
+
+def test_only_lists_of_the_newest_are_found_by_places() -> None:
+    where = filtered("kind = task")
+    assert found_by_places(SCOPE, NEWEST, where)
+    assert found_by_places(SCOPE, NEWEST, roots=True)
+    assert not found_by_places(SCOPE, NEWEST)
+    assert not found_by_places(BEFORE, NEWEST, where)
+    assert not found_by_places(SCOPE, SpanOrder(SortBy.COST), where, roots=True)
 
 
 def test_a_trace_is_listed_by_its_root(store: TraceStore) -> None:

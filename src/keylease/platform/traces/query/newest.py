@@ -1,0 +1,133 @@
+"""The newest rows for which a filter holds, found without looking at all rows.
+
+FINAL cannot stop after some rows, and uses the order of the table for values only, not for what a
+sub-select gives. So a list asks first, without FINAL, where the newest versions are for which the
+filter holds: the engine stops when it has enough. Then it asks, with these places as values, which
+rows are there now. A row for which the filter holds now is among them, because its current version
+is a version. When versions have taken the places of rows, more places are looked at, and in the end
+all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from keylease.platform.traces.query.scope import Scope, owner_sql, select_sql
+from keylease.platform.traces.query.statement import Parameters, Statement
+
+LOOKED_AT: Final = (1.5, 20)
+"""How many places are looked at for one row of a page: at first, and when these were too few."""
+_MINUTE: Final = "toStartOfMinute(sort_at)"
+_PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, cityHash64(trace_id) AS kl_hash, span_id"
+_MINUTES: Final = "Array(DateTime('UTC'))"
+_SECOND: Final = 1_000_000
+Row = dict[str, Any]
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to look for rows."""
+
+    minutes: tuple[int, ...]
+    """Seconds UTC."""
+    hashes: tuple[int, ...]
+    span_ids: tuple[str, ...]
+    oldest: tuple[int, str, str] | None = None
+    """``sort_at``, trace and span before which there may be more; ``None``: these are all."""
+
+    def conditions(self, parameters: Parameters) -> list[str]:
+        """On columns that no version changes. Rows between these places are let in, too."""
+        found = [
+            f"{_MINUTE} IN {parameters.bind(list(self.minutes), _MINUTES)}",
+            f"cityHash64(trace_id) IN {parameters.bind(list(self.hashes), 'Array(UInt64)')}",
+            f"span_id IN {parameters.texts(list(self.span_ids))}",
+        ]
+        if self.oldest is not None:
+            sort_at, trace_id, span_id = self.oldest
+            at = parameters.time(sort_at)
+            place = f"({at}, {parameters.text(trace_id)}, {parameters.text(span_id)})"
+            found.append(f"(sort_at, trace_id, span_id) >= {place}")
+        return found
+
+
+class PlacesQuestion(Protocol):
+    """Asks for the newest places of a list."""
+
+    def __call__(self, *, count: int, minute: int | None = None) -> Statement:
+        """See ``places_statement``."""
+
+
+class PageQuestion(Protocol):
+    """Asks for a page of a list."""
+
+    def __call__(self, *, among: Places | None = None) -> Statement:
+        """Of all rows, or of those at some places."""
+
+
+def places_statement(
+    scope: Scope,
+    fixed: Sequence[str],
+    conditions: Sequence[str],
+    parameters: Parameters,
+    *,
+    count: int,
+    minute: int | None,
+) -> Statement:
+    """The places of the newest versions for which ``conditions`` hold.
+
+    Of several minutes in the order of minutes only, which is the table's: of a table in several
+    parts the engine reads much more for any other. ``minute`` (seconds UTC) asks for one, in the
+    order of a page.
+    """
+    owner = [owner_sql(scope, parameters), *fixed]
+    columns, order = _PLACE, f"{_MINUTE} DESC"
+    if minute is not None:
+        owner.append(f"{_MINUTE} = toDateTime({parameters.bind(minute, 'Int64')}, 'UTC')")
+        columns = f"{_PLACE}, toUnixTimestamp64Micro(sort_at) AS kl_sort_at, trace_id"
+        order = "sort_at DESC, trace_id DESC, span_id DESC"
+    sql = select_sql(
+        columns,
+        "spans PREWHERE",
+        " AND ".join(owner),
+        f"WHERE {' AND '.join(conditions)}",
+        f"ORDER BY {order} LIMIT {parameters.bind(count, 'UInt32')}",
+    )
+    return Statement(sql, parameters.values())
+
+
+def newest_rows(
+    limit: int, places: PlacesQuestion, page: PageQuestion
+) -> Generator[Statement, list[Row], list[Row]]:
+    """Yields statements, takes their rows, and gives the rows of the page."""
+    for each in LOOKED_AT:
+        among = yield from _places(int(limit * each), places)
+        if not among.minutes:
+            return []
+        rows = yield page(among=among)
+        if len(rows) >= limit or among.oldest is None:
+            return rows
+    return (yield page())
+
+
+def _places(count: int, ask: PlacesQuestion) -> Generator[Statement, list[Row], Places]:
+    rows = yield ask(count=count)
+    oldest = None
+    if len(rows) >= count:
+        # Of the last minute these are any; which of it are the newest is asked for.
+        last = rows[-1]["kl_minute"]
+        rows = [row for row in rows if row["kl_minute"] != last]
+        wanted = count - len(rows)
+        of_last = yield ask(count=wanted, minute=last)
+        rows += of_last
+        oldest = (last * _SECOND, "", "")
+        if len(of_last) >= wanted:
+            end = of_last[-1]
+            oldest = (end["kl_sort_at"], end["trace_id"], end["span_id"])
+    return Places(
+        minutes=tuple(sorted({row["kl_minute"] for row in rows})),
+        hashes=tuple(sorted({row["kl_hash"] for row in rows})),
+        span_ids=tuple(sorted({row["span_id"] for row in rows})),
+        oldest=oldest,
+    )
