@@ -43,8 +43,9 @@ BELOW: Final = f"({_RECORD} AND {_BELOW})"
 """The condition of a record that may be a twin."""
 _APART: Final = 3_600_000_000
 """Microseconds that the beginnings of two twins may be apart: clocks differ, and calls wait."""
-_OWN: Final = "sipHash64(trace_id, span_id)"
-_ABOVE: Final = "sipHash64(trace_id, parent_span_id)"
+_OWN: Final = "sipHash64(span_id)"
+_ABOVE: Final = "sipHash64(parent_span_id)"
+_KEY: Final = "sipHash64(project_id, trace_id, {span})"
 _KINDS: Final = ", ".join(f"'{kind.value}'" for kind in sorted(CALLS))
 _CALL: Final = (
     f"source != '{GATEWAY}' AND kind IN ({_KINDS}) "
@@ -76,21 +77,23 @@ def counted_once_sql(
     ``fixed`` narrows the rows that are looked at; conditions on columns that no version changes.
     """
     near = [*fixed, *range_sql(_widened(time), parameters)]
-    with_calls = f"trace_id IN ({_records_sql('trace_id', scope, near, parameters)})"
-    calls = select_sql(
-        f"{_OWN} AS kl_span, isNotNull(cost) AS kl_priced",
-        rows_sql(scope, [_CALL, *conditions], parameters, fixed=[*near, with_calls]),
+    with_records = f"trace_id IN ({_records_sql('trace_id', scope, near, parameters)})"
+    # One row for each trace, so that rows are read once: hashes of spans instead of joins.
+    call = " AND ".join([_CALL, *conditions])
+    traces = select_sql(
+        "project_id, trace_id, "
+        f"groupArrayIf(({_OWN}, {_ABOVE}, isNotNull(cost)), {BELOW}) AS kl_records, "
+        f"groupArrayIf({_OWN}, {call}) AS kl_calls, "
+        f"groupArrayIf({_OWN}, {call} AND isNotNull(cost)) AS kl_priced, "
+        f"groupArrayIf(({_OWN}, {_ABOVE}), {_REQUEST}) AS kl_requests",
+        rows_sql(scope, [], parameters, fixed=[*near, with_records]),
+        "GROUP BY project_id, trace_id",
     )
-    requests = select_sql(
-        f"{_OWN} AS kl_request, {_ABOVE} AS kl_span",
-        rows_sql(scope, [_REQUEST], parameters, fixed=[*near, with_calls]),
-    )
-    through = select_sql(
-        "kl_request, kl_priced", f"({requests}) AS kl_r INNER JOIN ({calls}) AS kl_c USING kl_span"
-    )
-    above = f"({calls} UNION ALL {through})"
-    is_twin = f"({_ABOVE}, 1) IN {above} OR (isNull(cost) AND ({_ABOVE}, 0) IN {above})"
-    return f"NOT ({BELOW} AND ({is_twin}))"
+    calls = "if(kl_r.3, kl_priced, kl_calls)"
+    through = "kl_requests.2[indexOf(kl_requests.1, kl_r.2)]"
+    found = f"arrayFilter(kl_r -> has({calls}, kl_r.2) OR has({calls}, {through}), kl_records)"
+    keys = select_sql(_KEY.format(span=f"arrayJoin({found}).1"), f"({traces})")
+    return f"NOT ({BELOW} AND {_KEY.format(span=_OWN)} IN ({keys}))"
 
 
 def twins(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Callable[[Sequence[Any]], bool]:

@@ -27,7 +27,6 @@ from keylease.platform.traces.interfaces import Payload
 from keylease.platform.traces.query.aggregates import aggregates
 from keylease.platform.traces.query.lists import (
     sessions_page,
-    spans_cut,
     spans_page,
     sums_once,
     trace_summaries,
@@ -136,7 +135,6 @@ def test_rows_are_written_merged_pinned_and_removed_in_distributed_tables(
     where = parse_filter('tags has "seen" and text:"chat"', now=NOW)
     assert len(rows(store, spans_page(scope, limit=5))) == 2
     assert len(rows(store, spans_page(scope, limit=5, where=where))) == 1
-    assert not rows(store, spans_cut(scope, limit=5, where=where))
     assert len(rows(store, traces_page(scope, limit=5, where=where))) == 1
     assert len(rows(store, trace_summaries(scope, [trace, other]))) == 2
     assert len(rows(store, sums_once(scope, [trace, other]))) == 2
