@@ -14,11 +14,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import keylease
 from keylease.cli import output
 from keylease.errors import KeyleaseError
+
+if TYPE_CHECKING:
+    import typer
 
 
 class CommandEntry(NamedTuple):
@@ -177,10 +180,21 @@ def _run_command(name: str, entry: CommandEntry, arguments: list[str]) -> int:
         if help_wanted:
             output.say(error.format_message())
             return USAGE_STATUS
-        raise _UsageWrong(
-            error.format_message(), advice=f"`keylease {name} --help` shows how it is used."
-        ) from error
+        raise _usage_wrong(error, f"keylease {name}") from error
     return result if isinstance(result, int) else 0
+
+
+def _usage_wrong(error: typer.TyperException, command: str) -> _UsageWrong:
+    """What typer says, without its library's words and without a key that was typed by mistake."""
+    from keylease import detectors  # noqa: PLC0415 - heavy, and needed for this alone
+
+    message = error.format_message().replace("Value error, ", "")
+    message = message.replace(":\n\t", ": ").replace(",\n\t", ", ")
+    context = getattr(error, "ctx", None)
+    command = str(getattr(context, "command_path", command))
+    return _UsageWrong(
+        detectors.mask(message)[0], advice=f"`{command} --help` shows how it is used."
+    )
 
 
 def _make_plain(command: object) -> None:

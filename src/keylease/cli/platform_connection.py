@@ -21,7 +21,13 @@ from keylease.errors import ApiProblem, NotSignedIn, ServerUnreachable, Settings
 from keylease.primitives.clock import SystemClock
 from keylease.primitives.egress.client import DEFAULT_TIMEOUT, guarded_client
 from keylease.primitives.files import read_bounded
-from keylease.sdk.platform import StoredSignIn, StoredSignIns, authorization, exchanged
+from keylease.sdk.platform import (
+    StoredSignIn,
+    StoredSignIns,
+    authorization,
+    exchanged,
+    unreachable,
+)
 from keylease.settings import Settings
 
 __all__ = ["Answer", "ApiKeyFile", "PlatformConnection", "Server", "connected"]
@@ -132,10 +138,7 @@ class PlatformConnection:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
-        return ServerUnreachable(
-            f"{self._url} cannot be reached: {type(error).__name__}.",
-            advice="Is the server running, and is this its address?",
-        )
+        return unreachable(self._url, error)
 
     def _decoded(self, content: bytes) -> Any:  # noqa: ANN401 - JSON
         try:

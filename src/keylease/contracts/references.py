@@ -67,7 +67,12 @@ class Reference(msgspec.Struct, frozen=True, order=True):
             or ".." in segments
             or "." in segments
         ):
-            raise ReferenceInvalid(f"The {scheme} reference is not of the form {expected}.")
+            raise ReferenceInvalid(
+                f"The {scheme} reference is not of the form {expected}.",
+                advice="A name has letters, digits, dots, hyphens and underscores."
+                if scheme == "sealed"
+                else "",
+            )
         if scheme in _WITH_FIELD:
             if _WITH_FIELD[scheme] and not field:
                 raise ReferenceInvalid(f"The {scheme} reference names no field: {expected}.")

@@ -327,11 +327,25 @@ async def _sent(
     try:
         return await client.request(method, path, data=form, json=body)
     except (httpx.HTTPError, EgressRefused) as error:
-        address = str(client.base_url).rstrip("/")
-        raise ServerUnreachable(
-            f"{address} cannot be reached: {type(error).__name__}.",
-            advice="Is the server running, and is this its address?",
-        ) from error
+        raise unreachable(str(client.base_url).rstrip("/"), error) from error
+
+
+def unreachable(server: str, error: Exception) -> ServerUnreachable:
+    """Why the platform at ``server`` did not answer, in words."""
+    match error:
+        case EgressRefused():
+            reason = error.message.rstrip(".")
+        case httpx.ConnectError():
+            reason = "nothing takes connections there"
+        case httpx.TimeoutException():
+            reason = "it does not answer in time"
+        case _:
+            reason = f"the connection broke ({type(error).__name__})"
+    return ServerUnreachable(
+        f"{server} cannot be reached: {reason}.",
+        advice="Start it with `keylease up`, or name its address with --server or"
+        " KEYLEASE_SERVER_URL.",
+    )
 
 
 def _read(server: str, answer: httpx.Response, kind: type[T]) -> T:

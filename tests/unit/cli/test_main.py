@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import types
@@ -86,6 +87,28 @@ def test_an_unknown_option_of_a_command(capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().err
     assert said.startswith("error: No such option: --jsno")
     assert "hint: `keylease doctor --help`" in said
+
+
+def test_a_mistake_is_said_without_a_librarys_words_and_points_at_its_own_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert entry.main(["lease", "create", "--purpose", "prod"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "error: Invalid value for '--purpose': 'prod' is not one of 'production'"
+    )
+    assert said.endswith("hint: `keylease lease create --help` shows how it is used.\n")
+    assert entry.main(["lease", "revoke"]) == 2
+    assert "Choose from: lease, principal, credential, all" in capsys.readouterr().err
+
+
+def test_a_key_that_was_typed_by_mistake_is_not_repeated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    key = f"sk-proj-{secrets.token_urlsafe(90)}"
+    for arguments in (["login", key], ["lease", key], ["calls", f"--{key}"]):
+        assert entry.main(arguments) == 2
+        assert key not in capsys.readouterr().err
 
 
 def test_an_error_becomes_message_hint_and_status(

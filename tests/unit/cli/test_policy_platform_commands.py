@@ -181,4 +181,6 @@ def test_who_is_not_signed_in_is_told(run: Run) -> None:
 
 def test_a_server_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "status", "--server", "http://127.0.0.1:1"]) == 69
-    assert "cannot be reached" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:1 cannot be reached: nothing takes connections there." in said
+    assert "keylease up" in said
