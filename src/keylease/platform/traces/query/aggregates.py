@@ -88,10 +88,12 @@ def aggregates(
     """
     parameters = Parameters()
     conditions = [condition_sql(where, parameters)] if where != All() else []
+    fixed = range_sql(time, parameters)
+    counted = rows_sql(scope, conditions, parameters, fixed=fixed)
+    rows = counted
     if not count_twins:
-        once = counted_once_sql(scope, tuple(conditions), parameters, time=time)
-        conditions.append(once)
-    rows = rows_sql(scope, conditions, parameters, fixed=range_sql(time, parameters))
+        once = counted_once_sql(scope, conditions, parameters, time=time)
+        rows = rows_sql(scope, [*conditions, once], parameters, fixed=fixed)
     columns: list[str] = []
     names: list[str] = []
     if bucket is not None:
@@ -102,8 +104,9 @@ def aggregates(
     if group_by:
         value = _group_sql(parse_target(group_by), parameters)
         count = parameters.bind(_checked_top(top), "UInt32")
+        # With twins: telling them apart once more would cost more than a place is worth.
         best = (
-            f"({select_sql(f'{value} AS kl_value', rows, 'GROUP BY kl_value')} "
+            f"({select_sql(f'{value} AS kl_value', counted, 'GROUP BY kl_value')} "
             f"ORDER BY count() DESC, kl_value LIMIT {count})"
         )
         # GLOBAL: of all shards of a cluster; each by itself has other values that are frequent.

@@ -189,19 +189,17 @@ def test_groups_count_a_call_once(store: TraceStore, scope: Scope) -> None:
     rows = rows_of(store, aggregates(scope, group_by="model", count_twins=False))
     assert {(row["group_value"], row["spans"]) for row in rows} == {("gpt-5-mini", 1), ("", 1)}
     pinned = Scope(organization_id=OURS, project_ids=scope.project_ids, at=next(_transactions))
-    time = TimeRange(START - HOUR, START + HOUR)
-    for name in ("cost", "kind", "root", "metadata.a.b", "attributes.retries", "duration"):
-        for within in (scope, pinned):
-            asked_for = aggregates(
-                within,
-                where=asked("duration >= 0"),
-                time=time,
-                bucket=Bucket.HOUR,
-                group_by=name,
-                top=1,
-                count_twins=False,
-            )
-            assert sum(int(str(row["spans"])) for row in rows_of(store, asked_for)) == 2
+    for name, within in (("cost", scope), ("metadata.a.b", scope), ("kind", pinned)):
+        asked_for = aggregates(
+            within,
+            where=asked("duration >= 0"),
+            time=TimeRange(START - HOUR, START + HOUR),
+            bucket=Bucket.HOUR,
+            group_by=name,
+            top=1,
+            count_twins=False,
+        )
+        assert sum(int(str(row["spans"])) for row in rows_of(store, asked_for)) == 2
 
 
 def test_sums_of_a_trace_count_a_call_once(store: TraceStore, scope: Scope) -> None:
