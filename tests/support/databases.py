@@ -48,7 +48,6 @@ ON_SQLITE_ALONE = {
     "support/audit_writer.py": "a program that is killed; PostgreSQL's commits are PostgreSQL's",
     "support/home_databases.py": "what starts whole servers, unless the run is on PostgreSQL",
     "unit/platform/db/test_migrations.py": "the copy of a SQLite file, beside PostgreSQL's dump",
-    "unit/platform/db/test_transactions.py": "that SQLite's writers queue, and its driver",
 }
 """File below tests/ -> why what it opens is SQLite and nothing else."""
 
