@@ -31,6 +31,7 @@ def command(*, as_json: AsJson = False, server: Server = "") -> int:
         rows: list[tuple[str, object]] = [
             ("database", status["database"]),
             ("audit log", status["audit_log"]),
+            ("trace store", status["trace_store"]),
             *((name.replace("_", " "), count) for name, count in status["trust"].items()),
         ]
         output.emit_table(("WHAT", "NOW"), rows)

@@ -31,6 +31,7 @@ def command(
         output.emit_json(report)
         return
     output.emit(f"{report['software']}, {minute(report['made_at'])} UTC")
+    output.emit(output.printable(f"Spans are kept in: {report['trace_store']}"))
     for secret in report["secrets"]:
         _say_secret(secret)
     output.emit()

@@ -40,6 +40,7 @@ from keylease.platform.server.trust_assembly import (
     LogFacts,
     OrganizationIds,
     RecordedUses,
+    TraceFacts,
 )
 from keylease.platform.traces.store.address import StoreServer
 from keylease.platform.trust.service import TrustService
@@ -178,6 +179,7 @@ async def assembled(
                 credentials=reports,
                 witnesses=LogFacts(audit, clock),
                 organizations=OrganizationIds(database),
+                traces=TraceFacts(traces),
                 directory=surroundings.data_directory,
                 posture=surroundings.posture,
                 promises_file=surroundings.promises_file,

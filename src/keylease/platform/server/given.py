@@ -65,6 +65,7 @@ def _trace_store(configuration: ServerConfiguration) -> StoreServer | None:
     return StoreServer(
         address=server_address(configuration.trace_store_url),
         password=_password(configuration.trace_store_password_file),
+        password_file=configuration.trace_store_password_file,
         cluster=configuration.trace_store_cluster,
     )
 

@@ -42,8 +42,13 @@ class Traces:
     service: TraceService
     search: TraceSearch
     fingerprint_keys: FingerprintKeyring
-    place: str
-    """Where the spans are, in words."""
+    server: StoreServer | None = None
+    """``None`` is the embedded engine."""
+
+    @property
+    def place(self) -> str:
+        """Where the spans are, in words."""
+        return place_in_words(self.server)
 
 
 class GatewayCalls:
@@ -127,7 +132,7 @@ async def opened_traces(
                 service=TraceService(database, keeping),
                 search=TraceSearch(keeping, clock),
                 fingerprint_keys=keys,
-                place=place_in_words(server),
+                server=server,
             )
         finally:
             tail.close()

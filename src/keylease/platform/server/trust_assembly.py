@@ -15,7 +15,8 @@ from keylease.platform.gateways import repository as gateways
 from keylease.platform.identity.directory import repository as directory
 from keylease.platform.inventory.interfaces import CredentialUse
 from keylease.platform.records.service import RecordService
-from keylease.platform.trust.interfaces import GatewayTrust, WitnessTrust
+from keylease.platform.server.traces_assembly import Traces
+from keylease.platform.trust.interfaces import GatewayTrust, TraceTrust, WitnessTrust
 from keylease.primitives.clock import MICROSECONDS, Clock
 
 WITNESS_LATE: Final = 600 * MICROSECONDS
@@ -82,6 +83,26 @@ class LogFacts:
         except AuditLogUnavailable:
             return "not writable"
         return "ok"
+
+
+class TraceFacts:
+    """The trace store, as the trust report asks for it."""
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+
+    def trace_trust(self, organization_id: str = "") -> TraceTrust:
+        """How it is, and with what the spans of an organization are masked."""
+        needed, server = self._traces.keeping, self._traces.server
+        trouble = needed.trouble if needed.now is None else needed.now.trouble
+        working = "not in use" if needed.now is None else "ok"
+        return TraceTrust(
+            store=self._traces.place,
+            state="not reachable" if trouble else working,
+            unprotected=server is not None and server.address.unprotected,
+            password_file=server.password_file if server is not None else "",
+            fingerprint_key=self._traces.fingerprint_keys.shared_with(organization_id),
+        )
 
 
 class OrganizationIds:

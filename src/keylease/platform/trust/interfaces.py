@@ -35,6 +35,28 @@ class WitnessTrust(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool
 
 
+class TraceTrust(msgspec.Struct, frozen=True, kw_only=True):
+    """The trace store, and what an operator gave for it."""
+
+    store: str
+    """Which one it is, in words."""
+    state: str
+    """``ok``, ``not in use`` or ``not reachable``."""
+    unprotected: bool = False
+    """It is reached over a network without TLS."""
+    password_file: str = ""
+    fingerprint_key: str = ""
+    """Identifier and version of the key that the organization shares; empty when it shares none."""
+
+
+class Traces(Protocol):
+    """The trace store."""
+
+    def trace_trust(self, organization_id: str = "") -> TraceTrust:
+        """How it is, and with what the spans of an organization are masked."""
+        ...
+
+
 class Gateways(Protocol):
     """The registered gateways."""
 

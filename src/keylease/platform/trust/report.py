@@ -64,6 +64,8 @@ class TrustReport(msgspec.Struct, frozen=True, kw_only=True):
 
     made_at: int
     software: str
+    trace_store: str
+    """Where spans are kept, in words."""
     secrets: tuple[HeldSecret, ...]
     weaknesses: tuple[Weakness, ...]
     promises: tuple[PromiseResult, ...]
@@ -106,6 +108,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds UTC."""
     database: str
     audit_log: str
+    trace_store: str
+    """``ok``, ``not in use`` or ``not reachable``: then spans are taken and cannot be read."""
     trust: CredentialTrust
     reasons: tuple[str, ...]
     """Why the state is not better."""
@@ -162,7 +166,9 @@ def promise_results(document: bytes | None) -> tuple[PromiseResult, ...]:
     )
 
 
-def status_of(trust: CredentialTrust, *, up_since: int, database: str, audit_log: str) -> Status:
+def status_of(
+    trust: CredentialTrust, *, up_since: int, database: str, audit_log: str, trace_store: str
+) -> Status:
     """One word for the whole, and why it is not a better one."""
     at_risk = [
         (trust.open_incidents, "{} incidents are open"),
@@ -177,6 +183,7 @@ def status_of(trust: CredentialTrust, *, up_since: int, database: str, audit_log
         (int(not trust.witnesses), "nobody witnesses the audit log"),
         (int(database != "ok"), f"the database is {database}"),
         (int(audit_log != "ok"), f"the audit log is {audit_log}"),
+        (int(trace_store == "not reachable"), f"the trace store is {trace_store}"),
     ]
     risks = tuple(words.format(count) for count, words in at_risk if count)
     faults = tuple(words.format(count) for count, words in degraded if count)
@@ -190,6 +197,7 @@ def status_of(trust: CredentialTrust, *, up_since: int, database: str, audit_log
         up_since=up_since,
         database=database,
         audit_log=audit_log,
+        trace_store=trace_store,
         trust=trust,
         reasons=(*risks, *faults),
     )

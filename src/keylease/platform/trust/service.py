@@ -15,6 +15,7 @@ from keylease.platform.trust.interfaces import (
     Gateways,
     GatewayTrust,
     Organizations,
+    Traces,
     Witnesses,
 )
 from keylease.platform.trust.platform_secrets import database_weaknesses, platform_secrets
@@ -29,6 +30,7 @@ from keylease.platform.trust.report import (
     promise_results,
     status_of,
 )
+from keylease.platform.trust.trace_secrets import trace_secrets, trace_weaknesses
 from keylease.primitives.clock import MICROSECONDS, Clock
 
 SILENT_AFTER: Final = 120 * MICROSECONDS
@@ -48,6 +50,7 @@ class TrustService:
         credentials: Credentials,
         witnesses: Witnesses,
         organizations: Organizations,
+        traces: Traces,
         directory: Path,
         posture: str,
         promises_file: Path | None,
@@ -60,6 +63,7 @@ class TrustService:
         self._credentials = credentials
         self._witnesses = witnesses
         self._organizations = organizations
+        self._traces = traces
         self._directory = directory
         self._posture = posture
         self._promises_file = promises_file
@@ -91,6 +95,9 @@ class TrustService:
             database=self._database.url,
             api_key_days=self._api_key_days,
         )
+        traces = self._traces.trace_trust(caller.organization_id)
+        secrets += trace_secrets(traces, isolation=self._posture or "not known")
+        weaknesses += trace_weaknesses(traces)
         for one in credentials:
             if one.overdue:
                 weaknesses.append(
@@ -113,6 +120,7 @@ class TrustService:
         return TrustReport(
             made_at=self._clock.now(),
             software=f"keylease {keylease.__version__}",
+            trace_store=traces.store,
             secrets=tuple(secrets),
             weaknesses=tuple(weaknesses),
             promises=self._promises(),
@@ -125,7 +133,13 @@ class TrustService:
             trust, log = await self._numbers()
         except DatabaseUnavailable:
             database = "not reachable"
-        return status_of(trust, up_since=self._up_since, database=database, audit_log=log)
+        return status_of(
+            trust,
+            up_since=self._up_since,
+            database=database,
+            audit_log=log,
+            trace_store=self._traces.trace_trust().state,
+        )
 
     async def _numbers(self) -> tuple[CredentialTrust, str]:
         total = dict.fromkeys(CredentialTrust.__struct_fields__, 0)

@@ -9,7 +9,12 @@ from tests.support.manual_clock import ManualClock
 from keylease.contracts.self_report import CredentialReport, MeasureReport, SelfReport, StoreReport
 from keylease.platform.db.callers import Caller, platform_itself
 from keylease.platform.db.database import Database
-from keylease.platform.trust.interfaces import CredentialTrustFacts, GatewayTrust, WitnessTrust
+from keylease.platform.trust.interfaces import (
+    CredentialTrustFacts,
+    GatewayTrust,
+    TraceTrust,
+    WitnessTrust,
+)
 from keylease.platform.trust.report import NOT_VERIFIED, StatusState, promise_results
 from keylease.platform.trust.service import TrustService
 
@@ -29,6 +34,7 @@ class World:
         ]
         self.witnesses = [WitnessTrust(name="edge", independent=True, failed=False)]
         self.log = "ok"
+        self.traces = TraceTrust(store="the engine", state="ok")
 
     async def gateway_trust(self, caller: Caller) -> tuple[GatewayTrust, ...]:
         assert caller.organization_id == ORGANIZATION
@@ -45,6 +51,10 @@ class World:
     async def log_state(self, organization_id: str) -> str:
         assert organization_id == ORGANIZATION
         return self.log
+
+    def trace_trust(self, organization_id: str = "") -> TraceTrust:
+        assert organization_id in {"", ORGANIZATION}
+        return self.traces
 
     async def organization_ids(self) -> tuple[str, ...]:
         return (ORGANIZATION,)
@@ -79,6 +89,7 @@ def service(
         credentials=world,
         witnesses=world,
         organizations=world,
+        traces=world,
         directory=Path("/srv/platform"),
         posture=posture,
         promises_file=file,
@@ -115,6 +126,31 @@ async def test_no_kind_of_secret_is_left_without_an_answer(
         assert all(
             (one.location, one.protector, one.holder, one.isolation, one.lifetime, one.audit)
         )
+
+
+async def test_a_trace_store_elsewhere_is_told_with_what_is_held_for_it(
+    database: Database, clock: ManualClock, world: World
+) -> None:
+    report = await service(database, clock, world).report(CALLER)
+    kinds = {one.kind for one in report.secrets}
+    assert report.trace_store == "the engine"
+    assert not kinds & {"password of the trace store", "organization's fingerprint key"}
+    world.traces = TraceTrust(
+        store="ClickHouse server clickhouse://ada@db.example:8123/keylease",
+        state="not reachable",
+        unprotected=True,
+        password_file="/etc/keylease/clickhouse",
+        fingerprint_key="acme.2",
+    )
+    report = await service(database, clock, world).report(CALLER)
+    found = {one.kind: one for one in report.secrets}
+    assert "/etc/keylease/clickhouse" in found["password of the trace store"].location
+    assert found["organization's fingerprint key"].subject == "acme.2"
+    assert "in memory only" in found["organization's fingerprint key"].holder
+    assert any("without TLS" in weakness.what for weakness in report.weaknesses)
+    status = await service(database, clock, world).status()
+    assert (status.state, status.trace_store) == (StatusState.DEGRADED, "not reachable")
+    assert "the trace store is not reachable" in status.reasons
 
 
 async def test_a_silent_gateway_is_never_taken_for_a_good_one(

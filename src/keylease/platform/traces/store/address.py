@@ -84,6 +84,8 @@ class StoreServer(msgspec.Struct, frozen=True, kw_only=True):
 
     address: ServerAddress
     password: StorePassword = StorePassword("")
+    password_file: str = ""
+    """Where the password came from."""
     cluster: str = ""
 
 
