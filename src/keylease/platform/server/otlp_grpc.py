@@ -123,7 +123,7 @@ class _Exporter:
         named = _text(metadata.get(PROJECT_HEADER, "")).strip()
         sender = await self._door.access.sender(evidence, named=named)
         receiver = self._door.receiver
-        with (await receiver.opened()).room() as room:
+        with (await receiver.opened()).room(sender.organization_id) as room:
             body = await anext(messages, b"")
             room.take(len(body))
             outcome = await receiver.receive(body, sender, room, encoding=Encoding.PROTOBUF)

@@ -72,7 +72,7 @@ async def _taken(request: Request, encoding: Encoding | None) -> Response:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAXIMUM_BODY:
         raise _too_large()
-    with (await door.receiver.opened()).room() as room:
+    with (await door.receiver.opened()).room(sender.organization_id) as room:
         body = await _body(request, room)
         outcome = await door.receiver.receive(
             body,

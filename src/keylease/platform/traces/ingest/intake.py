@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +39,8 @@ MAXIMUM_LOG_BYTES: Final = 1024 * 1024 * 1024
 SETTLE_SECONDS: Final = 10.0
 _IN_HAND: Final = 192 * 1024 * 1024
 """Bytes of bodies that are being read or decoded at a time."""
+_OF_ONE: Final = 144 * 1024 * 1024
+"""Of these, what one organization may have: who sends slowly or much leaves room for others."""
 _LARGE: Final = 1024 * 1024
 _REPEAT_SECONDS: Final = 3600.0
 _MOST_REMEMBERED: Final = 10_000
@@ -96,7 +98,8 @@ class Intake:
         self._on_finding = on_finding
         self._loop = asyncio.get_running_loop()
         self._small, self._large = _Lane("trace-ingest"), _Lane("trace-ingest-large")
-        self._in_hand = 0
+        self._in_hand: Counter[str] = Counter()
+        """By organization."""
         self._applied = log.mark.xact_id
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._number = 0
@@ -165,21 +168,24 @@ class Intake:
         return self._large if size > _LARGE else self._small
 
     @contextlib.contextmanager
-    def room(self) -> Iterator[Room]:
+    def room(self, organization_id: str) -> Iterator[Room]:
         """Accounts for the bytes of one body while it is read and decoded."""
-        room = Room(self)
+        room = Room(self, organization_id)
         try:
             yield room
         finally:
-            self._in_hand -= room.taken
+            self._in_hand[organization_id] -= room.taken
+            if not self._in_hand[organization_id]:
+                del self._in_hand[organization_id]
 
-    def _take_room(self, size: int) -> None:
-        if self._in_hand + size > _IN_HAND:
+    def _take_room(self, organization_id: str, size: int) -> None:
+        own, all_ = self._in_hand[organization_id], self._in_hand.total()
+        if own + size > _OF_ONE or all_ + size > _IN_HAND:
             raise TraceQueueFull(
                 "More spans arrive than can be taken at a time.",
                 advice="Send them again after the time that Retry-After says.",
             )
-        self._in_hand += size
+        self._in_hand[organization_id] += size
 
     # --- findings --------------------------------------------------------------------------
 
@@ -302,13 +308,14 @@ class Intake:
 class Room:
     """What one body takes up."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, organization_id: str) -> None:
         self._intake = intake
+        self._organization_id = organization_id
         self.taken = 0
 
     def take(self, size: int) -> None:
         """Account for more bytes. Raises ``TraceQueueFull``."""
-        self._intake._take_room(size)  # noqa: SLF001 - two halves of one account
+        self._intake._take_room(self._organization_id, size)  # noqa: SLF001 - two halves of one account
         self.taken += size
 
 

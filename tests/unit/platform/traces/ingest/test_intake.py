@@ -285,11 +285,24 @@ async def test_spans_that_are_too_large_for_the_log_are_left_out_and_counted(
 async def test_a_body_that_is_being_taken_counts_until_it_is_done(tmp_path: Path) -> None:
     async with ingest(tmp_path, MemoryStore()) as intake:
         with contextlib.ExitStack() as bodies:
-            bodies.enter_context(intake.room()).take(150 * 1024 * 1024)
-            with intake.room() as room, pytest.raises(TraceQueueFull):
+            bodies.enter_context(intake.room("o")).take(120 * 1024 * 1024)
+            with intake.room("o") as room, pytest.raises(TraceQueueFull):
                 room.take(100 * 1024 * 1024)
-        with intake.room() as room:
+        with intake.room("o") as room:
             room.take(100 * 1024 * 1024)
+
+
+async def test_one_organization_leaves_room_for_others(tmp_path: Path) -> None:
+    megabyte = 1024 * 1024
+    async with ingest(tmp_path, MemoryStore()) as intake:
+        with intake.room("greedy") as first, intake.room("greedy") as second:
+            first.take(100 * megabyte)
+            with pytest.raises(TraceQueueFull):
+                second.take(60 * megabyte)
+            with intake.room("other") as other:
+                other.take(40 * megabyte)
+        with intake.room("greedy") as again:
+            again.take(140 * megabyte)
 
 
 async def test_a_log_that_was_deleted_acknowledges_nothing_more(tmp_path: Path) -> None:
