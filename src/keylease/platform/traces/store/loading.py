@@ -15,6 +15,7 @@ import importlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,22 @@ def configured(directory: Path) -> Path:
     file = directory / _NAME
     replace(file, CONFIGURATION.encode())
     if "chdb" not in sys.modules:
-        with contextlib.chdir(directory):  # the library itself changes it, too, for a moment
+        with _working_in(directory):  # the library itself changes it, too, for a moment
             importlib.import_module("chdb")
     return file
+
+
+@contextlib.contextmanager
+def _working_in(directory: Path) -> Iterator[None]:
+    try:
+        before = Path.cwd()
+    except FileNotFoundError:
+        before = Path("/")
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        try:
+            os.chdir(before)
+        except OSError:  # who gave up being root may not enter where root was
+            os.chdir("/")

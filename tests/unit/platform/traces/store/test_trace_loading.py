@@ -41,3 +41,28 @@ def test_a_configuration_where_it_was_started_is_not_read(tmp_path: Path) -> Non
         timeout=100,
     )
     assert (done.stdout, done.stderr) == ("[(0,)] True\n", "")
+
+
+GONE = """
+import os, sys
+from pathlib import Path
+from keylease.platform.traces.store.loading import load_engine
+
+os.rmdir(os.getcwd())
+load_engine(Path(sys.argv[1]) / "temporary")
+print(Path.cwd())
+"""
+
+
+def test_it_is_loaded_also_where_nobody_can_go_back(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", GONE, str(tmp_path)],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (done.stdout, done.stderr) == ("/\n", "")
