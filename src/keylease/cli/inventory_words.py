@@ -126,7 +126,7 @@ def live_words(live: bool | None) -> str:  # noqa: FBT001 - three states of one 
 def write_out(content: bytes, file: Path | None) -> None:
     """Write a document to a file, or to stdout; to a terminal as text that cannot steer it."""
     if file is None and sys.stdout.isatty():
-        output.emit(content.decode("utf-8", "replace").rstrip("\n"))
+        output.emit(content.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n"))
         return
     if file is None:
         sys.stdout.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from keylease.cli.inventory_words import (
     moment_of,
     place_words,
     stands_for_words,
+    write_out,
 )
 from keylease.errors import SettingsInvalid
 from keylease.strongroom.configuration import ConnectorSettings
@@ -192,3 +195,17 @@ def test_a_spreadsheet_takes_nothing_for_a_formula() -> None:
 
 def test_a_place_that_is_gone_says_since_when() -> None:
     assert place_words(a_place("a.py", removed_at=NOW)).endswith("removed 2026-05-28")
+
+
+def test_a_document_steers_no_terminal_and_is_whole_elsewhere(
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    document = 'path,"a\x1b[2J\u009b1A"\r\nnext\r\n'.encode()
+    write_out(document, None)
+    assert capsysbinary.readouterr().out == document
+    write_out(document, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == document
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    write_out(document, None)
+    shown = capsysbinary.readouterr().out.decode()
+    assert shown.splitlines() == ['path,"a?[2J?1A"', "next"]
