@@ -18,8 +18,8 @@ import msgspec
 from keylease.platform.traces.query.scope import Scope, owner_sql, select_sql
 from keylease.platform.traces.query.statement import Parameters, Statement
 
-LOOKED_AT: Final = (1.5, 20)
-"""How many places are looked at for one row of a page: at first, and when these were too few."""
+LOOKED_AT: Final = (1, 4, 20)
+"""How many places are looked at for one row of a page: at first, and while these are too few."""
 _MINUTE: Final = "toStartOfMinute(sort_at)"
 _PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, cityHash64(trace_id) AS kl_hash, span_id"
 _MINUTES: Final = "Array(DateTime('UTC'))"
@@ -102,7 +102,7 @@ def newest_rows(
 ) -> Generator[Statement, list[Row], list[Row]]:
     """Yields statements, takes their rows, and gives the rows of the page."""
     for each in LOOKED_AT:
-        among = yield from _places(int(limit * each), places)
+        among = yield from _places(limit * each, places)
         if not among.minutes:
             return []
         rows = yield page(among=among)
