@@ -54,6 +54,11 @@ def command(  # noqa: PLR0913 - one parameter per option of the command
     if project and all_projects:
         raise SettingsInvalid("--project and --all-projects exclude each other.")
     text = sys.stdin.read(_LONGEST + 1) if statement == "-" else statement
+    if not text.strip():
+        raise SettingsInvalid(
+            "There is no statement.",
+            advice="Give one SELECT as the argument, or on standard input.",
+        )
     body = {
         "query": text,
         "parameters": dict(map(_parameter, parameter)),

@@ -87,7 +87,8 @@ def export(
             else:
                 with _appearing(file) as target:
                     size = _written(pieces, target)
-    output.say(f"{size / _MEGABYTE:.1f} MB are written.")
+    written = f"{size / _MEGABYTE:.1f} MB" if size >= _MEGABYTE else f"{size:,} bytes"
+    output.say(f"{written} are written.")
 
 
 def _written(pieces: Iterable[bytes], target: IO[bytes]) -> int:
@@ -105,7 +106,17 @@ def _written(pieces: Iterable[bytes], target: IO[bytes]) -> int:
 
 @contextlib.contextmanager
 def _appearing(file: Path) -> Iterator[IO[bytes]]:
-    """A file that has its name only when it is whole; what a failure leaves is removed."""
+    """A file that has its name only when it is whole; what a failure leaves is removed.
+
+    What is there and is no file (a pipe, a device) is written into, and stays what it is.
+    """
+    if file.exists() and not file.is_file():
+        try:
+            with file.open("wb") as target:
+                yield target
+        except OSError as error:
+            raise explained(error, file) from None
+        return
     partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
