@@ -13,7 +13,13 @@ from functools import partial
 from typing import Final
 
 from keylease.contracts.leases import LeaseClaims
-from keylease.errors import CallsNotAccepted, CredentialEchoed, KeyleaseError, StorageError
+from keylease.errors import (
+    AccessDenied,
+    CallsNotAccepted,
+    CredentialEchoed,
+    KeyleaseError,
+    StorageError,
+)
 from keylease.primitives.http1.interfaces import (
     RequestHandler,
     RequestHead,
@@ -189,7 +195,12 @@ class Exchange(RequestHandler, DispatchOwner):
         if operation.any_model and isinstance(body, JsonBody):
             self.start(partial(self._decide_by_file, policy, body, object_ids), "look at a file")
             return
-        chosen = choose(policy, account.claims, operation, body, self._surface.wire_format)
+        try:
+            chosen = choose(policy, account.claims, operation, body, self._surface.wire_format)
+        except AccessDenied:
+            # Whoever reads the records wants to know what was refused.
+            account.model = "" if body is None else body.model or operation.default_model
+            raise
         decision = self._decided(chosen, body)
         if self._upload is not None:
             self._read_form(self._head.content_type, policy)

@@ -488,6 +488,18 @@ def test_the_credential_is_not_recorded_whatever_the_provider_does_with_it(
     assert record.response_model == ""
 
 
+async def test_a_refused_model_is_named_in_the_record() -> None:
+    rig = CallRig(bundle(grants=(grant(models=("gpt-4o",)),)))
+    call = rig.chat("gpt-4.1")
+    assert (call.status, call.code) == (403, "model_not_allowed")
+    key = f"sk-proj-{secrets.token_urlsafe(90)}"
+    rig.chat(key)
+    refused, pasted = rig.link.records
+    assert (refused.requested_model, refused.error) == ("gpt-4.1", "model_not_allowed")
+    assert refused.upstream_model == ""
+    assert key not in pasted.requested_model
+
+
 async def test_a_fetch_from_before_the_call_is_not_fresh_enough() -> None:
     """Another worker's fetch, made between ours and the rotation, still has the old secret."""
     rig = CallRig()
