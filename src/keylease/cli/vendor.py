@@ -60,6 +60,10 @@ def list_them(
     if as_json:
         output.emit_json(found)
         return
+    found = [one for one in found if one["archived_at"] is None]
+    if not found:
+        output.say("No vendor is known.")
+        output.hint("`keylease vendor add NAME` names one; `keylease inventory sync` finds some.")
     output.emit_table(
         ("NAME", "GIVEN", "SINCE", "CONNECTOR", "ATTESTED", "BY"),
         [
@@ -72,7 +76,6 @@ def list_them(
                 one["attested_by"],
             )
             for one in found
-            if one["archived_at"] is None
         ],
     )
 

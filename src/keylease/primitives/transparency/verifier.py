@@ -150,7 +150,7 @@ def verify_log(source: TileSource, trust: Trust, *, inspect: Inspect | None = No
             "Entries: every one has the hash its tile says.",
             "Tiles: every one follows from those below.",
             f"Root: {checkpoint.head.root.hex()}, as signed.",
-            f"History: {_counted(len(heads), 'earlier head')} lie on the way.",
+            f"History: {_counted(len(heads), 'earlier head')} on the way.",
         ),
     )
 
