@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from keylease.errors import (
     KeyleaseError,
@@ -116,6 +117,11 @@ def add_problem_handlers(app: FastAPI) -> None:
         code = _CODES.get(status, "request_refused")
         headers = dict(error.headers or {})
         return problem(request, status, code, HTTPStatus(status).description, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(request: Request, _: ClientDisconnect) -> JSONResponse:
+        # Whoever sent it went away in the middle of the body, and hears this no more: no defect.
+        return problem(request, 400, "request_cut_off", "The request did not arrive as a whole.")
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, error: Exception) -> JSONResponse:

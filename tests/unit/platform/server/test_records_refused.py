@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from starlette.types import Message
 from tests.support.furnished import Tenant, call_record, first_tenant
 from tests.support.link_kit import GatewayHand, headers_of
 from tests.support.manual_clock import ManualClock
@@ -93,6 +94,35 @@ async def test_each_failure_is_documented_and_nothing_is_lost(
     spans.trouble = None
     answer = await sender.send()
     assert (answer.status_code, answer.json()["taken"]) == (200, 1)
+
+
+async def test_a_gateway_that_goes_away_in_the_middle_is_no_defect(
+    sender: Sender, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed = sender.hand.msgpack(wire.CALL_RECORDS, sender.push)
+    headers = {"host": "localhost", **headers_of(signed)}
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": signed.target, "raw_path": signed.target.encode(),
+        "query_string": b"", "server": ("localhost", 4140), "client": ("127.0.0.1", 1),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    parts: list[Message] = [
+        {"type": "http.request", "body": signed.body[:20], "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        return parts.pop(0)
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    await server_of(sender.services)(scope, receive, send)
+    assert said[0]["status"] == httpx.codes.BAD_REQUEST
+    assert "defect" not in capsys.readouterr().out
+    assert (await sender.send()).json()["taken"] == 1
 
 
 async def test_a_trace_store_that_is_closed_says_come_again(sender: Sender) -> None:
