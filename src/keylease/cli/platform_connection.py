@@ -26,6 +26,7 @@ from keylease.sdk.platform import (
     StoredSignIns,
     authorization,
     exchanged,
+    not_the_platform,
     unreachable,
 )
 from keylease.settings import Settings
@@ -144,10 +145,13 @@ class PlatformConnection:
         try:
             return msgspec.json.decode(content or b"null")
         except msgspec.DecodeError as error:
-            raise ServerUnreachable(f"{self._url} does not answer as the platform does.") from error
+            raise not_the_platform(self._url) from error
 
-    def _problem(self, status: int, content: bytes) -> ApiProblem | NotSignedIn:
-        return _problem(status, self._decoded(content))
+    def _problem(self, status: int, content: bytes) -> ApiProblem | NotSignedIn | ServerUnreachable:
+        document = self._decoded(content)
+        if not isinstance(document, dict) or not (document.get("detail") or document.get("code")):
+            return not_the_platform(self._url)  # a gateway's errors are JSON, too
+        return _problem(status, document)
 
     def pages(self, path: str, **query: object) -> Iterator[Any]:
         """The items of a list, page after page."""
@@ -217,9 +221,7 @@ def _api_key(api_key_file: Path | None) -> str:
         raise SettingsInvalid(f"{api_key_file} cannot be read as an API key.") from error
 
 
-def _problem(status: int, document: Any) -> ApiProblem | NotSignedIn:  # noqa: ANN401 - JSON
-    if not isinstance(document, dict):
-        document = {}
+def _problem(status: int, document: dict[str, Any]) -> ApiProblem | NotSignedIn:
     detail = str(document.get("detail") or f"The server answers with status {status}.")
     parts = [
         f"  {part.get('location', '')}: {part.get('message', '')}"

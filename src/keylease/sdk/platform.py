@@ -358,7 +358,15 @@ def _decoded(server: str, answer: httpx.Response, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content, type=kind)
     except msgspec.DecodeError as error:
-        raise ServerUnreachable(f"{server} does not answer as the platform does.") from error
+        raise not_the_platform(server) from error
+
+
+def not_the_platform(server: str) -> ServerUnreachable:
+    """Something answers at ``server``, and it is not the platform."""
+    return ServerUnreachable(
+        f"{server} does not answer as the platform does.",
+        advice="Is it the server's address, and not a gateway's? `keylease up` prints both.",
+    )
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -372,11 +380,13 @@ def problem_of(server: str, answer: httpx.Response) -> ApiProblem | NotSignedIn 
     try:
         said = msgspec.json.decode(answer.content, type=_Problem)
     except msgspec.DecodeError:
-        return ServerUnreachable(f"{server} does not answer as the platform does.")
+        return not_the_platform(server)
+    if not said.code and not said.detail:
+        return not_the_platform(server)  # a gateway's errors are JSON, too
     if answer.status_code == _UNAUTHORIZED:
         return NotSignedIn(said.detail, advice="Sign in with `keylease login`.")
     return ApiProblem(
-        said.detail or f"The server answers with status {answer.status_code}.",
+        said.detail,
         status=answer.status_code,
         reason=said.code,
         advice=said.advice,
