@@ -41,6 +41,7 @@ puts = st.fixed_dictionaries(
         "input_tokens": st.integers(0, 3),
         "started_at": st.sampled_from([NOW, NOW - 3_600_000_000]),
         "user_id": st.just("ann"),
+        "metadata": st.sampled_from([{"p": 1}, {"q": {"p": 2}}, {"q": {"q": 3}, "p": 4}]),
     },
 )
 merges = st.fixed_dictionaries(
@@ -98,7 +99,8 @@ class Model:
                 state[name] = {**earlier["scores"], **value}
             elif value not in (None, "", [], {}):
                 state[name] = value
-        state["metadata"] = old["metadata"]
+        said_of_it, before_it = later.get("metadata"), earlier.get("metadata")
+        state["metadata"] = before_it if said_of_it is None else _patched(before_it, said_of_it)
         if any(state[name] != old[name] for name in _EMPTY):
             self._add(key, xact_id, state, old["sent"] if is_under else said)
 
@@ -243,7 +245,10 @@ def _logged(project: str, model: Model, request: Sequence[Said]) -> list[Writes]
     whole = Writes(0, project_id=project)
     for kind, (trace, span), said in request:
         if kind == "put":
-            whole.put(a_span(trace_id=trace, span_id=span, **_full(said)))
+            full = _full(said)
+            if "metadata" in said:
+                full["metadata"] = json.dumps(said["metadata"])
+            whole.put(a_span(trace_id=trace, span_id=span, **full))
         elif kind == "merge":
             whole.merge(trace, span, **said)
         else:
