@@ -26,8 +26,8 @@ PROMPT: Final = (
 )
 """Seconds after which files that were written again are deleted: removed rows are in them."""
 SMALL_BUFFERS: Final = (
-    "min_bytes_for_wide_part = 33554432, max_compress_block_size = 262144, "
-    "min_compress_block_size = 65536, vertical_merge_algorithm_min_rows_to_activate = 16384"
+    "min_bytes_for_wide_part = 33554432, max_compress_block_size = 65536, "
+    "min_compress_block_size = 16384, vertical_merge_algorithm_min_rows_to_activate = 16384"
 )
 """Each column of a part in the making has its buffers; sixty columns of 2 MB would be too much."""
 INTACT: Final = "max_suspicious_broken_parts = 0, max_suspicious_broken_parts_bytes = 0"
