@@ -1,7 +1,7 @@
 """The same data with an encoding taken off, and the way back to the places it came from.
 
 A view holds decoded bytes and maps every place in them to the bytes they were made of: exactly for
-base64, escapes and UTF-16; for compressed data to the whole compressed stream.
+base64, hexadecimal, escapes and UTF-16; for compressed data to the whole compressed stream.
 
 Limits: only decompression makes data larger. It draws on a ``Budget`` that all views of one look
     share, so that bombs inside bombs cost at most that much.
@@ -15,13 +15,13 @@ import re
 import urllib.parse
 import zlib
 from binascii import Error as Base64Error
-from binascii import a2b_base64
+from binascii import a2b_base64, a2b_hex
 from collections.abc import Iterator
 from typing import Final
 
 from keylease.detectors.scanning.matcher import INVISIBLE
 from keylease.detectors.scanning.matches import Omission
-from keylease.detectors.scanning.runs import BASE64_RUN, RUNS, SHORTEST_RUN
+from keylease.detectors.scanning.runs import BASE64_RUN, RUNS, SHORTEST_HEX, SHORTEST_RUN
 
 MOST_DECOMPRESSED: Final = 64 * 1024 * 1024
 """Bytes, over all streams of one look."""
@@ -47,6 +47,9 @@ _GAP: Final = re.compile(rb"(?:\r?\n|\\n)[ \t]{0,64}")
 _JSON_ESCAPE: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
 _JSON_PARTS: Final = re.compile(b"(" + _JSON_ESCAPE.pattern + b")")
 _URL_ESCAPE: Final = re.compile(rb"%[0-9a-fA-F]{2}")
+_HEX_DIGITS: Final = re.compile(rb"[0-9a-fA-F]+")
+_HEX_PROBE: Final = 64
+_OF_HEX: Final = b"0123456789abcdefABCDEF"
 _INVISIBLE: Final = re.compile(INVISIBLE.encode())
 _ARMOUR: Final = re.compile(rb"-----(?:BEGIN|END)[A-Z+]{4,40}-----")
 _SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -71,7 +74,7 @@ class Budget:
         self._left -= size
 
     def unescape(self, base: int, block: bytes) -> bool:
-        """Account for the escapes of a block; False when there was too much of it before.
+        """Account for the escapes of a block, or for hex; False when there was too much before.
 
         One block may be unescaped in several ways, and each result again: without a bound, six
         levels of two ways would be 64 times the data.
@@ -132,6 +135,11 @@ class _Base64(View):
         line = bisect.bisect_right(self._lines, number, key=lambda line: line[0]) - 1
         first, place = self._lines[line]
         return place + number - first
+
+
+class _Hexadecimal(View):
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        return self.start + 2 * start, self.start + 2 * end
 
 
 class _Escapes(View):
@@ -232,14 +240,21 @@ def _decoded(encoding: str, escape: bytes) -> bytes:
 
 
 def decoded_base64(data: bytes, low: int, high: int, budget: Budget) -> Iterator[View]:
-    """Base64 that begins in ``data[low:high]`` and is text, compressed, or base64 again."""
-    flat = data[low:high].translate(RUNS)
+    """Base64 that begins in ``data[low:high]`` and is text, compressed, or base64 again.
+
+    And hexadecimal that is text: its digits are among those of base64.
+    """
+    # A run that begins in front of ``high`` may have its first characters behind it.
+    flat = data[low : high + SHORTEST_RUN - 1].translate(RUNS)
     position = flat.find(BASE64_RUN)
     while position >= 0:
         start = low + position
         following = flat.find(b" ", position)
-        end = high if following < 0 else low + following
-        if _promising(data, start, end) and (position or not _inside(data, start)):
+        end = low + len(flat) if following < 0 else low + following
+        is_begun = not position and _inside(data, start)
+        if not (is_begun or data[start : start + SHORTEST_HEX].translate(None, _OF_HEX)):
+            yield from _hex(data, start, budget)
+        if not is_begun and _promising(data, start, end):
             for lines_end in _ends(data, start):
                 view = _base64(data, start, lines_end, budget)
                 if view is not None:
@@ -323,6 +338,29 @@ def _base64(data: bytes, start: int, end: int, budget: Budget) -> View | None:
     if not (_readable(decoded) or decoded.startswith(GZIP) or _wide(decoded) is not None):
         return None
     return _Base64(decoded, start, end, lines)
+
+
+def _hex(data: bytes, start: int, budget: Budget) -> Iterator[View]:
+    """Hexadecimal that begins at ``start`` and is text; digests and identifiers are not.
+
+    A digit in front that is not part of it leaves the rest at odd places: both are tried.
+    """
+    run = _HEX_DIGITS.match(data, start, start + 2 * LARGEST_VIEW + 2)
+    end = start if run is None else run.end()
+    if end - start < SHORTEST_HEX:
+        return
+    if end - start > 2 * LARGEST_VIEW:
+        budget.omit("too_large", "hex", start, end)
+        return
+    for odd in (0, 1):
+        first = start + odd
+        last = end - (end - first) % 2
+        if _readable(a2b_hex(data[first : min(last, first + _HEX_PROBE)])):
+            encoded = data[first:last]
+            decoded = a2b_hex(encoded)
+            if _readable(decoded) and budget.unescape(first, encoded):
+                yield _Hexadecimal(decoded, "hex", first, last)
+                return
 
 
 def decompressed(data: bytes, budget: Budget) -> View | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import random
 import urllib.parse
@@ -49,9 +50,20 @@ def in_lines(text: str) -> str:
     return "\n  ".join(encoded[at : at + 76] for at in range(0, len(encoded), 76))
 
 
+def as_hex(text: str) -> str:
+    return text.encode().hex()
+
+
+def unseen(text: str) -> str:
+    """With a character in each word that nobody sees."""
+    return "".join(f"{letter}\u200b" if letter in "4jT" else letter for letter in text)
+
+
 WRAPPINGS: dict[str, Callable[[str], str]] = {
     "json": as_json,
     "url": as_url,
+    "hex": as_hex,
+    "invisible": unseen,
     "base64": as_base64,
     "base64 in lines": in_lines,
 }
@@ -74,6 +86,10 @@ def test_what_the_place_covers_is_the_secret(
         assert json.loads(f'"{shown}"') == secret
     elif wrapping == "url":
         assert urllib.parse.unquote(shown) == secret
+    elif wrapping == "hex":
+        assert bytes.fromhex(shown).decode() == secret
+    elif wrapping == "invisible":
+        assert shown.replace("\u200b", "") == secret
     else:
         # Base64 has no borders between bytes: whatever the place leaves holds no whole character.
         rest = data[: match.start].decode() + data[match.end :].decode()
@@ -197,3 +213,27 @@ def test_any_encoded_text_is_searched_without_an_error(text: str, wrapping: str)
     data = WRAPPINGS[wrapping](f"{clean} key={clean}").encode()
     for match in SCANNER.scan(data):
         assert 0 <= match.start < match.end <= len(data)
+
+
+@pytest.mark.parametrize("wrap", [as_base64, as_hex])
+@pytest.mark.parametrize("ahead", [0, 1, 13, 26, 27, 39, 40, 100])
+def test_what_begins_just_before_a_block_ends_is_found(
+    wrap: Callable[[str], str], ahead: int
+) -> None:
+    secret = fill(PROJECT_KEY, 11)
+    start = BLOCK - ahead
+    text = wrap(f"the key: {secret} ok").encode()
+    data = b"." * (start - 1) + b" " + text + b" " + b"." * (2 * AFTER)
+    assert opened(only(data)) == secret
+
+
+@pytest.mark.parametrize("digits", ["", "a", "6b65", "123"])
+def test_hexadecimal_may_stand_behind_other_digits(digits: str) -> None:
+    secret = fill(PROJECT_KEY, 12)
+    match = only(f"dump {digits}{as_hex(f'key={secret}')} end".encode())
+    assert opened(match) == secret
+
+
+def test_digests_are_no_texts() -> None:
+    digests = " ".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))
+    assert SCANNER.scan(digests.encode()) == []
