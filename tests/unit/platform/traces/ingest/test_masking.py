@@ -28,7 +28,7 @@ TEMPLATES = sorted(
     {(definition.kind, template) for definition in ALL for template in definition.examples}
 )
 PLACES = (
-    "name", "status", "key", "value", "json", "json in json", "base64", "list", "object",
+    "name", "status", "key", "value", "json", "json in json", "base64", "hex", "list", "object",
     "object key", "event name", "event value", "event key", "link", "resource", "resource key",
     "bytes", "scope",
 )  # fmt: skip
@@ -50,6 +50,7 @@ def span_with(text: str, place: str) -> RawSpan:
         "json": {"gen_ai.input.messages": json.dumps([{"role": "user", "content": text}])},
         "json in json": {"arguments": json.dumps({"inner": json.dumps({"content": text})})},
         "base64": {"blob": base64.b64encode(f"a file with {text} in it".encode()).decode()},
+        "hex": {"dump": text.encode().hex()},
         "list": {"list": ["first", text, 3]},
         "object": {"object": {"inner": {"deep": [text]}}},
         "object key": {"object": {"inner": {text: 1}}},
@@ -88,6 +89,7 @@ def forms(secret: bytes) -> Iterator[bytes]:
     yield json.dumps(secret.decode("latin-1"))[1:-1].encode()
     for shift in range(3):  # in base64 it looks different at each of three places
         yield base64.b64encode(b"x" * shift + secret)[4 if shift else 0 : -4]
+    yield secret.hex().encode()
 
 
 @settings(max_examples=120, deadline=None)
