@@ -20,6 +20,7 @@ from keylease.platform.traces.query.evaluate import prepare, selects
 from keylease.platform.traces.query.lists import (
     SpanOrder,
     found_by_places,
+    places_of_traces,
     session_key,
     sessions_page,
     spans_page,
@@ -29,7 +30,7 @@ from keylease.platform.traces.query.lists import (
     traces_page,
     traces_places,
 )
-from keylease.platform.traces.query.newest import newest_rows
+from keylease.platform.traces.query.newest import Places, newest_rows
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import Argument, scoped_query
@@ -101,17 +102,27 @@ class TraceSearch:
         rows = await self._page(scope, wanted, traces_page, traces_places, roots=True)
         found = page_of(rows, page, key=order.key)
         names = [row["trace_id"] for row in found.items]
-        sums = await self._rows(trace_summaries(scope, names)) if names else []
-        if twice := [row["trace_id"] for row in sums if row["kl_below"]]:
-            once = {row["trace_id"]: row for row in await self._rows(sums_once(scope, twice))}
-            for row in sums:
-                row.update(once.get(row["trace_id"], {}))
+        sums = await self._sums_of(scope, names) if names else []
         for row in sums:
             row["last_xact_id"] = str(row["last_xact_id"])
         by_trace = {row["trace_id"]: row for row in sums}
         for row in found.items:
             row["trace"] = by_trace.get(row["trace_id"])
         return _lines(found, TraceLine)
+
+    async def _sums_of(self, scope: Scope, trace_ids: list[str]) -> list[Row]:
+        places = await self._rows(places_of_traces(scope, trace_ids))
+        among = Places(
+            minutes=tuple(sorted({row["kl_minute"] for row in places})),
+            hashes=tuple(sorted({row["kl_hash"] for row in places})),
+        )
+        sums = await self._rows(trace_summaries(scope, trace_ids, among=among))
+        if twice := [row["trace_id"] for row in sums if row["kl_below"]]:
+            rows = await self._rows(sums_once(scope, twice, among=among))
+            once = {row["trace_id"]: row for row in rows}
+            for row in sums:
+                row.update(once.get(row["trace_id"], {}))
+        return sums
 
     async def sessions(self, caller: Caller, asked: Asked, page: PageRequest) -> Page[SessionLine]:
         """Sessions, those that were active last first."""

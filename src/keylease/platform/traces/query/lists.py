@@ -17,6 +17,7 @@ from keylease.platform.traces.query.newest import Places, places_statement
 from keylease.platform.traces.query.scope import (
     Scope,
     TimeRange,
+    keys_of_traces_sql,
     last_minute_sql,
     minutes_of_traces_sql,
     range_sql,
@@ -272,13 +273,30 @@ def _roots_sql(
     return fixed, conditions
 
 
-def trace_summaries(scope: Scope, trace_ids: Sequence[str]) -> Statement:
+def places_of_traces(scope: Scope, trace_ids: Sequence[str]) -> Statement:
+    """The minutes (seconds UTC) and hashes of these traces, for ``Places``."""
+    parameters = Parameters()
+    traces = parameters.texts(list(trace_ids))
+    return Statement(
+        select_sql(
+            "DISTINCT toUnixTimestamp(toStartOfMinute(sort_at)) AS kl_minute, "
+            "trace_hash AS kl_hash",
+            keys_of_traces_sql(scope, traces, parameters),
+        ),
+        parameters.values(),
+    )
+
+
+def trace_summaries(
+    scope: Scope, trace_ids: Sequence[str], *, among: Places | None = None
+) -> Statement:
     """One row for each of these traces: counts, times, tokens, cost, models.
 
     ``kl_below`` counts records of gateways that may be twins; ``sums_once`` leaves these out.
+    ``among``: where the traces are, when it is known; as values they save most of the reading.
     """
     parameters = Parameters()
-    rows = rows_sql(scope, [], parameters, fixed=_of_traces(scope, trace_ids, parameters))
+    rows = rows_sql(scope, [], parameters, fixed=_of_traces(scope, trace_ids, parameters, among))
     return Statement(
         select_sql(
             f"project_id, trace_id, {_TOTALS}, countIf({BELOW}) AS kl_below, "
@@ -290,10 +308,10 @@ def trace_summaries(scope: Scope, trace_ids: Sequence[str]) -> Statement:
     )
 
 
-def sums_once(scope: Scope, trace_ids: Sequence[str]) -> Statement:
+def sums_once(scope: Scope, trace_ids: Sequence[str], *, among: Places | None = None) -> Statement:
     """One row for each of these traces: tokens and cost, each call once (``twins``)."""
     parameters = Parameters()
-    fixed = _of_traces(scope, trace_ids, parameters)
+    fixed = _of_traces(scope, trace_ids, parameters, among)
     once = counted_once_sql(scope, (), parameters, fixed=fixed)
     rows = rows_sql(scope, [once], parameters, fixed=fixed)
     return Statement(
@@ -302,9 +320,14 @@ def sums_once(scope: Scope, trace_ids: Sequence[str]) -> Statement:
     )
 
 
-def _of_traces(scope: Scope, trace_ids: Sequence[str], parameters: Parameters) -> list[str]:
+def _of_traces(
+    scope: Scope, trace_ids: Sequence[str], parameters: Parameters, among: Places | None
+) -> list[str]:
     traces = parameters.texts(list(trace_ids))
-    return [minutes_of_traces_sql(scope, traces, parameters), f"trace_id IN {traces}"]
+    named = f"trace_id IN {traces}"
+    if among is not None:
+        return [*among.conditions(parameters), named]
+    return [minutes_of_traces_sql(scope, traces, parameters), named]
 
 
 _SUMS: Final = (

@@ -33,7 +33,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     minutes: tuple[int, ...]
     """Seconds UTC."""
     hashes: tuple[int, ...]
-    span_ids: tuple[str, ...]
+    span_ids: tuple[str, ...] = ()
+    """Empty: all spans of the traces."""
     oldest: tuple[int, str, str] | None = None
     """``sort_at``, trace and span before which there may be more; ``None``: these are all."""
 
@@ -42,8 +43,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         found = [
             f"{_MINUTE} IN {parameters.bind(list(self.minutes), _MINUTES)}",
             f"cityHash64(trace_id) IN {parameters.bind(list(self.hashes), 'Array(UInt64)')}",
-            f"span_id IN {parameters.texts(list(self.span_ids))}",
         ]
+        if self.span_ids:
+            found.append(f"span_id IN {parameters.texts(list(self.span_ids))}")
         if self.oldest is not None:
             sort_at, trace_id, span_id = self.oldest
             at = parameters.time(sort_at)

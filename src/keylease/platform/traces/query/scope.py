@@ -91,18 +91,21 @@ def _table(name: str, before: str, conditions: list[str]) -> str:
     return f"{name} FINAL PREWHERE {before}{where}"
 
 
-def minutes_of_traces_sql(scope: Scope, traces: str, parameters: Parameters) -> str:
-    """By which the rows of some traces are found without reading all minutes.
+def keys_of_traces_sql(scope: Scope, traces: str, parameters: Parameters) -> str:
+    """What follows FROM: the keys of some traces' rows.
 
     ``traces`` is an expression for the list of their identifiers.
     """
-    minutes = select_sql(
-        "toStartOfMinute(sort_at)",
-        "span_keys PREWHERE",
-        owner_sql(scope, parameters),
-        f"AND trace_hash IN (SELECT cityHash64(arrayJoin({traces}))) AND trace_id IN {traces}",
+    return (
+        f"span_keys PREWHERE {owner_sql(scope, parameters)} "
+        f"AND trace_hash IN (SELECT cityHash64(arrayJoin({traces}))) AND trace_id IN {traces}"
     )
-    return f"toStartOfMinute(sort_at) IN ({minutes})"
+
+
+def minutes_of_traces_sql(scope: Scope, traces: str, parameters: Parameters) -> str:
+    """By which the rows of some traces are found without reading all minutes."""
+    keys = keys_of_traces_sql(scope, traces, parameters)
+    return f"toStartOfMinute(sort_at) IN ({select_sql('toStartOfMinute(sort_at)', keys)})"
 
 
 def last_minute_sql(

@@ -20,6 +20,7 @@ from keylease.platform.traces.query.lists import (
     SortBy,
     SpanOrder,
     found_by_places,
+    places_of_traces,
     session_key,
     sessions_page,
     spans_page,
@@ -28,7 +29,7 @@ from keylease.platform.traces.query.lists import (
     traces_page,
     traces_places,
 )
-from keylease.platform.traces.query.newest import newest_rows
+from keylease.platform.traces.query.newest import Places, newest_rows
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import scoped_query
@@ -197,6 +198,12 @@ def test_a_trace_is_listed_by_its_root(store: TraceStore) -> None:
     assert [row["trace_id"] for row in some] == [f"{1:032x}"]
     assert some[0]["span_id"] == stored_span(4).span_id
     (summary,) = rows_of(store, trace_summaries(SCOPE, [f"{1:032x}"]))
+    places = rows_of(store, places_of_traces(SCOPE, [f"{1:032x}"]))
+    among = Places(
+        minutes=tuple(int(str(row["kl_minute"])) for row in places),
+        hashes=tuple(int(str(row["kl_hash"])) for row in places),
+    )
+    assert rows_of(store, trace_summaries(SCOPE, [f"{1:032x}"], among=among)) == [summary]
     assert summary["spans"] == 4
     assert summary["sum_cost"] == 50
     assert summary["unknown_costs"] == 1
