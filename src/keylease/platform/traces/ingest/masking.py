@@ -1,9 +1,9 @@
 """Secrets in spans become their fingerprints, before anything of a span is written.
 
 Protects: a key that somebody sends by mistake, in a name, a key, a value, an event, the resource or
-    a status message, plain or in what the detectors decode (JSON in JSON, base64, URLs, gzip), also
-    with characters in between that nobody sees. What could not be looked into because of a bound is
-    left out, too.
+    a status message, plain or in what the detectors decode (JSON in JSON, base64, hexadecimal,
+    URLs, gzip), also with characters in between that nobody sees. What could not be looked into
+    because of a bound is left out, too.
 Does not protect: secrets without a form and without a telling name beside them; numbers; secrets
     that are cut in two over two texts. Who means to hide one can: other encodings and alphabets.
 Limits: one thread at a time. A request without secrets costs one search of all its texts.
