@@ -28,7 +28,7 @@ def test_the_engine_has_a_bound_of_its_memory_and_small_caches(tight: TraceStore
         "('max_server_memory_usage', 'mark_cache_size', 'background_pool_size', "
         "'memory_worker_use_cgroup')"
     )
-    assert dict(answer.rows) == {
+    assert {row[0]: row[1] for row in answer.rows} == {
         "max_server_memory_usage": 250 * MEBIBYTE,
         "mark_cache_size": 32 * MEBIBYTE,
         "background_pool_size": 2,
