@@ -234,7 +234,6 @@ HARMLESS_FILES = (
     "audit/logs/*",  # to be given to anybody; a test of P5 searches it
     "*lock",
     "traces/store.id",
-    "traces/temporary/*",  # the engine's own; emptied at each start
 )
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.furnished import first_tenant, founded, tenant
+from tests.support.furnished import first_tenant, tenant
 from tests.support.manual_clock import ManualClock
+from tests.support.platform_kit import services_for
 
 from keylease.errors import ConfigurationError
-from keylease.platform.db.database import Database, sqlite_url
+from keylease.platform.db.database import Database
 from keylease.platform.server.first_start import share_fingerprint_keys
 from keylease.primitives.fingerprints import new_keys
 
 
 async def test_a_key_goes_to_the_organization_that_it_is_for(
-    tmp_path: Path, clock: ManualClock
+    database: Database, clock: ManualClock, tmp_path: Path
 ) -> None:
-    database = Database(sqlite_url(tmp_path / "platform.sqlite"), clock=clock)
-    async with founded(database, clock, tmp_path) as services:
+    async with services_for(database, clock, tmp_path) as services:
         first = (await first_tenant(services)).organization_id
         second = (await tenant(services, "Zebra")).organization_id
         ring, one, other = services.traces.fingerprint_keys, new_keys("one"), new_keys("other")
@@ -33,4 +33,3 @@ async def test_a_key_goes_to_the_organization_that_it_is_for(
         owner = (await first_tenant(services)).owner
         kinds = {held.kind: held for held in (await trust.report(owner)).secrets}
         assert kinds["organization's fingerprint key"].subject == "one.1"
-    await database.close()
