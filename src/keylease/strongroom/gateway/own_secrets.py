@@ -41,7 +41,7 @@ def _of_leases(configuration: GatewayConfiguration) -> Iterator[SecretReport]:
     yield SecretReport(
         kind=OwnSecret.LEASES,
         location="with whoever they were issued to; the gateway keeps none",
-        protector="an Ed25519 signature; a sender's key or certificate where a lease is bound to one",
+        protector="Ed25519 signature; a sender's key or certificate where a lease is bound to one",
         holder="the callers",
         lifetime=f"at most {configuration.maximum_lease_seconds // 60} minutes; revocable",
         audit="every lease that is issued, refused or revoked is an audit entry",
