@@ -19,11 +19,25 @@ from typing import Annotated, Final, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from keylease.errors import SettingsInvalid
+from keylease.settings.declaring import (
+    Context,
+    Declaration,
+    as_address,
+    as_choice,
+    as_file,
+    as_files_by_organization,
+    as_path,
+    as_text,
+    beside,
+    constant,
+    default_config_dir,
+    default_data_dir,
+    default_strongroom_python,
+)
 
 PREFIX: Final = "KEYLEASE_"
 SETTINGS_FILE: Final = "settings.toml"
 _MAXIMUM_FILE_BYTES: Final = 64 * 1024
-_LAST_PORT: Final = 65_535
 
 
 class LogLevel(StrEnum):
@@ -70,117 +84,6 @@ class Origin(msgspec.Struct, frozen=True):
         return f"{self.kind.value} {self.where}".strip()
 
 
-class _Context(NamedTuple):
-    environment: Mapping[str, str]
-    values: Mapping[str, object]
-    """The settings decided so far, in the order of declaration."""
-    base: Path
-    """What a relative path in the value is relative to."""
-
-
-class Declaration(NamedTuple):
-    """What is said once about a setting."""
-
-    doc: str
-    parse: Callable[[str, _Context], object]
-    default: Callable[[_Context], object]
-    default_doc: str
-    in_file: bool = True
-    """Whether the settings file may hold it."""
-    also: str = ""
-    """A variable without the prefix that is honoured when the prefixed one is not set."""
-    also_value: str = ""
-    """What a non-empty value of that variable means; empty means what it says."""
-    secret: bool = False
-    """Never shown, and never a flag: every user of the machine can read those."""
-
-
-# --- parsers and defaults ------------------------------------------------------------------
-
-
-def _path(text: str, context: _Context) -> Path:
-    if not text or "\0" in text:
-        raise ValueError("a path")
-    if text == "~" or text.startswith("~/"):
-        return _home(context) / text[2:]
-    return Path(os.path.abspath(context.base / text))  # noqa: PTH100 - keeps symlinks, unlike resolve()
-
-
-def _file(text: str, context: _Context) -> str:
-    """A file that need not be named; the absolute path, or nothing."""
-    return str(_path(text, context)) if text else ""
-
-
-def _files_by_organization(text: str, context: _Context) -> str:
-    """``ORGANIZATION=FILE`` or ``FILE``, several with commas; the same with absolute paths."""
-    made: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        organization, _, file = part.rpartition("=")
-        if not file or not (organization or "=" not in part) or organization in made:
-            raise ValueError("ORGANIZATION=FILE, each organization once")
-        made[organization] = str(_path(file, context))
-    return ",".join(f"{name}={file}" if name else file for name, file in made.items())
-
-
-def _text(text: str, _: _Context) -> str:
-    if not text.isprintable():
-        raise ValueError("printable text")
-    return text
-
-
-def _address(text: str, _: _Context) -> str:
-    host, separator, port = text.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) <= _LAST_PORT):
-        raise ValueError("HOST:PORT")
-    return text
-
-
-def _choice(kind: type[StrEnum]) -> Callable[[str, _Context], StrEnum]:
-    def parse(text: str, _: _Context) -> StrEnum:
-        try:
-            return kind(text.lower())
-        except ValueError:
-            raise ValueError("one of " + ", ".join(kind)) from None
-
-    return parse
-
-
-def _home(context: _Context) -> Path:
-    home = context.environment.get("HOME", "")
-    if not home.startswith("/"):
-        raise SettingsInvalid(
-            "HOME is not set to a directory, so there is no default place for files.",
-            advice="Set HOME, or give --data-dir and --config-dir.",
-        )
-    return Path(home)
-
-
-def _default_data_dir(context: _Context) -> Path:
-    return _home(context) / ".keylease"
-
-
-def _default_config_dir(context: _Context) -> Path:
-    base = context.environment.get("XDG_CONFIG_HOME", "")
-    # The XDG base directory specification: a relative path is to be ignored.
-    return (Path(base) if base.startswith("/") else _home(context) / ".config") / "keylease"
-
-
-def _beside(name: str) -> Callable[[_Context], Path]:
-    def default(context: _Context) -> Path:
-        return Path(str(context.values["config_dir"])) / name
-
-    return default
-
-
-def _default_strongroom_python(_: _Context) -> Path:
-    own = Path(f"{sys.prefix}-strongroom") / "bin" / "python"
-    return own if own.exists() else Path(sys.executable)
-
-
-def _constant(value: object) -> Callable[[_Context], object]:
-    return lambda _: value
-
-
 # --- the settings --------------------------------------------------------------------------
 
 
@@ -192,8 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "Directory of gateway.toml, keylease.toml, settings.toml and the key that seals the "
             "sealed store. Keep it out of the data directory's back-ups.",
-            _path,
-            _default_config_dir,
+            as_path,
+            default_config_dir,
             "`$XDG_CONFIG_HOME/keylease`, or `~/.config/keylease`",
             in_file=False,
         ),
@@ -203,8 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "Directory of everything the product writes: call records, audit entries, the ledger "
             "of limits, the sealed store.",
-            _path,
-            _default_data_dir,
+            as_path,
+            default_data_dir,
             "`~/.keylease`",
         ),
     ]
@@ -212,8 +115,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         Declaration(
             "What this gateway may ever do.",
-            _path,
-            _beside("gateway.toml"),
+            as_path,
+            beside("gateway.toml"),
             "`gateway.toml` in the configuration directory",
         ),
     ]
@@ -221,8 +124,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         Declaration(
             "The local policy: credentials, routes, grants, trust rules.",
-            _path,
-            _beside("keylease.toml"),
+            as_path,
+            beside("keylease.toml"),
             "`keylease.toml` in the configuration directory",
         ),
     ]
@@ -231,8 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "The Python interpreter that runs strongroom processes. It should belong to an "
             "environment of its own, built from requirements/strongroom.lock.",
-            _path,
-            _default_strongroom_python,
+            as_path,
+            default_strongroom_python,
             "the environment beside this one whose name ends in `-strongroom`; without one, this "
             "interpreter, and `keylease doctor` says that the environment is shared",
         ),
@@ -241,8 +144,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Declaration(
             "Where the platform's server listens: HOST:PORT.",
-            _address,
-            _constant("127.0.0.1:4140"),
+            as_address,
+            constant("127.0.0.1:4140"),
             "`127.0.0.1:4140`",
         ),
     ]
@@ -250,8 +153,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Declaration(
             "The platform that commands talk to.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "where one is signed in, else the server on this machine",
         ),
     ]
@@ -260,8 +163,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "An API key that commands show to the platform, instead of the sign-in of "
             "`keylease login`. `--api-key-file` takes it from a file.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "none",
             in_file=False,
             secret=True,
@@ -272,8 +175,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "How people and gateways reach the platform, when it is not by localhost: scheme, "
             "host and port.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "`http://localhost:PORT`",
         ),
     ]
@@ -282,8 +185,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "The platform's database: `sqlite:///path` or `postgresql://user@host/name`, with "
             "`?passfile=/path` where a password is needed, and no password in it.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "a SQLite file in the data directory",
         ),
     ]
@@ -292,8 +195,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "Hosts with private addresses that the platform may reach, separated by commas: "
             "outside issuers, receivers of webhooks. Plain http is allowed to these only.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "none",
         ),
     ]
@@ -302,8 +205,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "A ClickHouse server that keeps the spans: `clickhouse://user@host/database`, and no "
             "password in it. docs/guides/trace-store.md says what else may stand there.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "the engine inside the server",
         ),
     ]
@@ -312,8 +215,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "A file with the password of that user and nothing else, mode 0600. It is read when "
             "the server starts, before it gives up its rights.",
-            _file,
-            _constant(""),
+            as_file,
+            constant(""),
             "none",
         ),
     ]
@@ -322,8 +225,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "The cluster on whose nodes the tables are made, by its name in the configuration of "
             "the ClickHouse servers.",
-            _text,
-            _constant(""),
+            as_text,
+            constant(""),
             "none: one ClickHouse server",
         ),
     ]
@@ -334,8 +237,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "scanners and gateways find: `ORGANIZATION=FILE`, several separated by commas; FILE "
             "alone is for the organization that the installation began with. Read when the server "
             "starts.",
-            _files_by_organization,
-            _constant(""),
+            as_files_by_organization,
+            constant(""),
             "for `keylease up` the key that its gateway has, else one of the server's own",
         ),
     ]
@@ -343,8 +246,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         LogLevel,
         Declaration(
             "The least important line that is logged: debug, info, warning or error.",
-            _choice(LogLevel),
-            _constant(LogLevel.INFO),
+            as_choice(LogLevel),
+            constant(LogLevel.INFO),
             "`info`",
         ),
     ]
@@ -352,8 +255,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         LogFormat,
         Declaration(
             "How log lines are written: text or json.",
-            _choice(LogFormat),
-            _constant(LogFormat.TEXT),
+            as_choice(LogFormat),
+            constant(LogFormat.TEXT),
             "`text`",
         ),
     ]
@@ -362,8 +265,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Declaration(
             "When the command line uses colour: auto (on a terminal), always or never. "
             "A non-empty `NO_COLOR` means never.",
-            _choice(Color),
-            _constant(Color.AUTO),
+            as_choice(Color),
+            constant(Color.AUTO),
             "`auto`",
             also="NO_COLOR",
             also_value="never",
@@ -428,7 +331,7 @@ def load(
     for name, declaration in declared.items():
         found = _find(name, declaration, flags, environment, in_file, file)
         base = file.parent if found and found.origin.kind is OriginKind.FILE else Path.cwd()
-        context = _Context(environment, values, base)
+        context = Context(environment, values, base)
         if found is None:
             values[name] = declaration.default(context)
             origins[name] = Origin(OriginKind.DEFAULT)
@@ -473,7 +376,7 @@ def _find(
     return None
 
 
-def _parsed(name: str, declaration: Declaration, found: _Found, context: _Context) -> object:
+def _parsed(name: str, declaration: Declaration, found: _Found, context: Context) -> object:
     try:
         return declaration.parse(found.text, context)
     except ValueError as error:
