@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -40,8 +42,27 @@ from keylease.cli.traces_words import (
 )
 from keylease.primitives.clock import SystemClock
 
-TraceId = Annotated[str, typer.Argument(metavar="TRACE", help="The trace; 32 hex digits.")]
-SpanId = Annotated[str, typer.Argument(metavar="SPAN", help="The span; 16 hex digits.")]
+
+def _named(what: str, digits: int) -> Callable[[str], str]:
+    """Take an identifier as OpenTelemetry writes it; say what is wrong before a server is asked."""
+
+    def check(text: str) -> str:
+        given = text.lower()
+        if given and not re.fullmatch(f"[0-9a-f]{{{digits}}}", given):
+            raise typer.BadParameter(f"A {what} is named by {digits} hexadecimal digits.")
+        return given
+
+    return check
+
+
+TraceId = Annotated[
+    str,
+    typer.Argument(metavar="TRACE", help="The trace; 32 hex digits.", callback=_named("trace", 32)),
+]
+SpanId = Annotated[
+    str,
+    typer.Argument(metavar="SPAN", help="The span; 16 hex digits.", callback=_named("span", 16)),
+]
 _ROWS: Final = 5_000
 """Spans that are read at once."""
 _STEM: Final = 40
@@ -64,7 +85,12 @@ class Step(StrEnum):
 def show(  # noqa: PLR0913 - one parameter per option of the command
     trace: TraceId,
     span: Annotated[
-        str, typer.Argument(metavar="[SPAN]", help="One span of it, with everything it says.")
+        str,
+        typer.Argument(
+            metavar="[SPAN]",
+            help="One span of it, with everything it says.",
+            callback=_named("span", 16),
+        ),
     ] = "",
     *,
     payloads: Annotated[

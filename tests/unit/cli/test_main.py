@@ -89,6 +89,21 @@ def test_an_unknown_option_of_a_command(capsys: pytest.CaptureFixture[str]) -> N
     assert "hint: `keylease doctor --help`" in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "zzz"], "A trace is named by 32 hexadecimal digits."),
+        (["show", "A" * 32, "12"], "A span is named by 16 hexadecimal digits."),
+        (["history", "a" * 32, "../x"], "A span is named by 16 hexadecimal digits."),
+    ],
+)
+def test_an_identifier_of_a_trace_is_looked_at_before_a_server_is_asked(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.main(["traces", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_mistake_is_said_without_a_librarys_words_and_points_at_its_own_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

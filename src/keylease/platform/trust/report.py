@@ -171,15 +171,15 @@ def status_of(
 ) -> Status:
     """One word for the whole, and why it is not a better one."""
     at_risk = [
-        (trust.open_incidents, "{} incidents are open"),
-        (trust.overdue, "{} credentials are overdue for rotation"),
-        (trust.zones_not_isolated, "{} processes are not isolated from other zones"),
-        (trust.witnesses_failed, "{} witnesses of the audit log refused it"),
+        (trust.open_incidents, "open incidents: {}"),
+        (trust.overdue, "credentials overdue for rotation: {}"),
+        (trust.zones_not_isolated, "processes not isolated from other zones: {}"),
+        (trust.witnesses_failed, "witnesses that refused the audit log: {}"),
     ]
     degraded = [
-        (trust.unreachable, "{} credentials cannot be had from their stores"),
-        (trust.gateways_silent, "{} gateways have not been heard of"),
-        (trust.witnesses_dependent, "{} witnesses of the audit log are not independent"),
+        (trust.unreachable, "credentials that cannot be had from their stores: {}"),
+        (trust.gateways_silent, "gateways that have not been heard of: {}"),
+        (trust.witnesses_dependent, "witnesses of the audit log that are not independent: {}"),
         (int(not trust.witnesses), "nobody witnesses the audit log"),
         (int(database != "ok"), f"the database is {database}"),
         (int(audit_log != "ok"), f"the audit log is {audit_log}"),
