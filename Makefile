@@ -14,7 +14,7 @@ UP_OPTIONS ?=
 COVERAGE_FLOOR := 80
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo install test check format lock bench clean docs
+.PHONY: help up demo install test postgresql check format lock bench clean docs
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -30,6 +30,9 @@ install: .venv/.installed .venv-strongroom/.installed ## Build the product's two
 test: .venv-dev/.installed .venv-strongroom/.installed .venv/.installed ## Set everything up and run all tests
 	$(RUN_DEV) -m pytest -n 2 --dist worksteal --cov --cov-report=json:build/coverage.json $(or $(TEST_OPTIONS),--cov-fail-under=$(COVERAGE_FLOOR))
 	PYTHONPATH=build/wheel/unpacked $(RUN_DEV) -m pytest -n 2 --dist worksteal $(COMPILED_TESTS)
+
+postgresql: .venv-dev/.installed .venv-strongroom/.installed ## Run tests of whole servers again, on PostgreSQL
+	$(RUN_DEV) -m pytest -n 2 --dist worksteal -p tests.support.on_postgresql tests/integration/platform tests/integration/link tests/promises
 
 check: .venv-dev/.installed ## Lint, types, import contracts, documentation
 	.venv-dev/bin/ruff check

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any, TypedDict, Unpack
 
 import httpx
 import msgspec
+from tests.support.readable import readable
 
 from keylease.sdk.control import ControlClient
 from keylease.strongroom.options import ReadyMessage
@@ -214,8 +214,7 @@ def start_gateway(files: GatewayFiles, *, log: Path | None = None) -> RunningGat
         )
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        ready, _, _ = select.select([pipe], [], [], READY_SECONDS)
-        line = pipe.readline() if ready else b""
+        line = pipe.readline() if readable(pipe.fileno(), READY_SECONDS) else b""
     if not line:
         process.kill()
         status = process.wait()

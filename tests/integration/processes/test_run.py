@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.readable import readable
 from tests.support.running_gateway import RunningGateway, running_gateway
 from tests.support.simulated_provider import fresh_key, running_simulator
 
@@ -270,7 +270,7 @@ class Terminal:
     def read_until(self, text: str, *, seconds: float = 20.0) -> None:
         until = time.monotonic() + seconds
         while text not in self.output:
-            ready, _, _ = select.select([self.master], [], [], max(0.0, until - time.monotonic()))
+            ready = readable(self.master, until - time.monotonic())
             assert ready, f"{text!r} not in {self.output!r}"
             self.output += os.read(self.master, 4096).decode(errors="replace")
 

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import subprocess
 import sys
 import termios
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.readable import readable
 from tests.support.store_tools import fake_key
 
 KEYLEASE = str(Path(sys.executable).parent / "keylease")
@@ -102,7 +102,7 @@ class Terminal:
         return self.process.wait(timeout=30), self.shown.decode()
 
     def _read(self, seconds: float) -> bool:
-        if not select.select([self.main], [], [], seconds)[0]:
+        if not readable(self.main, seconds):
             return False
         try:
             data = os.read(self.main, 65536)

@@ -49,6 +49,8 @@ _JSON_PARTS: Final = re.compile(b"(" + _JSON_ESCAPE.pattern + b")")
 _URL_ESCAPE: Final = re.compile(rb"%[0-9a-fA-F]{2}")
 _HEX_DIGITS: Final = re.compile(rb"[0-9a-fA-F]+")
 _HEX_PROBE: Final = 64
+_LEAST_VARIED: Final = 8
+"""Different bytes that a text with a key in it has at least."""
 _OF_HEX: Final = b"0123456789abcdefABCDEF"
 _INVISIBLE: Final = re.compile(INVISIBLE.encode())
 _ARMOUR: Final = re.compile(rb"-----(?:BEGIN|END)[A-Z+]{4,40}-----")
@@ -358,7 +360,9 @@ def _hex(data: bytes, start: int, budget: Budget) -> Iterator[View]:
         if _readable(a2b_hex(data[first : min(last, first + _HEX_PROBE)])):
             encoded = data[first:last]
             decoded = a2b_hex(encoded)
-            if _readable(decoded) and budget.unescape(first, encoded):
+            # Long numbers are digits of hex, too, and what they stand for is numbers again.
+            varied = len(set(decoded)) >= _LEAST_VARIED
+            if varied and _readable(decoded) and budget.unescape(first, encoded):
                 yield _Hexadecimal(decoded, "hex", first, last)
                 return
 

@@ -234,6 +234,13 @@ def test_hexadecimal_may_stand_behind_other_digits(digits: str) -> None:
     assert opened(match) == secret
 
 
+@pytest.mark.parametrize("digits", ["3", "61", "3132333435"])
+def test_a_long_number_is_no_text_and_no_omission(digits: str) -> None:
+    found = SCANNER.examine((digits * 5000).encode())
+    assert not found.matches
+    assert not found.omissions
+
+
 def test_digests_are_no_texts() -> None:
     digests = " ".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))
     assert SCANNER.scan(digests.encode()) == []
