@@ -5,11 +5,13 @@
       store/
         format      format number and identifier, as JSON
         lock        held by the process that has the store open
+        making      there from before the engine's first file until `format` is
         engine/     the engine's files
         incoming/   columns on their way into the engine; emptied at each start
 
 Promises: a store that is gone, that is another one, or that a newer program wrote is refused with
-    what to do. A directory is never taken for a new store where there was one before.
+    what to do. A directory is never taken for a new store where there was one before. One whose
+    making was interrupted has never held anything, and is made again.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class Place:
         self.is_new = False
         self._known = directory.with_name(f"{directory.name}.id")
         self._marker = directory / "format"
+        self._making = directory / "making"
         self._lock = -1
 
     def open(self, *, store_id: str = "") -> None:
@@ -88,6 +91,7 @@ class Place:
             replace(self._marker, msgspec.json.encode(marker))
             sync_directory(self.directory.parent)
             replace(self._known, self.store_id.encode())
+            self._making.unlink(missing_ok=True)
             self.is_new = False
 
     def close(self) -> None:
@@ -108,14 +112,18 @@ class Place:
     def _check(self, known: str, store_id: str) -> None:
         marker = self._read_marker()
         if marker is None:
+            if self._making.exists():
+                shutil.rmtree(self.engine, ignore_errors=True)
             if self._has_engine_files():
                 raise TraceStoreUnavailable(
                     f"{self.directory} holds a trace store without its file `format`.",
                     advice=self._advice(),
                 )
+            replace(self._making, b"")
             self.store_id = store_id or str(uuid.uuid4())
             self.is_new = True
             return
+        self._making.unlink(missing_ok=True)
         if marker.format > FORMAT:
             raise TraceStoreTooNew(
                 f"The trace store in {self.directory} has format {marker.format}; "

@@ -34,6 +34,28 @@ def test_a_new_place_becomes_a_known_one_when_its_tables_are_made(tmp_path: Path
     assert (tmp_path / "store.id").read_text() == place.store_id
 
 
+def test_a_making_that_was_interrupted_is_begun_again(tmp_path: Path) -> None:
+    first = Place(tmp_path / "store")
+    first.open()
+    (first.engine / "half").write_bytes(b"made")
+    first.close()  # as when the process is killed
+    again = Place(tmp_path / "store")
+    again.open()
+    assert again.is_new
+    assert not list(again.engine.iterdir())
+    (again.engine / "data").mkdir()
+    again.made()
+    again.close()
+    # From here on there is something to lose.
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [
+        *("engine", "format", "incoming", "lock")
+    ]
+    (tmp_path / "store.id").unlink()
+    (tmp_path / "store" / "format").unlink()
+    with pytest.raises(TraceStoreUnavailable, match="without its file"):
+        Place(tmp_path / "store").open()
+
+
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     made(tmp_path / "store")
     place = Place(tmp_path / "store")

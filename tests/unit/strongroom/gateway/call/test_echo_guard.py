@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keylease.errors import CredentialEchoed
@@ -150,6 +150,7 @@ KEYS_OF_PROVIDERS = (
 
 
 @pytest.mark.parametrize("secret", KEYS_OF_PROVIDERS, ids=range(len(KEYS_OF_PROVIDERS)))
+@settings(max_examples=30)
 @given(chance=st.randoms(use_true_random=False), dense=st.booleans())
 def test_probes_find_what_is_there_and_nothing_else(
     secret: bytes, chance: Random, *, dense: bool
