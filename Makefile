@@ -10,9 +10,10 @@ COMPILE ?= yes
 COMPILED_TESTS := tests/unit/primitives/http1 tests/unit/strongroom/gateway tests/unit/strongroom/leases tests/unit/platform/traces/understanding tests/unit/platform/traces/ingest/test_decoding.py tests/unit/platform/traces/ingest/test_counting.py
 RUN_DEV := KEYLEASE_STRONGROOM_PYTHON=$(CURDIR)/.venv-strongroom/bin/python .venv-dev/bin/python
 UP_OPTIONS ?=
-# One process more than there are cores, because many tests wait for processes that they started.
 # Percent of branches and lines in this process; what child processes run is not counted. Only rises.
 COVERAGE_FLOOR := 80
+# On two cores; one more, because many tests wait for processes that they started.
+TEST_PROCESSES := 3
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo install test postgresql check format lock bench clean docs
@@ -29,11 +30,11 @@ demo: install ## Show a first call with a simulated provider: no account, no key
 install: .venv/.installed .venv-strongroom/.installed ## Build the product's two environments
 
 test: .venv-dev/.installed .venv-strongroom/.installed .venv/.installed ## Set everything up and run all tests
-	$(RUN_DEV) -m pytest -n 3 --dist worksteal --cov --cov-report=json:build/coverage.json $(or $(TEST_OPTIONS),--cov-fail-under=$(COVERAGE_FLOOR))
-	PYTHONPATH=build/wheel/unpacked $(RUN_DEV) -m pytest -n 3 --dist worksteal $(COMPILED_TESTS)
+	$(RUN_DEV) -m pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=json:build/coverage.json $(or $(TEST_OPTIONS),--cov-fail-under=$(COVERAGE_FLOOR))
+	PYTHONPATH=build/wheel/unpacked $(RUN_DEV) -m pytest -n $(TEST_PROCESSES) --dist worksteal $(COMPILED_TESTS)
 
 postgresql: .venv-dev/.installed .venv-strongroom/.installed ## Run tests of whole servers again, on PostgreSQL
-	$(RUN_DEV) -m pytest -n 3 --dist worksteal -p tests.support.on_postgresql tests/integration/platform tests/integration/link tests/promises
+	$(RUN_DEV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -p tests.support.on_postgresql tests/integration/platform tests/integration/link tests/promises
 
 check: .venv-dev/.installed ## Lint, types, import contracts, documentation
 	.venv-dev/bin/ruff check
