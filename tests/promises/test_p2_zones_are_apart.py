@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.support.running_gateway import RunningGateway, running_gateway
+from tests.support.supervised import wait_until
 from tests.support.users import NOBODY, open_directory, run_as, shared_python
 
 from keylease.primitives.confinement.landlock import landlock_abi
@@ -404,8 +405,12 @@ def test_the_control_socket_is_closed_to_other_users_twice(started: Started) -> 
         started.gateway.control_socket.chmod(0o666)
         said = ask(started, NOBODY)
         assert said == "closed\n" or json.loads(said)["error"]["code"] == "access_denied"
-        refused = [line for line in started.gateway.stderr().splitlines() if "refused" in line]
-        assert json.loads(refused[-1])["uid"] == NOBODY, "and it is written down"
+
+        def refusals() -> list[str]:
+            return [line for line in started.gateway.stderr().splitlines() if "refused" in line]
+
+        wait_until(refusals)
+        assert json.loads(refusals()[-1])["uid"] == NOBODY, "and it is written down"
     finally:
         for path, mode in before.items():
             path.chmod(mode)

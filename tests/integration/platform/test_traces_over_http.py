@@ -207,6 +207,11 @@ async def test_what_people_say_has_a_history(place: Place) -> None:
     assert not (await place.get("/spans", filter="scores.tone >= 1", at=sent["xact_id"]))["items"]
 
 
+async def test_nothing_is_summed_where_nothing_is(place: Place) -> None:
+    (nothing,) = (await place.get("/trace-sums", filter="name = never"))["items"]
+    assert (nothing["spans"], nothing["duration_p50"], nothing["sum_cost"]) == (0, None, None)
+
+
 async def test_a_call_that_program_and_gateway_report_counts_once(place: Place) -> None:
     call = spans()[1].span
     record = msgspec.structs.replace(call, span_id="5" * 16, parent_span_id=CALL)

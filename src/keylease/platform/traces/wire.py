@@ -177,10 +177,11 @@ class SumLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The row of all values that are not among the most frequent."""
     spans: int
     errors: int
-    duration_p50: int
-    duration_p90: int
-    duration_p95: int
-    duration_p99: int
+    duration_p50: int | None
+    """Microseconds, as those below; ``null`` where there are no spans."""
+    duration_p90: int | None
+    duration_p95: int | None
+    duration_p99: int | None
     sum_input_tokens: int | None
     sum_output_tokens: int | None
     sum_cost: int | None
