@@ -29,20 +29,21 @@ from keylease.platform.server.services import Services
 
 __all__ = ["clock", "database", "migrated_postgres", "migrated_sqlite", "migrated_url", "postgres"]
 
+REFUSE = "AS $$ BEGIN RAISE EXCEPTION 'shut'; END $$"
 CLOSED_OUTBOX = {
     "sqlite": (
-        ["CREATE TRIGGER closed BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'closed'); END"],
+        ["CREATE TRIGGER closed BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'shut'); END"],
         ["DROP TRIGGER closed"],
     ),
     "postgresql": (
         [
-            "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql "
-            "AS $$ BEGIN RAISE EXCEPTION 'closed'; END $$",
+            f"CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql {REFUSE}",
             "CREATE TRIGGER closed BEFORE INSERT ON outbox EXECUTE FUNCTION closed()",
         ],
         ["DROP TRIGGER closed ON outbox", "DROP FUNCTION closed()"],
     ),
 }
+"""How the table takes nothing, and how it does again, by dialect."""
 
 
 @pytest.fixture

@@ -36,10 +36,10 @@ def began(moment: int) -> str:
     return f"{isoformat(moment)[:_SECONDS_OF]}Z"
 
 
-def lasted(microseconds: int | None) -> str | None:
-    """``12ms``, ``1.50s``, ``2m05s``; nothing when it is not known."""
+def lasted(microseconds: int | None) -> str:
+    """``12ms``, ``1.50s``, ``2m05s``; ``-`` when it is not known."""
     if microseconds is None:
-        return None
+        return "-"
     if microseconds < MICROSECONDS:
         return f"{microseconds / _MILLISECOND:.4g}ms"
     if microseconds < _MINUTE:
