@@ -43,6 +43,8 @@ _NO_SETTINGS: Final = frozenset(
         "default_format", "quota_key",
     }
 )  # fmt: skip
+_LONGEST_FIELD: Final = 128 * 1024
+"""Bytes; `http_max_field_value_size` of a server that was not told otherwise."""
 _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 _INSERT: Final = re.compile(
     r"\s*(INSERT\s+INTO\s+.+?)\s+FORMAT\s+(\w+)[ \t]*\n?", re.IGNORECASE | re.DOTALL
@@ -144,6 +146,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() == "multipart/form-data":
             asked |= _form(self.headers["Content-Type"], body)
             body = b""
+        if any(len(value.encode()) > _LONGEST_FIELD for value in asked.values()):
+            said = "Code: 1000, HTML Form Exception: Field value too long"
+            self._send(400, said.encode(), {"X-ClickHouse-Exception-Code": "1000"})
+            return
         try:
             kind, answer = self.engine.answer(asked, body)
         except RuntimeError as error:

@@ -20,6 +20,9 @@ from keylease.platform.traces.query.statement import Parameters, Statement
 
 LOOKED_AT: Final = (1, 4, 20)
 """How many places are looked at for one row of a page: at first, and while these are too few."""
+_MOST: Final = 4_000
+"""Places, so that 21 bytes for each hash stay under the 128 KiB that a server takes for one
+parameter (``http_max_field_value_size``)."""
 _MINUTE: Final = "toStartOfMinute(sort_at)"
 _PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, cityHash64(trace_id) AS kl_hash, span_id"
 _MINUTES: Final = "Array(DateTime('UTC'))"
@@ -104,7 +107,7 @@ def newest_rows(
 ) -> Generator[Statement, list[Row], list[Row]]:
     """Yields statements, takes their rows, and gives the rows of the page."""
     for each in LOOKED_AT:
-        among = yield from _places(limit * each, places)
+        among = yield from _places(min(limit * each, _MOST), places)
         if not among.minutes:
             return []
         rows = yield page(among=among)

@@ -49,8 +49,9 @@ RowKey = tuple[str, str, str, str]
 """Organization, project, trace, span."""
 _MINUTE: Final = 60_000_000
 """Microseconds."""
-_LOOKED_UP: Final = 5_000
-"""Traces, or rows, that one statement asks for."""
+_LOOKED_UP: Final = 3_000
+"""Traces, or rows, that one statement asks for: 35 bytes each, and a server takes 128 KiB for one
+parameter (``http_max_field_value_size``)."""
 _WIDEST: Final = 2_000
 """Rows that one answer of whole rows may have."""
 _KNOWN: Final = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from keylease.platform.traces.query.newest import Places, newest_rows
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import scoped_query
+from keylease.platform.traces.query.statement import Statement
 from keylease.platform.traces.query.syntax import All, Expression
 from keylease.platform.traces.store.store import TraceStore
 
@@ -180,6 +182,37 @@ def test_rows_of_one_instant_are_searched_in_the_order_of_a_page(store: TraceSto
         place = next(row for row in exact if row["span_id"] == seen[-1])
         after = NEWEST.key(place)
     assert seen == [row["span_id"] for row in exact]
+
+
+def test_no_more_places_are_named_than_a_server_takes() -> None:
+    asked: list[int] = []
+
+    def places(*, count: int, minute: int | None = None) -> Statement:
+        asked.append(count)
+        del minute
+        return Statement("", {})
+
+    search = newest_rows(501, places, lambda *, among=None: Statement("", {"among": among}))
+    statement = next(search)
+    with contextlib.suppress(StopIteration):
+        while True:
+            # As many versions as were asked for, all of one row of a minute of its own.
+            among = statement.parameters.get("among", asked[-1])
+            if isinstance(among, Places):
+                longest = max(map(len, (str(among.hashes), str(among.span_ids))))
+                assert longest < 128 * 1024
+            rows: list[dict[str, object]] = [
+                {
+                    "kl_minute": 10**9 + 60 * number,
+                    "kl_hash": 2**64 - 1 - number,
+                    "span_id": f"{number:016x}",
+                    "kl_sort_at": 10**15,
+                    "trace_id": "a" * 32,
+                }
+                for number in range(asked[-1] if isinstance(among, int) else 1)
+            ]
+            statement = search.send(rows)
+    assert max(asked) == 4_000
 
 
 def test_only_lists_of_the_newest_are_found_by_places() -> None:
