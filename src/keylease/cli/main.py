@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import keylease
 from keylease.cli import output
 from keylease.errors import KeyleaseError
+from keylease.primitives import files, standard_streams
 
 if TYPE_CHECKING:
     import typer
@@ -73,7 +74,6 @@ USAGE_STATUS: Final = 2
 DEFECT_STATUS: Final = 70
 """EX_SOFTWARE of sysexits.h."""
 INTERRUPTED_STATUS: Final = 128 + signal.SIGINT
-BROKEN_PIPE_STATUS: Final = 128 + signal.SIGPIPE
 
 
 class _UsageWrong(Exception):
@@ -86,12 +86,17 @@ class _UsageWrong(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit status."""
     remaining = list(sys.argv[1:] if arguments is None else arguments)
+    return standard_streams.answered(lambda: _answer(remaining))
+
+
+def _answer(remaining: list[str]) -> int:
     details = False
     try:
         while remaining and remaining[0] == "--debug":
             details = True
             remaining.pop(0)
-        return _finish(_dispatch(remaining))
+        status = _dispatch(remaining)
+        sys.stdout.flush()
     except KeyleaseError as error:
         output.show_error(error)
         return error.exit_status
@@ -101,14 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_STATUS
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
-    except BrokenPipeError:
-        # The reader has gone, which is its right. Python would complain when it flushes stdout at
-        # exit, so stdout is pointed at nothing first (see the documentation of SIGPIPE in signal).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE_STATUS
-    except Exception as error:  # noqa: BLE001 - the last handler: a defect becomes one line
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and standard_streams.reader_has_gone():
+            raise
+        if isinstance(error, OSError) and error.errno in files.NO_SPACE:
+            full = files.explained(error, Path(error.filename or "standard output"))
+            output.show_error(full)
+            return full.exit_status
         output.show_defect(error, details=details)
         return DEFECT_STATUS
+    return status
 
 
 def help_text() -> str:
@@ -132,12 +139,6 @@ def help_text() -> str:
             "`keylease COMMAND --help` says more about a command.",
         ]
     )
-
-
-def _finish(status: int) -> int:
-    # Flushed here and not at interpreter exit, so that a closed pipe is handled above.
-    sys.stdout.flush()
-    return status
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -172,7 +173,11 @@ def _run_command(name: str, entry: CommandEntry, arguments: list[str]) -> int:
     command = get_command(app)
     _make_plain(command)
     try:
-        result = command.main(args=arguments, prog_name=f"keylease {name}", standalone_mode=False)
+        # Not command.main(), which ends the process itself when a reader has gone.
+        with command.make_context(f"keylease {name}", arguments) as context:
+            result = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     except typer.Abort:
         return INTERRUPTED_STATUS
     except typer.TyperException as error:
@@ -198,10 +203,21 @@ def _usage_wrong(error: typer.TyperException, command: str) -> _UsageWrong:
 
 
 def _make_plain(command: object) -> None:
-    """Help is plain text: it is fast, readable everywhere and can be compared with the docs."""
+    """Help is plain text: it is fast, readable everywhere and can be compared with the docs.
+
+    In a list of commands each has its whole first sentence, over as many lines as it takes.
+    """
     command.rich_markup_mode = None  # type: ignore[attr-defined]  # typer hides its command types
     for child in getattr(command, "commands", {}).values():
+        child.short_help = child.short_help or first_sentence(child.help or "")
         _make_plain(child)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a help text, on one line."""
+    paragraph = " ".join(text.split("\n\n", maxsplit=1)[0].split())
+    sentence, end, _ = paragraph.partition(". ")
+    return f"{sentence}." if end else paragraph
 
 
 if __name__ == "__main__":

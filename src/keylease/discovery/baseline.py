@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,8 @@ from keylease.primitives.fingerprints import KEY_BYTES, FingerprintKey
 
 _KEY_ID: Final = "baseline"
 _MAXIMUM_BYTES: Final = 64 * 1024 * 1024
+_NOT_RENAMED: Final = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the kernel says of a target that is a mount point, or in a directory that is not ours."""
 
 
 class KnownFindings:
@@ -97,11 +101,37 @@ def new_baseline() -> KnownFindings:
 
 
 def write_baseline(path: Path, content: bytes) -> None:
-    """Write a baseline that others may read. Raises ``StorageError``."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    """Write a baseline that others may read. Raises ``StorageError``.
+
+    Written beside the file and renamed into its place, so that a scan which is killed leaves the
+    old baseline whole. Links are followed first: the file may lie on another file system than the
+    link to it. What cannot be renamed into, a pipe or a file that is mounted by itself, is written
+    in its place.
+    """
+    target = Path(os.path.realpath(path))
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+            return
+        try:
+            _write_beside(target, content)
+        except OSError as error:
+            if error.errno not in _NOT_RENAMED:
+                raise
+            target.write_bytes(content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise files.explained(error, path) from None
+
+
+def _write_beside(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with temporary.open("xb") as file:
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

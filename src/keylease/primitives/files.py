@@ -20,7 +20,7 @@ from keylease.errors import StorageError, StorageFull, StoreTimedOut
 
 OWNER_ONLY: Final = 0o600
 DIRECTORY_OWNER_ONLY: Final = 0o700
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY: Final = ".tmp-"
 _POLL_SECONDS: Final = 0.02
 
@@ -189,7 +189,7 @@ def _write_new(path: Path, content: bytes) -> None:
 def explained(error: OSError, path: Path) -> StorageError:
     """The error that says what could not be written, and what to do."""
     reason = os.strerror(error.errno) if error.errno else "unknown error"
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return StorageFull(
             f"There is no space to write {path}.",
             advice="Free some space; what was stored before is unchanged.",

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from keylease.errors import KeyleaseError, ProcessError
+from keylease.primitives import standard_streams
 from keylease.strongroom.options import LOG_FORMATS, LOG_LEVELS, STRONGROOM_UID
 
 _DEFECT: Final = 70
@@ -39,11 +40,16 @@ SECRET_COMMANDS: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Harden, then do what the first argument says; gives the exit status."""
+    return standard_streams.answered(lambda: _answer(arguments))
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
     try:
         options, rest = _parser().parse_known_args(arguments)
         _check_isolated(danger_not_isolated=options.danger_not_isolated)
         run: Callable[[argparse.Namespace, list[str]], int] = options.run
-        return run(options, rest)
+        status = run(options, rest)
+        sys.stdout.flush()
     except KeyleaseError as error:
         _say(f"error: {error.message}")
         if error.advice:
@@ -51,10 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last handler: an unknown error must not talk
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and standard_streams.reader_has_gone():
+            raise
         # Neither its text nor the traceback: both could hold what the code was working on.
         _say(f"error: {type(error).__name__} at {_place(error)} (this is a defect)")
         return _DEFECT
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,10 +81,17 @@ def _list(options: argparse.Namespace, clock: Clock) -> int:
     if not entries:
         _say("There is no sealed secret yet. `keylease secret put NAME` makes one.")
         return 0
-    width = max(len(entry.name) for entry in entries)
-    for entry in entries:
-        bound = f"{entry.provider} {','.join(entry.hosts)}".strip() or "-"
-        _data(f"{entry.name.ljust(width)}  {isoformat(entry.created_at)}  {bound}")
+    rows = [
+        (
+            entry.name,
+            isoformat(entry.created_at),
+            entry.provider or "-",
+            ",".join(entry.hosts) or "-",
+        )
+        for entry in entries
+    ]
+    for line in _table((("NAME", "STORED", "PROVIDER", "HOSTS"), *rows)):
+        _data(line)
     return 0
 
 
@@ -207,6 +214,15 @@ def length_class(secret: Secret) -> str:
         if len(secret) < bound:
             return words
     return _LONGEST_CLASS
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Aligned columns. Names, providers and hosts of the store are plain: nothing is escaped."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _settings(options: argparse.Namespace) -> StoreSettings:

@@ -299,7 +299,11 @@ def test_removing_asks_at_a_terminal(command: Command) -> None:
     terminal.until("Remove sealed://a?")
     terminal.enter("n\r")
     assert terminal.end()[0] != 0
-    assert command.run("list").stdout.startswith("a ")
+    headings, row = command.run("list").stdout.splitlines()
+    assert headings.split() == ["NAME", "STORED", "PROVIDER", "HOSTS"]
+    assert headings.index("STORED") == row.index("20")
+    assert row.startswith("a ")
+    assert row.split()[2:] == ["-", "-"]
     terminal = Terminal(command, "remove", "a")
     terminal.until("Remove sealed://a?")
     terminal.enter("y\r")

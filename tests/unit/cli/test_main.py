@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import typer
 
 import keylease
 from keylease.cli import main as entry
-from keylease.errors import DataFormatTooNew, PortInUse
+from keylease.errors import DataFormatTooNew, PortInUse, StorageFull
 
 
 def keylease_command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -202,6 +204,61 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     os.close(writer)
     assert result.stderr == ""
     assert result.returncode == 141
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["config", "show"], ["nonsense"], ["secret", "check", "sealed://none"], ["scan", "none"]],
+)
+def test_nor_is_one_that_read_both_streams(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYLEASE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KEYLEASE_CONFIG_DIR", str(tmp_path / "config"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "keylease", *arguments], stdout=writer, stderr=writer, check=False
+    )
+    os.close(writer)
+    assert result.returncode == 141
+
+
+def test_a_full_disk_under_the_output_is_no_defect(
+    command: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    command.command = body  # type: ignore[attr-defined]  # a module made for the test
+    assert entry.main(["probe"]) == StorageFull.exit_status
+    assert capsys.readouterr().err.startswith("error: There is no space to write standard output.")
+
+
+def test_a_connection_that_broke_is_not_taken_for_a_reader_that_left(
+    command: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    command.command = body  # type: ignore[attr-defined]  # as above
+    assert entry.main(["probe"]) == 70
+    assert "this is a defect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["secret", "inventory", "traces", "policy"])
+def test_a_list_of_commands_has_whole_sentences(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.main([name, "--help"]) == 0
+    _, _, commands = capsys.readouterr().out.partition("Commands:")
+    assert commands
+    assert "..." not in commands
+
+
+def test_the_first_sentence_of_a_help_text() -> None:
+    assert entry.first_sentence("One\nof two. And more.\n\nRest.") == "One of two."
+    assert entry.first_sentence("One, without an end") == "One, without an end"
 
 
 @pytest.mark.parametrize("name", entry.COMMANDS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -177,6 +179,47 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, content: bytes) -> None:
         read_baseline(tmp_path / "none")
     with pytest.raises(StorageError):
         write_baseline(tmp_path / "none" / "b", b"")
+
+
+def test_a_baseline_is_written_where_its_link_leads(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "known.json"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"old")
+    elsewhere.chmod(0o640)
+    link = tmp_path / "baseline.json"
+    link.symlink_to(elsewhere)
+    write_baseline(link, b"new")
+    assert link.is_symlink()
+    assert (elsewhere.read_bytes(), elsewhere.stat().st_mode & 0o777) == (b"new", 0o640)
+    assert [file.name for file in elsewhere.parent.iterdir()] == ["known.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
+def test_a_baseline_that_is_mounted_by_itself_is_written_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    baseline.write_bytes(b"old")
+
+    def as_a_mount_point(self: Path, _: Path) -> Path:
+        raise OSError(number, "as the kernel says", str(self))
+
+    monkeypatch.setattr(Path, "replace", as_a_mount_point)
+    write_baseline(baseline, b"new")
+    assert baseline.read_bytes() == b"new"
+    assert [file.name for file in tmp_path.iterdir()] == ["baseline.json"]
+
+
+def test_a_baseline_goes_into_a_pipe_and_takes_its_place_never(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_baseline(pipe, b"content")
+        assert os.read(reader, 100) == b"content"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_problems_are_told_once_and_counted() -> None:
