@@ -31,6 +31,8 @@ class AuditAction(StrEnum):
     LEASE_REFUSED = "lease.refused"
     LEASE_REFUSALS_COUNTED = "lease.refusals_counted"
     """Refusals of the token endpoint beyond the rate at which each gets an entry of its own."""
+    TRACE_TOKEN_ISSUED = "trace_token.issued"  # noqa: S105 - the name of an action
+    TRACE_TOKEN_REFUSED = "trace_token.refused"  # noqa: S105 - the name of an action
     LEASE_REVOKED = "lease.revoked"
     REVOCATION_LIFTED = "revocation.lifted"
     CREDENTIAL_FETCHED = "credential.fetched"
@@ -196,6 +198,9 @@ class AuditAction(StrEnum):
     TRACE_SETTINGS_CHANGED = "trace.settings_changed"
     TRACES_REMOVED = "trace.removed"
     TRACES_EXPORTED = "trace.exported"
+    TRACE_STORE_BACKED_UP = "trace_store.backed_up"
+    """A back-up of the spans of every organization was begun."""
+    TRACE_STORE_BACKUP_REMOVED = "trace_store.backup_removed"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,7 +28,8 @@
     |   |-- CallsNotAccepted            503: no policy, or no room to record calls
     |   `-- LimitReached                429, with a time to wait
     |-- TokenExchangeRefused          /oauth/token says no (RFC 6749 error codes)
-    |   `-- IssuerUnavailable           503: the issuer's keys cannot be had now
+    |   |-- IssuerUnavailable           503: the issuer's keys cannot be had now
+    |   `-- GatewayNotLinked            no platform, so no trace tokens
     |-- StoreError                    a secret store did not give a secret (503)
     |   |-- StoreUnavailable, StoreTimedOut, StoreAccessDenied,
     |   `-- SecretNotFound, SecretInvalid, SecretTooOld,
@@ -79,7 +80,8 @@
         |-- DatabaseUnavailable         503: DatabaseTooNew, DatabaseNotBackedUp,
         |   |                             DatabaseNotUpgraded (stop the start)
         |-- TraceError                  spans: SpansMalformed (400; SpansTooLarge 413),
-        |   |                             IngestKeyRequired (401), TraceQueueFull (429),
+        |   |                             IngestKeyRequired, TraceTokenRefused (401),
+        |   |                             TraceQueueFull (429),
         |   |                             TraceStoreUnavailable (503; TraceStoreInUse,
         |   |                             TraceStoreTooNew), TraceBatchRefused
         |   `-- QueryInvalid              422, with the character: QueryNotAllowed (403);
@@ -195,6 +197,7 @@ from keylease.errors.requests import (
     CallsNotAccepted,
     ConnectionsExhausted,
     ExpectationFailed,
+    GatewayNotLinked,
     IssuerUnavailable,
     LeaseExpired,
     LeaseForeign,
@@ -246,6 +249,7 @@ from keylease.errors.traces import (
     TraceStoreInUse,
     TraceStoreTooNew,
     TraceStoreUnavailable,
+    TraceTokenRefused,
 )
 from keylease.errors.upstreams import (
     CredentialEchoed,
@@ -298,6 +302,7 @@ __all__ = [
     "FileInvalid",
     "FingerprintKeyInvalid",
     "GatewayFileInvalid",
+    "GatewayNotLinked",
     "GatewayNotProven",
     "GatewayNotRunning",
     "GatewayRevoked",
@@ -389,6 +394,7 @@ __all__ = [
     "TraceStoreInUse",
     "TraceStoreTooNew",
     "TraceStoreUnavailable",
+    "TraceTokenRefused",
     "TransparencyError",
     "UploadNotRepeated",
     "UpstreamBroken",

@@ -205,3 +205,16 @@ class IssuerUnavailable(TokenExchangeRefused):
             oauth_error="temporarily_unavailable",
             advice="Try again; if it lasts, check that the gateway can reach the issuer.",
         )
+
+
+class GatewayNotLinked(TokenExchangeRefused):
+    """A gateway without a platform gives no trace tokens: there is nobody to send spans to."""
+
+    code = "gateway_not_linked"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This gateway is enrolled at no platform, so it gives no trace tokens.",
+            oauth_error="invalid_target",
+            advice="Its owner enrolls it with `keylease gateway enroll`; or use an ingest key.",
+        )

@@ -31,6 +31,13 @@ class IngestKeyRequired(TraceError):
     http_status = 401
 
 
+class TraceTokenRefused(TraceError):
+    """What spans were sent with is no trace token that is good here and now."""
+
+    code = "trace_token_refused"
+    http_status = 401
+
+
 class TraceQueueFull(TraceError):
     """More arrives than can be written; send again after ``retry_after`` seconds."""
 

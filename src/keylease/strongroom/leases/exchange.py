@@ -1,14 +1,15 @@
-"""``POST /oauth/token``: a subject token becomes a lease (RFC 8693).
+"""``POST /oauth/token``: a subject token becomes a lease, a lease a trace token (RFC 8693).
 
-Protects: no lease leaves before its audit entry is durable, and none when that fails; refusals
-    are audited too, one by one up to a rate and then counted (``refusal_limits``). Answers say what
-    a caller may know and are never cached.
+Protects: no lease and no trace token leaves before its audit entry is durable, and none when that
+    fails; refusals are audited too, one by one up to a rate and then counted (``refusal_limits``).
+    Answers say what a caller may know and are never cached.
 Does not protect: the subject token on its way here; that is TLS's work.
 Limits: actor tokens (delegation) are not supported.
 
 Beside the parameters of RFC 8693 four of our own are read: ``purpose``, ``environment``,
 ``models`` (separated by spaces) and ``requested_lifetime`` (seconds). A client that cannot send
-them says the same in ``scope``: ``purpose:eval environment:ci model:gpt-*``.
+them says the same in ``scope``: ``purpose:eval environment:ci model:gpt-*``. A request for a trace
+token has no choice but its lifetime.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import msgspec
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.leases import Confirmation
 from keylease.contracts.policy import PolicyBundle
+from keylease.contracts.trace_tokens import TraceTokenAnswer
 from keylease.errors import (
     AccessDenied,
+    GatewayNotLinked,
     KeyleaseError,
     LeaseRefused,
     LimitReached,
@@ -39,6 +42,7 @@ from keylease.strongroom.leases.api_keys import ApiKeySubjects
 from keylease.strongroom.leases.exchange_form import (
     ISSUED_TOKEN_TYPE,
     ExchangeForm,
+    TraceTokenForm,
     read_form,
     scope_of,
 )
@@ -51,6 +55,7 @@ from keylease.strongroom.leases.issue import (
 from keylease.strongroom.leases.refusal_limits import RefusalLimits
 from keylease.strongroom.leases.replay import ReplayCache
 from keylease.strongroom.leases.sender_proof import SenderProof
+from keylease.strongroom.leases.trace_tokens import TraceTokenIssuer
 from keylease.strongroom.leases.trust import AdmittedSubject, SubjectVerifier
 
 _HEADERS: Final = (
@@ -90,8 +95,11 @@ class TokenExchange:
         audit: Audit,
         endpoint_urls: tuple[str, ...],
         clock: Clock,
+        trace_tokens: TraceTokenIssuer | None = None,
     ) -> None:
         """``audit`` returns when the entry is durable, or raises.
+
+        ``trace_tokens`` may be ``None`` for a gateway that has no platform.
 
         ``endpoint_urls`` are the addresses of the token endpoint as clients know them: a DPoP
         proof is made for one of them, and ``resource`` may name one.
@@ -104,6 +112,7 @@ class TokenExchange:
         self._audit = audit
         self._endpoint_urls = endpoint_urls
         self._clock = clock
+        self._trace_tokens = trace_tokens
         self._limits = RefusalLimits(clock)
         self._api_keys = ApiKeySubjects(clock=clock)
 
@@ -115,29 +124,38 @@ class TokenExchange:
         ``dpop`` is the value of the only ``DPoP`` header or empty; ``peer`` is for the audit;
         ``certificate`` is the thumbprint of the TLS certificate that the client showed, or empty.
         """
+        refused = AuditAction.LEASE_REFUSED
         try:
             await self.write_counted()
             try:
                 self._limits.begin(peer)
-                answer = await self._exchange(form, content_type, dpop, peer, certificate)
+                # 1. The form, and whether it asks for anything we have.
+                asked = read_form(form, content_type, own_urls=self._endpoint_urls)
+                if isinstance(asked, TraceTokenForm):
+                    refused = AuditAction.TRACE_TOKEN_REFUSED
+                    answer = await self._trace_token(asked, dpop, peer, certificate)
+                else:
+                    answer = await self._exchange(asked, dpop, peer, certificate)
                 self._limits.succeeded(peer)
             except LimitReached as error:
                 return _limited(error)
             except KeyleaseError as error:
                 if isinstance(error, StorageError):
                     raise
-                await self._write_refusal(error, peer)
+                await self._write_refusal(error, peer, refused)
                 return _refusal(error)
             else:
                 return answer
         except KeyleaseError as error:
             return _unavailable(error)
 
-    async def _write_refusal(self, error: KeyleaseError, peer: str) -> None:
+    async def _write_refusal(
+        self, error: KeyleaseError, peer: str, action: AuditAction = AuditAction.LEASE_REFUSED
+    ) -> None:
         if self._limits.may_be_written():
             await self._audit(
                 LeaseAudit(
-                    action=AuditAction.LEASE_REFUSED,
+                    action=action,
                     reason=error.code,
                     details={"peer": peer, "message": error.message},
                 )
@@ -166,10 +184,8 @@ class TokenExchange:
             raise
 
     async def _exchange(
-        self, form: bytes, content_type: str, dpop: str, peer: str, certificate: str
+        self, asked: ExchangeForm, dpop: str, peer: str, certificate: str
     ) -> HttpAnswer:
-        # 1. The form, and whether it asks for anything we have.
-        asked = read_form(form, content_type, own_urls=self._endpoint_urls)
         # 2. The sender's key, if the lease shall be bound to one.
         sender = Confirmation(jkt=self._proven_key(dpop) if dpop else "", x5t=certificate)
         # 3. Who is it, and by which rules?
@@ -180,6 +196,36 @@ class TokenExchange:
         else:
             subjects = await self._subjects.verify(asked.subject_token, bundle.trust_rules)
         return self._success(await self._admitted(subjects, asked, sender, bundle, peer))
+
+    async def _trace_token(
+        self, asked: TraceTokenForm, dpop: str, peer: str, certificate: str
+    ) -> HttpAnswer:
+        if self._trace_tokens is None:
+            raise GatewayNotLinked
+        issued = await self._trace_tokens.issue(
+            asked.lease,
+            lifetime=asked.lifetime,
+            proven=self._proven_key(dpop) if dpop else "",
+            certificate=certificate,
+            peer=peer,
+        )
+        claims = issued.claims
+        # Written down first; the token does not leave otherwise.
+        await self._audit(
+            LeaseAudit(
+                action=AuditAction.TRACE_TOKEN_ISSUED,
+                principal=claims.sub,
+                object=claims.jti,
+                details={"peer": peer, "lease": claims.lease, "expires_at": str(claims.exp)},
+            )
+        )
+        answer = TraceTokenAnswer(
+            access_token=issued.token,
+            issued_token_type=ISSUED_TOKEN_TYPE,
+            expires_in=max(0, claims.exp - self._clock.now() // MICROSECONDS),
+            ingest_url=issued.ingest_url,
+        )
+        return HttpAnswer(status=200, headers=_HEADERS, body=msgspec.json.encode(answer))
 
     async def exchange_static(self, key: bytes, use: StaticKeyUse, *, peer: str) -> IssuedLease:
         """A lease for a client that sends an API key where a lease belongs.
@@ -302,7 +348,7 @@ def _refusal(error: KeyleaseError) -> HttpAnswer:
             oauth_error = error.oauth_error
         case AccessDenied():
             oauth_error = "invalid_scope"
-        case RequestMalformed():
+        case RequestMalformed() | LeaseRefused():
             oauth_error = "invalid_request"
         case _:
             return _unavailable(error)

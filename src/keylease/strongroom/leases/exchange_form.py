@@ -10,6 +10,7 @@ import msgspec
 
 from keylease.contracts.leases import GATEWAY_AUDIENCE, LeaseClaims
 from keylease.contracts.purposes import Purpose
+from keylease.contracts.trace_tokens import INGEST_AUDIENCE, LEASE_TOKEN_TYPE
 from keylease.errors import TokenExchangeRefused
 
 MAXIMUM_FORM_BYTES: Final = 64 * 1024
@@ -20,6 +21,8 @@ API_KEY_TYPE: Final = "urn:keylease:params:oauth:token-type:api-key"
 """The type of a platform API key. It is taken as an access token too, as which clients know it that
 have the types of RFC 8693 only."""
 _ACCESS_TOKEN: Final = ISSUED_TOKEN_TYPE
+_SUBJECT_TYPES: Final = (_JWT, _ID_TOKEN, API_KEY_TYPE, _ACCESS_TOKEN)
+_LEASE_TYPES: Final = (LEASE_TOKEN_TYPE, _ACCESS_TOKEN)
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _CONTENT_TYPE: Final = re.compile(
     r'application/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE
@@ -43,8 +46,23 @@ class ExchangeForm(msgspec.Struct, frozen=True, kw_only=True):
         return f"ExchangeForm(purpose={self.purpose!r}, environment={self.environment!r})"
 
 
-def read_form(form: bytes, content_type: str, *, own_urls: tuple[str, ...]) -> ExchangeForm:
-    """Read a request; raises ``TokenExchangeRefused`` with the error code RFC 6749 has for it."""
+class TraceTokenForm(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks for that has a lease and wants to send spans."""
+
+    lease: bytes
+    lifetime: int | None
+
+    def __repr__(self) -> str:
+        return "TraceTokenForm(lease=********)"
+
+
+def read_form(
+    form: bytes, content_type: str, *, own_urls: tuple[str, ...]
+) -> ExchangeForm | TraceTokenForm:
+    """Read a request; raises ``TokenExchangeRefused`` with the error code RFC 6749 has for it.
+
+    The audience decides which of the two it is.
+    """
     fields = _fields(form, content_type)
     # 1. What kind of exchange is it?
     if "grant_type" not in fields:
@@ -56,10 +74,10 @@ def read_form(form: bytes, content_type: str, *, own_urls: tuple[str, ...]) -> E
     if "actor_token" in fields:
         raise TokenExchangeRefused("Actor tokens are not supported.")
     subject_type = fields.get("subject_token_type", "")
-    if subject_type not in (_JWT, _ID_TOKEN, API_KEY_TYPE, _ACCESS_TOKEN):
-        raise TokenExchangeRefused(
-            f"The subject_token_type is none of {_JWT}, {_ID_TOKEN} and {API_KEY_TYPE}."
-        )
+    for_spans = fields.get("audience") == INGEST_AUDIENCE
+    types = _LEASE_TYPES if for_spans else _SUBJECT_TYPES
+    if subject_type not in types:
+        raise TokenExchangeRefused(f"The subject_token_type is none of {', '.join(types)}.")
     if fields.get("requested_token_type", ISSUED_TOKEN_TYPE) not in (ISSUED_TOKEN_TYPE, _JWT):
         raise TokenExchangeRefused("The requested_token_type is not one that is issued here.")
     subject_token = fields.get("subject_token", "")
@@ -67,11 +85,16 @@ def read_form(form: bytes, content_type: str, *, own_urls: tuple[str, ...]) -> E
         raise TokenExchangeRefused("The subject_token is missing or is no JWT.")
     # 2. Is it for us?
     audience, resource = fields.get("audience"), fields.get("resource")
+    if for_spans and resource is None:
+        return TraceTokenForm(
+            lease=subject_token.encode(), lifetime=_lifetime(fields.get("requested_lifetime"))
+        )
     if audience not in (None, GATEWAY_AUDIENCE) or resource not in (None, *own_urls):
         raise TokenExchangeRefused(
-            "Leases for this audience or resource are not issued here.",
+            "Nothing is issued here for this audience or resource.",
             oauth_error="invalid_target",
-            advice=f"Leave both out, or ask for the audience {GATEWAY_AUDIENCE}.",
+            advice=f"Leave both out, or ask for the audience {GATEWAY_AUDIENCE} (leases) or"
+            f" {INGEST_AUDIENCE} (trace tokens, for a lease).",
         )
     # 3. What is wanted?
     scope = _Scope.read(fields.get("scope", ""))

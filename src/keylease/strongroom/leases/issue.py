@@ -170,6 +170,14 @@ def require_policy(bundle: PolicyBundle) -> None:
         )
 
 
+def require_grant(bundle: PolicyBundle, claims: LeaseClaims) -> None:
+    """Raise ``AccessDenied`` unless a grant still applies to what a lease was issued for."""
+    request = LeaseRequest(
+        principal=claims.sub, purpose=claims.purpose, environment=claims.environment
+    )
+    _applicable(bundle.grants, request)
+
+
 def _check_form(request: LeaseRequest) -> None:
     if not PRINCIPAL.fullmatch(request.principal):
         raise RequestMalformed("The principal is not of the form kind:name.")

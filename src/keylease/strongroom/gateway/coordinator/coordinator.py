@@ -28,6 +28,7 @@ from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.data_directory import DataDirectory
 from keylease.strongroom.gateway import messages
 from keylease.strongroom.gateway.coordinator import sockets
+from keylease.strongroom.gateway.coordinator.batch_desk import BatchDesk
 from keylease.strongroom.gateway.coordinator.call_lists import CallLists
 from keylease.strongroom.gateway.coordinator.control import ControlServer
 from keylease.strongroom.gateway.coordinator.control_operations import ControlOperations
@@ -61,6 +62,7 @@ from keylease.strongroom.leases.key_source import SigningKeySource
 from keylease.strongroom.leases.replay import ReplayCache
 from keylease.strongroom.leases.revocation_store import RevocationStore
 from keylease.strongroom.leases.sender_proof import SenderProof
+from keylease.strongroom.leases.trace_tokens import TraceTokenIssuer
 from keylease.strongroom.leases.trust import SubjectVerifier
 from keylease.strongroom.options import ReadyMessage
 from keylease.strongroom.secrets import Secret
@@ -251,11 +253,15 @@ class Coordinator:
             audit=self.desk.write,
             endpoint_urls=self._token_urls(),
             clock=self.clock,
+            trace_tokens=self._trace_tokens(),
         )
+        batches = BatchDesk(objects=self.objects, ledger=self.ledger, log=self.log)
+        await batches.finish()
         self._questions = Questions(
             ledger=self.ledger,
             credentials=self.credentials,
             objects=self.objects,
+            batches=batches,
             exchange=exchange,
             static_keys=self.configuration.static_keys,
             clock=self.clock,
@@ -269,6 +275,18 @@ class Coordinator:
             clock=self.clock,
             log=self.log,
             on_defect=self._defect,
+        )
+
+    def _trace_tokens(self) -> TraceTokenIssuer | None:
+        if self.platform is None:
+            return None
+        return TraceTokenIssuer(
+            keys=lambda: self.desk.keys,
+            revocations=self.desk.revocations,
+            policy=lambda: self.policy.bundle,
+            identity=self.platform.identity,
+            configuration=self.configuration,
+            clock=self.clock,
         )
 
     def _token_urls(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ What asks the platform is loaded only where there is one: a gateway alone needs 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from keylease.strongroom.gateway.coordinator.log import Log
 from keylease.strongroom.gateway.coordinator.policy_desk import PolicyDesk
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
 from keylease.strongroom.gateway.records.spool import CallSpool
+from keylease.strongroom.leases.trace_tokens import LinkIdentity
 from keylease.strongroom.link.enrolment import EnrolmentFiles, link_directory
 from keylease.strongroom.link.policy_store import PlatformPolicy
 from keylease.strongroom.stores.interfaces import FetchedSecret
@@ -98,6 +100,22 @@ class PlatformDesk:
         """Talk to the platform until cancelled."""
         if self._link is not None:
             await self._link.run()
+
+    async def identity(self) -> LinkIdentity | None:
+        """Who this gateway is to the platform; ``None`` before it is enrolled.
+
+        Raises ``StorageCorrupt``. The key is read when it is used, so that a new enrolment counts.
+        """
+        enrolment = self.policy.enrolment
+        key = await asyncio.to_thread(self._enrolments.key)
+        if enrolment is None or key is None:
+            return None
+        return LinkIdentity(
+            gateway_id=enrolment.gateway_id,
+            organization_id=enrolment.organization_id,
+            key=key,
+            url=self._settings.url,
+        )
 
     def secret_fetched(self, credential_ids: Iterable[str], fetched: FetchedSecret) -> None:
         """Tell the inventory by what it is recognised, where there is a key for that."""
