@@ -82,7 +82,7 @@ class Sequencer:
         if failure is not None:
             raise AuditLogUnavailable(
                 f"The audit log cannot be written, so nothing is changed. {failure.error.message}",
-                advice=failure.error.advice,
+                advice=f"Nothing was changed. {failure.error.advice}".rstrip(),
             )
 
     async def next_growth(self) -> None:
@@ -120,7 +120,11 @@ class Sequencer:
         async with self._database.transaction(caller) as tx:
             await tx.record(AuditAction.AUDIT_KEY_ROTATED, safe_log_id(organization_id))
         await self.drain()
-        self.check(organization_id)
+        if (failure := self._failed.get(organization_id)) is not None:
+            raise AuditLogUnavailable(
+                f"The log keeps its key: it cannot be written. {failure.error.message}",
+                advice=f"Rotate the key again when it can. {failure.error.advice}".rstrip(),
+            )
         async with self._turn:
             log = await self._log(organization_id)
             del self._open[organization_id]  # put back when the rotation is whole

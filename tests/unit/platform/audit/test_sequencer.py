@@ -117,13 +117,14 @@ async def test_a_full_disk_stops_changes_until_there_is_room(
     await record(rig.database, "before")
 
     def full(*_: object) -> None:
-        raise StorageFull("There is no space.")
+        raise StorageFull("There is no space.", advice="Free some.")
 
     with monkeypatch.context() as patched:
         patched.setattr(directory, "_write_files", full)
         assert await rig.sequencer.round() == 0
-    with pytest.raises(AuditLogUnavailable):
+    with pytest.raises(AuditLogUnavailable, match="There is no space") as refused:
         await record(rig.database, "refused")
+    assert refused.value.advice == "Nothing was changed. Free some."
     await record(rig.database, "other", organization_id=OTHER_ORG)  # its log can be written
     clock.advance(5)
     await rig.sequencer.drain()
@@ -131,6 +132,28 @@ async def test_a_full_disk_stops_changes_until_there_is_room(
     await rig.sequencer.drain()
     assert [entry.object for entry in logged(rig)] == ["a", "before", "after"]
     assert [entry.object for entry in logged(rig, OTHER_ORG)] == ["other"]
+
+
+async def test_a_log_that_cannot_be_written_keeps_its_key(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    await record(rig.database, "a")
+    await rig.sequencer.drain()
+    before = rig.files.keys(ORG)
+
+    def full(*_: object) -> None:
+        raise StorageFull("There is no space.", advice="Free some.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(directory, "_write_files", full)
+        with pytest.raises(AuditLogUnavailable, match="keeps its key") as refused:
+            await rig.sequencer.rotate_key(platform_itself(ORG))
+    assert refused.value.advice == "Rotate the key again when it can. Free some."
+    assert rig.files.keys(ORG) == before
+    clock.advance(5)
+    await rig.sequencer.rotate_key(platform_itself(ORG))
+    assert rig.files.keys(ORG) != before
+    rig.verify()
 
 
 async def test_files_that_were_set_back_are_not_written_to(rig: Rig, tmp_path: Path) -> None:
