@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from keylease.contracts.call_records import CallRecord
 from keylease.contracts.policy import Credential
 from keylease.errors import KeyleaseError, LeaseRefused, LimitReached, SecretNotFound
@@ -49,6 +51,8 @@ class FakeLink:
         self.prices_at_hand = True
         self.priced: list[tuple[str, str]] = []
         self.objects: dict[str, OwnedObject] = {}
+        self.batches_settled: list[tuple[str, int]] = []
+        self.settling_error: KeyleaseError | None = None
         self.object_error: KeyleaseError | None = None
         self.object_gate: asyncio.Event | None = None
         self.exchanges: list[dict[str, str]] = []
@@ -147,11 +151,23 @@ class FakeLink:
         await asyncio.sleep(0)
         if self.object_error is not None:
             raise self.object_error
-        self.objects[owned.object_id] = owned
+        known = self.objects.get(owned.object_id)
+        if known is None or known.batch_charge is None:
+            self.objects[owned.object_id] = owned
 
     async def find_object(self, object_id: str) -> OwnedObject | None:
         await asyncio.sleep(0)
         return self.objects.get(object_id)
+
+    async def settle_batch(self, batch_id: str, micro_usd: int) -> None:
+        await asyncio.sleep(0)
+        if self.settling_error is not None:
+            raise self.settling_error
+        self.batches_settled.append((batch_id, micro_usd))
+        for object_id, owned in self.objects.items():
+            charge = owned.batch_charge
+            if charge is not None and charge.batch_id == batch_id:
+                self.objects[object_id] = msgspec.structs.replace(owned, batch_charge=None)
 
     async def exchange_token(
         self, *, form: bytes, content_type: str, dpop: str, peer: str, certificate: str

@@ -184,7 +184,21 @@ def _pico(usd: Decimal | None, *, per: int = 1_000_000) -> int:
 
 def cost_micro_usd(price: PriceQuote, usage: Usage) -> int:
     """What a call cost, in micro-USD: exact in pico-USD, then rounded half up, once."""
-    tier = _tier(price, usage.input_tokens)
+    return micro_usd_of(cost_pico_usd(price, usage, usage.input_tokens))
+
+
+def micro_usd_of(pico: int) -> int:
+    """Pico-USD as micro-USD, rounded half up."""
+    return (pico + _PICO_PER_MICRO // 2) // _PICO_PER_MICRO
+
+
+def cost_pico_usd(price: PriceQuote, usage: Usage, input_tokens: int) -> int:
+    """What was used cost, in pico-USD.
+
+    ``input_tokens`` decides on the tier. It is that of ``usage``, unless that adds up many calls:
+    then it is the most that one of them had.
+    """
+    tier = _tier(price, input_tokens)
     plain = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
     pico = (
         max(0, plain) * tier.input
@@ -204,8 +218,7 @@ def cost_micro_usd(price: PriceQuote, usage: Usage) -> int:
     ):
         if own is not None and tokens:
             pico += tokens * (own - counted_as)
-    pico = max(0, pico)  # cached tokens that are sound, too, were taken off twice
-    return (pico + _PICO_PER_MICRO // 2) // _PICO_PER_MICRO
+    return max(0, pico)  # cached tokens that are sound, too, were taken off twice
 
 
 def _tier(price: PriceQuote, input_tokens: int) -> PriceQuote | PriceTier:

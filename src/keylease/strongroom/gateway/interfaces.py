@@ -73,6 +73,30 @@ class BatchBound(msgspec.Struct, frozen=True, kw_only=True):
     """Of the lines that say how much they want."""
     open_answers: int
     """Answers that nothing but the model bounds."""
+    requests: int = 0
+    """How many there are; 0 where they were counted before their number was."""
+    largest_input: int = 0
+    """The most input tokens of one of them, which decides on the tier of its price; 0: unknown."""
+
+
+class BatchCharge(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch drew from budgets when it was started: the most that it may cost.
+
+    Stored: append-only.
+    """
+
+    batch_id: str
+    provider: str
+    model: str
+    """As the provider names it."""
+    micro_usd: int
+    limits: tuple[LimitKey, ...]
+    """Each of them was charged that much."""
+    charged_at: int
+    """Microseconds UTC."""
+    requests: int = 0
+    largest_input: int = 0
+    """As ``BatchBound`` has them."""
 
 
 class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +112,9 @@ class OwnedObject(msgspec.Struct, frozen=True, kw_only=True):
     tools. Empty where nothing was checked."""
     batch_bound: BatchBound | None = None
     """Of such a file, what a batch of it may use; ``None`` where nothing was counted."""
+    batch_charge: BatchCharge | None = None
+    """Of a batch, and of the file with its results, what it was charged, as long as nobody has
+    read what it really used."""
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -153,6 +180,14 @@ class CoordinatorLink(Protocol):
 
     async def find_object(self, object_id: str) -> OwnedObject | None:
         """Who created an object, or ``None`` when it was not created through this gateway."""
+        ...
+
+    async def settle_batch(self, batch_id: str, micro_usd: int) -> None:
+        """Give back, once, what a batch that has ended was charged over its real cost.
+
+        A second time does nothing. Raises ``StorageError``; what was begun is then completed when
+        the gateway starts the next time.
+        """
         ...
 
     async def exchange_token(

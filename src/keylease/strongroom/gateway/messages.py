@@ -118,7 +118,7 @@ class PriceGiven(_Message, frozen=True, array_like=True, tag=True):
 
 
 class ObjectGiven(_Message, frozen=True, array_like=True, tag=True):
-    """Who owns an object; also confirms that an owner was stored."""
+    """Who owns an object; also confirms that an owner was stored, or that a batch is settled."""
 
     request: int
     owned: OwnedObject | None
@@ -257,6 +257,14 @@ class ObjectWanted(_Message, frozen=True, array_like=True, tag=True):
     object_id: str
 
 
+class BatchEnded(_Message, frozen=True, array_like=True, tag=True):
+    """What a batch really cost."""
+
+    request: int
+    batch_id: str
+    micro_usd: int
+
+
 class TokenExchangeWanted(_Message, frozen=True, array_like=True, tag=True):
     """``POST /oauth/token``. Holds a subject token, so its ``repr`` shows nothing of it."""
 
@@ -329,6 +337,7 @@ ToCoordinator = (
     | PriceWanted
     | ObjectRemembered
     | ObjectWanted
+    | BatchEnded
     | TokenExchangeWanted
     | StaticKeyWanted
     | CallCounts
@@ -340,6 +349,7 @@ Question = (
     | PriceWanted
     | ObjectRemembered
     | ObjectWanted
+    | BatchEnded
     | TokenExchangeWanted
     | StaticKeyWanted
 )

@@ -1,9 +1,9 @@
 """What one call sets aside, what it is charged in the end, and the record of it.
 
 Protects: every call that got past its lease is settled once and recorded once, however it ends.
-Limits: where the provider's numbers never arrive, as for a batch, the charge is an estimate and
-    marked as one. It is the reservation, unless a part of a stream arrived: then not more output
-    than its bytes say.
+Limits: where the provider's numbers never arrive, the charge is an estimate and marked as one. It
+    is the reservation, unless a part of a stream arrived: then not more output than its bytes say.
+    A batch is charged its reservation, until what it really used is read (``batch_settling``).
     A response in the background goes on when nobody listens, so its estimate is the reservation.
 """
 
@@ -18,12 +18,13 @@ from keylease import detectors
 from keylease.contracts.call_records import CallRecord, Usage
 from keylease.contracts.leases import LeaseClaims
 from keylease.contracts.purposes import Purpose
-from keylease.errors import AccessDenied, KeyleaseError
+from keylease.errors import AccessDenied, KeyleaseError, LimitReached
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.gateway.call.reserving import reserve, reserve_batch
+from keylease.strongroom.gateway.call.reserving import explained, reserve, reserve_batch
 from keylease.strongroom.gateway.call.routing import Bound, Decision, ResolvedTarget
 from keylease.strongroom.gateway.interfaces import (
     BatchBound,
+    BatchCharge,
     CoordinatorLink,
     Demand,
     Hold,
@@ -31,6 +32,7 @@ from keylease.strongroom.gateway.interfaces import (
     PriceQuote,
 )
 from keylease.strongroom.gateway.metering import prices
+from keylease.strongroom.gateway.metering.batch_usage import BatchReader
 from keylease.strongroom.gateway.metering.content import ContentCapture
 from keylease.strongroom.gateway.metering.meters import MeteredAnswer, Reservation
 from keylease.strongroom.gateway.providers.interfaces import Operation
@@ -92,6 +94,7 @@ class Account:
         "_started",
         "answer_bytes",
         "batch_bound",
+        "batch_reader",
         "capture",
         "claims",
         "credential_version",
@@ -153,6 +156,8 @@ class Account:
         self._background = False
         self.batch_bound: BatchBound | None = None
         """What the batch that the call starts may use; ``None`` where nobody counted."""
+        self.batch_reader: BatchReader | None = None
+        """Looks at the answer for what an earlier batch really used."""
         self.capture: ContentCapture | None = None
         self.retries = 0
         self.status = 0
@@ -242,13 +247,59 @@ class Account:
             )
 
     @property
+    def starts_batch(self) -> bool:
+        """The provider carries out many requests later."""
+        return self.operation.any_model or self.operation.batch
+
+    def batch_charge(self, batch_id: str) -> BatchCharge | None:
+        """What the batch is charged when this call is closed; ``None`` if no budget is."""
+        hold = self._holds
+        if hold is None or self.price is None:
+            return None
+        drawn = tuple(demand.key for demand in hold.demands if demand.key.kind is _MICRO_USD)
+        if not drawn:
+            return None
+        reservation = self.reservation
+        return BatchCharge(
+            batch_id=batch_id,
+            provider=self.target.provider.name if self.target is not None else "",
+            model=self.upstream_model,
+            micro_usd=self._batch_cost(self.price, self._estimate(None)),
+            limits=drawn,
+            charged_at=self._clock.now(),
+            requests=reservation.requests,
+            largest_input=reservation.largest_input,
+        )
+
+    def _batch_cost(self, price: PriceQuote, usage: Usage) -> int:
+        reservation = self.reservation
+        return prices.batch_micro_usd(
+            price,
+            usage,
+            requests=reservation.requests,
+            largest_input=reservation.largest_input,
+        )
+
+    def explained(self, refusal: LimitReached) -> LimitReached:
+        """Why a batch does not fit under a limit, and what to do; any other refusal as it is."""
+        if not self.starts_batch:
+            return refusal
+        return explained(
+            refusal,
+            self.reservation,
+            model=self.upstream_model,
+            context_window=self.price.context_window if self.price is not None else None,
+            micro_usd=self._amount(money=True) if self.price is not None else None,
+        )
+
+    @property
     def _estimable(self) -> bool:
         """There is an estimate worth recording where no numbers arrive.
 
         A batch is carried out later. What it draws from budgets is recorded, and where it draws
         from none its usage is unknown: the bound says nothing about it.
         """
-        if self.operation.any_model or self.operation.batch:
+        if self.starts_batch:
             return any(bound.kind is not _REQUESTS for bound in self._bounds)
         return self.operation.spends
 
@@ -316,7 +367,11 @@ class Account:
             estimated = True
         cost: int | None = None
         if usage is not None and self.price is not None:
-            cost = prices.cost_micro_usd(self.price, usage)
+            cost = (
+                self._batch_cost(self.price, usage)
+                if self.starts_batch
+                else prices.cost_micro_usd(self.price, usage)
+            )
         tokens = usage.input_tokens + usage.output_tokens if usage is not None else 0
         self._settle(requests=int(sent), tokens=tokens, cost=cost or 0)
         self._link.record(

@@ -175,6 +175,8 @@ class Attempt(ResponseReceiver):
                 self._meter = meters.meter_for(
                     self.wire_format, account.operation.name, streamed=streamed
                 )
+            elif account.batch_reader is not None and head.status == 200:  # noqa: PLR2004 - RFC 9110: the whole
+                self._meter = account.batch_reader
             self._capture = account.capture is not None
             if streamed and self.strip_usage:
                 self._filter = StreamFilter(self.wire_format)

@@ -18,6 +18,7 @@ from keylease.contracts.leases import LeaseClaims
 from keylease.errors import (
     LeaseExpired,
     LeaseRevoked,
+    LimitReached,
     ModelNotAllowed,
     StoreError,
     UploadNotRepeated,
@@ -203,7 +204,11 @@ class Dispatch:
         if not account.held:
             demands = account.demands()
             if demands:
-                account.hold(await environment.link.reserve(demands))
+                try:
+                    hold = await environment.link.reserve(demands)
+                except LimitReached as error:
+                    raise account.explained(error) from error
+                account.hold(hold)
                 if owner.done:
                     return
         authentication = await environment.authentications.fetch(

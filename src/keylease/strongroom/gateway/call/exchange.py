@@ -26,7 +26,7 @@ from keylease.primitives.http1.interfaces import (
     Responder,
     UpstreamFailure,
 )
-from keylease.strongroom.gateway.call import objects
+from keylease.strongroom.gateway.call import batch_settling, objects
 from keylease.strongroom.gateway.call.accounting import CLIENT_GONE, Account
 from keylease.strongroom.gateway.call.answers import JSON_TYPE, REQUEST_ID, send_error
 from keylease.strongroom.gateway.call.attempt import Attempt, error_for
@@ -264,6 +264,9 @@ class Exchange(RequestHandler, DispatchOwner):
         located = await objects.locate(
             self._environment.link, self.account.claims, decision, object_ids
         )
+        await batch_settling.look_on(
+            self._environment, self.account, self._surface.wire_format, located.batch_charge
+        )
         if self.done:
             return
         self._dispatch.restrict({target.credential.id for target in located.targets})
@@ -370,24 +373,15 @@ class Exchange(RequestHandler, DispatchOwner):
         """The answer is whole: remember what it made, then end it."""
         if self.done:
             return
-        if attempt.learned:
+        if attempt.learned or self.account.batch_reader is not None:
             self.start(partial(self._remember, attempt), "remember objects")
         else:
             self._finish(attempt)
 
     async def _remember(self, attempt: Attempt) -> None:
-        target = self.account.target
-        if target is None:
-            return
-        file = self._batch_file
         try:
-            await objects.remember(
-                self._environment.link,
-                self.account.claims,
-                target.credential.id,
-                attempt.learned,
-                batch_models=file.models if file is not None else (),
-                batch_bound=file.bound if file is not None else None,
+            await batch_settling.remember(
+                self._environment, self.account, attempt, self._batch_file
             )
         except StorageError as error:
             if not self.done:

@@ -14,6 +14,7 @@ Limits: whoever may use an object may use it whatever was done to it at the prov
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -21,7 +22,12 @@ import msgspec
 from keylease.contracts.leases import LeaseClaims
 from keylease.errors import ObjectNotAllowed
 from keylease.strongroom.gateway.call.routing import Decision, ResolvedTarget
-from keylease.strongroom.gateway.interfaces import BatchBound, CoordinatorLink, OwnedObject
+from keylease.strongroom.gateway.interfaces import (
+    BatchBound,
+    BatchCharge,
+    CoordinatorLink,
+    OwnedObject,
+)
 from keylease.strongroom.gateway.metering.sse import SseSplitter
 from keylease.strongroom.gateway.providers.interfaces import OBJECT_ID
 
@@ -35,15 +41,24 @@ _NAMING_EVENTS: Final = (
     b'"response.failed"',
 )
 _ADVICE: Final = 'Use objects that you created, or ask for a grant with objects = "all".'
+_NO_CHARGES: Final[dict[str, BatchCharge]] = {}
 
 
 class Located:
     """Where the named objects are."""
 
-    __slots__ = ("own", "targets")
+    __slots__ = ("batch_charge", "own", "targets")
 
-    def __init__(self, targets: tuple[ResolvedTarget, ...], *, own: bool) -> None:
+    def __init__(
+        self,
+        targets: tuple[ResolvedTarget, ...],
+        *,
+        own: bool,
+        batch_charge: BatchCharge | None = None,
+    ) -> None:
         self.targets: Final = targets
+        self.batch_charge: Final = batch_charge
+        """Where one of them is a batch, or its results: what it was charged, if that is open."""
         self.own: Final = own
         """The caller created every one of them."""
 
@@ -64,6 +79,7 @@ async def locate(
         raise ObjectNotAllowed(f"The request names more than {_MAXIMUM_NAMED} stored objects.")
     targets = decision.targets
     own = True
+    batch_charge: BatchCharge | None = None
     for object_id in object_ids:
         owned = await link.find_object(object_id) if OBJECT_ID.fullmatch(object_id) else None
         if not decision.objects_all and (owned is None or owned.principal != claims.sub):
@@ -72,6 +88,7 @@ async def locate(
                 advice=_ADVICE,
             )
         if owned is not None:
+            batch_charge = batch_charge or owned.batch_charge
             targets = tuple(t for t in targets if t.credential.id == owned.credential_id)
             if not targets:
                 raise ObjectNotAllowed(
@@ -80,7 +97,7 @@ async def locate(
                     advice="Use a lease of the purpose and environment that created it.",
                 )
         own = own and owned is not None and owned.principal == claims.sub
-    return Located(targets, own=own)
+    return Located(targets, own=own, batch_charge=batch_charge)
 
 
 def require_listing(decision: Decision) -> None:
@@ -145,10 +162,12 @@ async def remember(
     *,
     batch_models: tuple[str, ...] = (),
     batch_bound: BatchBound | None = None,
+    batch_charges: Mapping[str, BatchCharge] = _NO_CHARGES,
 ) -> None:
     """Store that the caller made these objects. Raises ``StorageError``.
 
-    ``batch_models``, ``batch_bound``: see ``OwnedObject``.
+    ``batch_models``, ``batch_bound``: see ``OwnedObject``. ``batch_charges``: for those of the
+    objects that are a batch, or its results.
     """
     for object_id in object_ids:
         await link.remember_object(
@@ -160,5 +179,6 @@ async def remember(
                 environment=claims.environment,
                 batch_models=batch_models,
                 batch_bound=batch_bound,
+                batch_charge=batch_charges.get(object_id),
             )
         )

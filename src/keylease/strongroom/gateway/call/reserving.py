@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from keylease.errors import RequestMalformed
+import msgspec
+
+from keylease.errors import LimitReached, RequestMalformed
 from keylease.strongroom.gateway.interfaces import BatchBound
 from keylease.strongroom.gateway.metering.output_bounds import output_bound
 from keylease.strongroom.gateway.metering.reservations import (
@@ -32,6 +34,7 @@ _OUTPUT_MEMBERS: Final = {
 _MOST_TOKENS: Final = 10_000_000
 """No model writes more in one answer. A larger bound says no more, and would fit into no record."""
 _MOST_ANSWERS: Final = 1000
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def reserve(
@@ -47,34 +50,46 @@ def reserve(
 
     ``context_window``: of ``model``, in tokens, where it is known.
     """
-    parts = [members]
     if operation.batch:
-        requests = members.get("requests")
-        parts = [
-            request["params"]
-            for request in (requests if isinstance(requests, list) else ())
-            if isinstance(request, dict) and isinstance(request.get("params"), dict)
-        ] or parts
-    limiting = _OUTPUT_MEMBERS.get(operation.template, ())
-    bounds = [_asked_output(part, limiting) for part in parts]
-    known = [bound for bound in bounds if bound is not None]
+        return _reserve_requests(members, operation, model, names, context_window)
     return reserve_for(
         body,
         operation=operation.name,
         model=model,
-        max_tokens=max(known) if len(known) == len(bounds) else None,
-        choices=_answers(members) * len(parts),
+        max_tokens=_asked_output(members, _OUTPUT_MEMBERS.get(operation.template, ())),
+        choices=_answers(members),
         names=names,
         context_window=context_window,
     )
 
 
-class LineBounds:
-    """Adds up what the lines of a batch's file may use."""
+def _reserve_requests(
+    members: dict[str, object],
+    operation: Operation,
+    model: str,
+    names: set[str] | None,
+    context_window: int | None,
+) -> Reservation:
+    """Bound a batch whose requests stand in its body: each as a call of its own."""
+    bounds = LineBounds()
+    requests = members.get("requests")
+    for request in requests if isinstance(requests, list) else ():
+        params = request.get("params") if isinstance(request, dict) else None
+        if isinstance(params, dict):
+            bounds.add(_ENCODER.encode(params), params, operation, names)
+    return reserve_batch(bounds.total, model, context_window)
 
-    __slots__ = ("_input_tokens", "_open_answers", "_output_tokens")
+
+class LineBounds:
+    """Adds up what the requests of a batch may use."""
+
+    __slots__ = (
+        "_input_tokens", "_largest_input", "_open_answers", "_output_tokens", "_requests",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self._requests = 0
+        self._largest_input = 0
         self._input_tokens = 0
         self._output_tokens = 0
         self._open_answers = 0
@@ -86,11 +101,14 @@ class LineBounds:
         operation: Operation,
         names: set[str] | None,
     ) -> None:
-        """One line; raises ``RequestMalformed`` where it cannot be counted."""
+        """One request; raises ``RequestMalformed`` where it cannot be counted."""
         answers = _answers(members)
         limiting = _OUTPUT_MEMBERS.get(operation.template, ())
         each = answer_bound(operation.name, _asked_output(members, limiting))
-        self._input_tokens += estimate_input_tokens(body, names)
+        input_tokens = estimate_input_tokens(body, names)
+        self._requests += 1
+        self._largest_input = max(self._largest_input, input_tokens)
+        self._input_tokens += input_tokens
         if each is None:
             self._open_answers += answers
         else:
@@ -103,6 +121,8 @@ class LineBounds:
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
             open_answers=self._open_answers,
+            requests=self._requests,
+            largest_input=self._largest_input,
         )
 
 
@@ -111,7 +131,43 @@ def reserve_batch(bound: BatchBound, model: str, context_window: int | None) -> 
     output = bound.output_tokens
     if bound.open_answers:
         output += bound.open_answers * output_bound(model, context_window)
-    return Reservation(input_tokens=bound.input_tokens, output_tokens=output)
+    return Reservation(
+        input_tokens=bound.input_tokens,
+        output_tokens=output,
+        requests=bound.requests or 1,
+        largest_input=bound.largest_input,
+        open_answers=bound.open_answers,
+    )
+
+
+def explained(
+    refusal: LimitReached,
+    reservation: Reservation,
+    *,
+    model: str,
+    context_window: int | None,
+    micro_usd: int | None,
+) -> LimitReached:
+    """The refusal of a batch, with what was counted for it and what makes it smaller."""
+    money = "" if micro_usd is None else f" (${micro_usd / 1_000_000:,.2f})"
+    said = (
+        f"A batch is counted with the most that its requests may use: {reservation.requests:,} "
+        f"requests, {reservation.input_tokens:,} input and {reservation.output_tokens:,} output "
+        f"tokens{money}."
+    )
+    larger = "raise the limit: of the grant or its budget, or maximum_usd_per_day of the binding"
+    advice = f"Send smaller batches, or {larger}."
+    if reservation.open_answers:
+        longest = output_bound(model, context_window)
+        said += (
+            f" {reservation.open_answers:,} of the answers have no bound and count as the longest "
+            f"of '{model}', {longest:,} tokens each."
+        )
+        advice = (
+            "Set max_tokens (chat: max_completion_tokens, responses: max_output_tokens) in every "
+            f"request of the batch; or {larger}."
+        )
+    return LimitReached(f"{refusal.message} {said}", retry_after=refusal.retry_after, advice=advice)
 
 
 def _answers(members: dict[str, object]) -> int:

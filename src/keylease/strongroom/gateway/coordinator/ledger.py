@@ -34,6 +34,8 @@ _SHARE: Final = {LimitKind.REQUESTS: 20, LimitKind.TOKENS: 20, LimitKind.MICRO_U
 """A slice is at most this fraction of its limit: so much is lost when a worker dies."""
 _UNITS: Final = {LimitKind.REQUESTS: "requests", LimitKind.TOKENS: "tokens"}
 _MICRO_PER_USD: Final = 1_000_000
+_SETTLED_KEPT: Final = 1024
+"""Batches that cannot be settled twice; whoever asks knows of earlier ones that they are done."""
 _NEVER: Final = 86_400
 """Seconds to answer in Retry-After for a budget that does not start again."""
 
@@ -79,9 +81,21 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """The whole state; what lies before it in the journal is no longer needed."""
 
     accounts: tuple[AccountState, ...]
+    given_back: tuple[str, ...] = ()
+    """Batches that were settled last."""
 
 
-JournalRecord = Granted | Reported | Lost | Snapshot
+class GaveBack(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """A batch cost less than it was charged, or more where ``amount`` is negative."""
+
+    batch_id: str
+    keys: tuple[LimitKey, ...]
+    amount: int
+    charged_at: int
+    at: int
+
+
+JournalRecord = Granted | Reported | Lost | Snapshot | GaveBack
 
 
 class _Account:
@@ -127,6 +141,7 @@ class Ledger:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._accounts: dict[LimitKey, _Account] = {}
+        self._given_back: dict[str, None] = {}
 
     def _account(self, key: LimitKey) -> _Account:
         account = self._accounts.get(key)
@@ -192,7 +207,42 @@ class Ledger:
             account.loose.discard(worker)
             account.use(account.held.pop(worker, 0), monotonic=self._clock.monotonic())
 
+    def give_back(
+        self, batch_id: str, keys: tuple[LimitKey, ...], amount: int, *, charged_at: int
+    ) -> JournalRecord | None:
+        """Take a batch's charge down by ``amount`` (up, where it is negative), once.
+
+        Only where the period that was charged still runs; ``None`` when it was done before.
+        """
+        if batch_id in self._given_back:
+            return None
+        record = GaveBack(batch_id, keys, amount, charged_at, self._clock.now())
+        self._give_back(record)
+        return record
+
+    def _give_back(self, record: GaveBack) -> None:
+        for key in record.keys:
+            account = self._account(key)
+            if record.amount < 0:
+                self._replay_use(account, -record.amount, record.at)
+            elif account.period == _period(key.window, record.charged_at):
+                account.used = max(0, account.used - record.amount)
+        self._remember_given_back(record.batch_id)
+
+    def _remember_given_back(self, *batch_ids: str) -> None:
+        self._given_back.update(dict.fromkeys(batch_ids))
+        while len(self._given_back) > _SETTLED_KEPT:
+            del self._given_back[next(iter(self._given_back))]
+
     # --- recalls ---------------------------------------------------------------------------
+
+    def holders(self, keys: Iterable[LimitKey]) -> dict[int, tuple[LimitKey, ...]]:
+        """Which workers hold a part of these limits, and may not have reported yet what of it."""
+        found: dict[int, tuple[LimitKey, ...]] = {}
+        for key in keys:
+            for worker in self._account(key).held:
+                found[worker] = (*found.get(worker, ()), key)
+        return found
 
     def loose(self, demands: Iterable[Demand]) -> dict[int, tuple[LimitKey, ...]]:
         """Which workers may hold unused parts of the limits that ``demands`` cannot be met from."""
@@ -236,7 +286,7 @@ class Ledger:
             )
             held = tuple(account.held.items())
             states.append(AccountState(key, held, recent, account.period, account.used))
-        return Snapshot(tuple(states))
+        return Snapshot(tuple(states), tuple(self._given_back))
 
     def replay(self, record: JournalRecord) -> None:
         """Apply one record of the journal."""
@@ -251,10 +301,14 @@ class Ledger:
             case Lost(worker, at):
                 for account in self._accounts.values():
                     self._replay_use(account, account.held.pop(worker, 0), at)
-            case Snapshot(accounts):
+            case GaveBack():
+                self._give_back(record)
+            case Snapshot(accounts, given_back):
                 self._accounts = {}
                 for state in accounts:
                     self._restore(state)
+                self._given_back = {}
+                self._remember_given_back(*given_back)
 
     def _replay_use(self, account: _Account, amount: int, at: int) -> None:
         """Charge past use to where it belongs now."""

@@ -18,7 +18,7 @@ from keylease.errors import LimitReached, StorageCorrupt, StorageError
 from keylease.primitives.clock import Clock
 from keylease.primitives.segments import Files, SegmentLog
 from keylease.strongroom.gateway.coordinator.ledger import JournalRecord, Ledger, Snapshot
-from keylease.strongroom.gateway.interfaces import Demand, LimitKey
+from keylease.strongroom.gateway.interfaces import BatchCharge, Demand, LimitKey
 from keylease.strongroom.gateway.messages import SliceUse
 from keylease.strongroom.gateway.records.commit_queue import CommitQueue
 
@@ -137,9 +137,31 @@ class LedgerKeeper:
             raise
         return granted
 
+    async def give_back(self, charge: BatchCharge, micro_usd: int) -> None:
+        """Settle a batch that really cost ``micro_usd``, once; raises ``StorageError``."""
+        # What its charge was taken from may not be reported yet: a count that does not hold it
+        # would end at zero, and the charge would come behind it.
+        waits = self._recall_from(self._ledger.holders(charge.limits), charge.limits)
+        if waits:
+            await asyncio.wait(waits, timeout=_RECALL_SECONDS)
+        record = self._ledger.give_back(
+            charge.batch_id,
+            charge.limits,
+            charge.micro_usd - micro_usd,
+            charged_at=charge.charged_at,
+        )
+        if record is not None:
+            await asyncio.shield(self._journal(record))
+
     def _recall_for(self, demands: Sequence[Demand]) -> list[asyncio.Future[None]]:
         """Ask for what may be unused of these limits; also what others have just asked for."""
-        for worker, keys in self._ledger.loose(demands).items():
+        wanted = tuple(demand.key for demand in demands)
+        return self._recall_from(self._ledger.loose(demands), wanted)
+
+    def _recall_from(
+        self, holders: dict[int, tuple[LimitKey, ...]], wanted: tuple[LimitKey, ...]
+    ) -> list[asyncio.Future[None]]:
+        for worker, keys in holders.items():
             self._orders += 1
             order = self._orders
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -148,8 +170,7 @@ class LedgerKeeper:
             self._ledger.recalled(worker, keys)
             self._recall(worker, order, keys)
             asyncio.get_running_loop().call_later(_RECALL_SECONDS, self._end_recall, worker, order)
-        wanted = {demand.key for demand in demands}
-        return [recall.answer for recall in self._recalls.values() if recall.keys & wanted]
+        return [r.answer for r in self._recalls.values() if not r.keys.isdisjoint(wanted)]
 
     def _end_recall(self, worker: int, order: int) -> None:
         recall = self._recalls.pop((worker, order), None)

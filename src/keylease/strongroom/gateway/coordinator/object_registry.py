@@ -1,7 +1,8 @@
 """Who created which provider-side object: files, batches, stored responses.
 
 Promise: when ``remember`` returns, the owner survives power loss. An object is known under the
-    credential it was created with; the first owner stays.
+    credential it was created with; the first owner stays. What a batch was charged is known until
+    it is settled, which happens once.
 Limits: identifiers of things that providers delete by themselves (stored responses and
     completions: 30 days) are forgotten after 60 days. The file is SQLite, so that memory does not
     grow with the number of objects.
@@ -19,7 +20,7 @@ import msgspec
 
 from keylease.errors import StorageCorrupt, StorageError, StorageFull
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.gateway.interfaces import BatchBound, OwnedObject
+from keylease.strongroom.gateway.interfaces import BatchBound, BatchCharge, OwnedObject
 from keylease.strongroom.gateway.records.commit_queue import CommitQueue
 
 _FORGET_AFTER: Final = 60 * 86_400 * MICROSECONDS
@@ -49,6 +50,36 @@ CREATE TABLE IF NOT EXISTS batch_bounds (
 ) WITHOUT ROWID
 """
 """A table of its own, because files were checked before they were counted."""
+_BATCH_LINES: Final = """
+CREATE TABLE IF NOT EXISTS batch_lines (
+    object_id TEXT PRIMARY KEY,
+    requests INTEGER NOT NULL,
+    largest_input INTEGER NOT NULL  -- tokens
+) WITHOUT ROWID
+"""
+"""And this, because they were added up before they were counted."""
+_BATCH_CHARGES: Final = """
+CREATE TABLE IF NOT EXISTS batch_charges (
+    batch_id TEXT PRIMARY KEY,
+    charge TEXT NOT NULL,  -- JSON: BatchCharge
+    cost INTEGER,          -- micro-USD, once it is known
+    settled INTEGER NOT NULL DEFAULT 0  -- 1: the ledger has it
+) WITHOUT ROWID
+"""
+_BATCH_RESULTS: Final = """
+CREATE TABLE IF NOT EXISTS batch_results (
+    object_id TEXT PRIMARY KEY,
+    batch_id TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_TABLES: Final = (
+    _SCHEMA,
+    _BATCH_FILES,
+    _BATCH_BOUNDS,
+    _BATCH_LINES,
+    _BATCH_CHARGES,
+    _BATCH_RESULTS,
+)
 _INSERT: Final = "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_BATCH_FILE: Final = (
     "INSERT OR IGNORE INTO batch_files SELECT object_id, ? FROM objects"
@@ -59,12 +90,33 @@ _INSERT_BATCH_BOUND: Final = (
     "INSERT OR IGNORE INTO batch_bounds SELECT object_id, ?, ?, ? FROM objects"
     " WHERE object_id = ? AND principal = ? AND credential_id = ?"
 )
-_FIND: Final = (
-    "SELECT object_id, principal, credential_id, purpose, environment, models,"
-    " input_tokens, output_tokens, open_answers"
-    " FROM objects LEFT JOIN batch_files USING (object_id)"
-    " LEFT JOIN batch_bounds USING (object_id) WHERE object_id = ?"
+_INSERT_BATCH_LINES: Final = (
+    "INSERT OR IGNORE INTO batch_lines SELECT object_id, ?, ? FROM objects"
+    " WHERE object_id = ? AND principal = ? AND credential_id = ?"
 )
+_INSERT_BATCH_CHARGE: Final = (
+    "INSERT OR IGNORE INTO batch_charges SELECT object_id, ?, NULL, 0 FROM objects"
+    " WHERE object_id = ? AND principal = ? AND credential_id = ?"
+)
+_INSERT_BATCH_RESULTS: Final = (
+    "INSERT OR IGNORE INTO batch_results SELECT object_id, ? FROM objects"
+    " WHERE object_id = ? AND principal = ? AND credential_id = ?"
+)
+_FIND: Final = (
+    "SELECT objects.object_id, principal, credential_id, purpose, environment, models,"
+    " input_tokens, output_tokens, open_answers, requests, largest_input, charge"
+    " FROM objects LEFT JOIN batch_files USING (object_id)"
+    " LEFT JOIN batch_bounds USING (object_id)"
+    " LEFT JOIN batch_lines USING (object_id)"
+    " LEFT JOIN batch_results USING (object_id)"
+    " LEFT JOIN batch_charges ON cost IS NULL"
+    " AND batch_charges.batch_id = COALESCE(batch_results.batch_id, objects.object_id)"
+    " WHERE objects.object_id = ?"
+)
+_DECIDE: Final = "UPDATE batch_charges SET cost = ? WHERE batch_id = ? AND cost IS NULL"
+_DECIDED: Final = "SELECT charge, cost FROM batch_charges WHERE cost IS NOT NULL AND settled = 0"
+_SETTLED: Final = "UPDATE batch_charges SET settled = 1 WHERE batch_id = ?"
+_CHARGE: Final = msgspec.json.Decoder(BatchCharge)
 _NAMES: Final = msgspec.json.Decoder(tuple[str, ...])
 _FORGET: Final = (
     "DELETE FROM objects WHERE created_at < ? AND (object_id LIKE ? OR object_id LIKE ?)"
@@ -93,9 +145,8 @@ class ObjectRegistry:
             connection = sqlite3.connect(self._path, check_same_thread=False, timeout=5.0)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(_SCHEMA)
-            connection.execute(_BATCH_FILES)
-            connection.execute(_BATCH_BOUNDS)
+            for table in _TABLES:
+                connection.execute(table)
             connection.execute(_FORGET, (self._clock.now() - _FORGET_AFTER, *_PASSING))
             connection.commit()
         except sqlite3.Error as error:
@@ -139,8 +190,67 @@ class ObjectRegistry:
                         if (bound := o.batch_bound) is not None
                     ],
                 )
+                for o in objects:
+                    self._write_batch(o)
         except sqlite3.Error as error:
             self._refuse(error)
+
+    def _write_batch(self, owned: OwnedObject) -> None:
+        """The rest of what is known of a batch, of its file, or of its results."""
+        owner = (owned.object_id, owned.principal, owned.credential_id)
+        bound = owned.batch_bound
+        if bound is not None and bound.requests:
+            counted = (bound.requests, bound.largest_input)
+            self._writer.execute(_INSERT_BATCH_LINES, (*counted, *owner))
+        charge = owned.batch_charge
+        if charge is None:
+            return
+        if charge.batch_id == owned.object_id:
+            encoded = msgspec.json.encode(charge).decode()
+            self._writer.execute(_INSERT_BATCH_CHARGE, (encoded, *owner))
+        else:
+            self._writer.execute(_INSERT_BATCH_RESULTS, (charge.batch_id, *owner))
+
+    async def decide_cost(self, batch_id: str, micro_usd: int) -> bool:
+        """Store durably what a batch cost; false when that was decided before."""
+        decided = False
+
+        def decide() -> None:
+            nonlocal decided
+            try:
+                with self._writer:
+                    decided = self._writer.execute(_DECIDE, (micro_usd, batch_id)).rowcount == 1
+            except sqlite3.Error as error:
+                self._refuse(error)
+
+        await self._queue.call(decide)
+        return decided
+
+    async def decided(self) -> list[tuple[BatchCharge, int]]:
+        """Charges with their real cost that the ledger may not have."""
+        found: list[tuple[BatchCharge, int]] = []
+
+        def read() -> None:
+            try:
+                rows = self._writer.execute(_DECIDED).fetchall()
+            except sqlite3.Error as error:
+                self._refuse(error)
+            found.extend((_CHARGE.decode(charge), cost) for charge, cost in rows)
+
+        await self._queue.call(read)
+        return found
+
+    async def settled(self, batch_id: str) -> None:
+        """The ledger has what a batch cost; raises ``StorageError``."""
+
+        def mark() -> None:
+            try:
+                with self._writer:
+                    self._writer.execute(_SETTLED, (batch_id,))
+            except sqlite3.Error as error:
+                self._refuse(error)
+
+        await self._queue.call(mark)
 
     async def remember(self, owned: OwnedObject) -> None:
         """Store an owner durably; raises ``StorageError``."""
@@ -165,9 +275,16 @@ class ObjectRegistry:
             purpose=row[3],
             environment=row[4],
             batch_models=_NAMES.decode(row[5]) if row[5] is not None else (),
-            batch_bound=BatchBound(input_tokens=row[6], output_tokens=row[7], open_answers=row[8])
+            batch_bound=BatchBound(
+                input_tokens=row[6],
+                output_tokens=row[7],
+                open_answers=row[8],
+                requests=row[9] or 0,
+                largest_input=row[10] or 0,
+            )
             if row[6] is not None
             else None,
+            batch_charge=_CHARGE.decode(row[11]) if row[11] is not None else None,
         )
 
     def _refuse(self, error: sqlite3.Error) -> NoReturn:

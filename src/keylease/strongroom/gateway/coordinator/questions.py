@@ -9,11 +9,12 @@ from keylease.errors import KeyleaseError, LeaseRefused
 from keylease.primitives.clock import Clock
 from keylease.strongroom.configuration import StaticKeyUse
 from keylease.strongroom.gateway import messages
+from keylease.strongroom.gateway.coordinator.batch_desk import BatchDesk
 from keylease.strongroom.gateway.coordinator.credential_desk import CredentialDesk
 from keylease.strongroom.gateway.coordinator.ledger_keeper import LedgerKeeper
 from keylease.strongroom.gateway.coordinator.object_registry import ObjectRegistry
 from keylease.strongroom.gateway.coordinator.worker_group import RunningWorker
-from keylease.strongroom.gateway.interfaces import PriceQuote
+from keylease.strongroom.gateway.interfaces import OwnedObject, PriceQuote
 from keylease.strongroom.gateway.metering import prices
 from keylease.strongroom.leases.exchange import TokenExchange
 
@@ -29,6 +30,7 @@ class Questions:
         ledger: LedgerKeeper,
         credentials: CredentialDesk,
         objects: ObjectRegistry,
+        batches: BatchDesk,
         exchange: TokenExchange,
         static_keys: StaticKeyUse | None,
         clock: Clock,
@@ -36,6 +38,7 @@ class Questions:
         self._ledger = ledger
         self._credentials = credentials
         self._objects = objects
+        self._batches = batches
         self._exchange = exchange
         self._static_keys = static_keys
         self._clock = clock
@@ -74,13 +77,24 @@ class Questions:
                 )
             case messages.PriceWanted(_, provider, model):
                 return messages.PriceGiven(number, await self.price(provider, model))
-            case messages.ObjectRemembered(_, owned):
-                await self._objects.remember(owned)
-                return messages.ObjectGiven(number, owned)
-            case messages.ObjectWanted(_, object_id):
-                return messages.ObjectGiven(number, await self._objects.find(object_id))
+            case messages.ObjectRemembered() | messages.ObjectWanted() | messages.BatchEnded():
+                return messages.ObjectGiven(number, await self._owned(question))
             case messages.TokenExchangeWanted() | messages.StaticKeyWanted():
                 return await self._exchanged(question)
+
+    async def _owned(
+        self,
+        question: messages.ObjectRemembered | messages.ObjectWanted | messages.BatchEnded,
+    ) -> OwnedObject | None:
+        match question:
+            case messages.ObjectRemembered(_, owned):
+                await self._objects.remember(owned)
+                return owned
+            case messages.ObjectWanted(_, object_id):
+                return await self._objects.find(object_id)
+            case messages.BatchEnded(_, batch_id, micro_usd):
+                await self._batches.settle(batch_id, micro_usd)
+                return None
 
     async def _exchanged(
         self, question: messages.TokenExchangeWanted | messages.StaticKeyWanted

@@ -45,11 +45,25 @@ _LONG_RUN: Final = 4096
 class Reservation:
     """An upper bound of what a call will use, before it is sent."""
 
-    __slots__ = ("input_tokens", "output_tokens")
+    __slots__ = ("input_tokens", "largest_input", "open_answers", "output_tokens", "requests")
 
-    def __init__(self, *, input_tokens: int, output_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        requests: int = 1,
+        largest_input: int = 0,
+        open_answers: int = 0,
+    ) -> None:
         self.input_tokens: Final = input_tokens
         self.output_tokens: Final = output_tokens
+        self.requests: Final = requests
+        """More than one in a batch."""
+        self.largest_input: Final = largest_input or input_tokens
+        """Of one of them."""
+        self.open_answers: Final = open_answers
+        """Of a batch: answers that nothing but the model bounds."""
 
     @property
     def tokens(self) -> int:

@@ -79,3 +79,44 @@ class StreamChunk(msgspec.Struct, gc=False):
 
     choices: list[msgspec.Raw] | None = None
     usage: dict[str, msgspec.Raw] | None = None
+
+
+class RequestCounts(msgspec.Struct, gc=False):
+    """Of a batch: how many of its requests came to what end, in both providers' words."""
+
+    completed: int = 0
+    succeeded: int = 0
+
+
+class BatchObject(msgspec.Struct, gc=False):
+    """What a provider says about a batch."""
+
+    status: str = ""
+    """OpenAI's word for how far it is."""
+    processing_status: str = ""
+    """Anthropic's."""
+    request_counts: RequestCounts | None = None
+    usage: WireUsage | None = None
+    """OpenAI's batches have it since September 2025, Anthropic's never."""
+    output_file_id: str | None = None
+
+
+class LineAnswer(msgspec.Struct, gc=False):
+    """What a provider answered to one request of a batch: OpenAI's ``response``."""
+
+    status_code: int = 0
+    body: Answer | None = None
+
+
+class LineResult(msgspec.Struct, gc=False):
+    """Anthropic's ``result`` of one request of a batch."""
+
+    type: str = ""
+    message: Answer | None = None
+
+
+class BatchLine(msgspec.Struct, gc=False):
+    """One line of a batch's results, of either provider."""
+
+    response: LineAnswer | None = None
+    result: LineResult | None = None

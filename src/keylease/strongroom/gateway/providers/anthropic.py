@@ -16,6 +16,7 @@ from keylease.strongroom.gateway.providers.interfaces import (
     ObjectRole,
     Operation,
     Surface,
+    TellsOfBatch,
 )
 
 _BETA: Final = frozenset({"beta"})
@@ -56,7 +57,14 @@ _OPERATIONS: Final = (
         role=ObjectRole.LISTS,
         query=_PAGE,
     ),
-    Operation(name="batches.get", method="GET", template=_BATCH, role=ObjectRole.USES, query=_BETA),
+    Operation(
+        name="batches.get",
+        method="GET",
+        template=_BATCH,
+        role=ObjectRole.USES,
+        query=_BETA,
+        tells_of=TellsOfBatch.STATE,
+    ),
     Operation(
         name="batches.delete", method="DELETE", template=_BATCH, role=ObjectRole.USES, query=_BETA
     ),
@@ -66,6 +74,7 @@ _OPERATIONS: Final = (
         template=_BATCH + "/cancel",
         role=ObjectRole.USES,
         query=_BETA,
+        tells_of=TellsOfBatch.STATE,
     ),
     Operation(
         name="batches.results",
@@ -73,6 +82,7 @@ _OPERATIONS: Final = (
         template=_BATCH + "/results",
         role=ObjectRole.USES,
         query=_BETA,
+        tells_of=TellsOfBatch.RESULTS,
     ),
     Operation(
         name="models.list",

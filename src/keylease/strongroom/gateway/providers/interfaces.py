@@ -45,12 +45,23 @@ class ObjectRole(Enum):
     LISTS = "lists"
 
 
+class TellsOfBatch(Enum):
+    """What an answer says about a batch that was started earlier."""
+
+    NOTHING = "nothing"
+    STATE = "state"
+    """The batch itself."""
+    RESULTS = "results"
+    """One line for each of its requests; so does a file, if it is that of a batch's results."""
+
+
 class Operation:
     """One allowed method and path."""
 
     __slots__ = (
         "any_model", "batch", "body", "default_model", "learns", "local", "method", "name", "query",
-        "recorded_path", "reports_usage", "role", "spends", "stored_by_default", "template",
+        "recorded_path", "reports_usage", "role", "spends", "stored_by_default", "tells_of",
+        "template",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one entry of a table, by keyword
@@ -70,6 +81,7 @@ class Operation:
         batch: bool = False,
         local: bool = False,
         free: bool = False,
+        tells_of: TellsOfBatch = TellsOfBatch.NOTHING,
     ) -> None:
         """``free``: it costs nothing although it has a body."""
         self.name: Final = name
@@ -95,6 +107,7 @@ class Operation:
         """The body holds many requests, each with a model."""
         self.local: Final = local
         """Answered here; nothing is sent to a provider."""
+        self.tells_of: Final = tells_of
         self.spends: Final = body in (BodyKind.JSON, BodyKind.FORM) and not free
         """A call uses tokens or money."""
         self.recorded_path: Final = template if template.startswith("/v1/") else "/v1" + template

@@ -17,6 +17,7 @@ from keylease.strongroom.gateway.providers.interfaces import (
     ObjectRole,
     Operation,
     Surface,
+    TellsOfBatch,
 )
 
 _PAGE: Final = frozenset({"limit", "after", "before", "order"})
@@ -133,7 +134,11 @@ _OPERATIONS: Final = (
     Operation(name="files.get", method="GET", template="/files/{id}", role=ObjectRole.USES),
     Operation(name="files.delete", method="DELETE", template="/files/{id}", role=ObjectRole.USES),
     Operation(
-        name="files.content", method="GET", template="/files/{id}/content", role=ObjectRole.USES
+        name="files.content",
+        method="GET",
+        template="/files/{id}/content",
+        role=ObjectRole.USES,
+        tells_of=TellsOfBatch.RESULTS,
     ),
     Operation(
         name="batches.create",
@@ -157,6 +162,7 @@ _OPERATIONS: Final = (
         template="/batches/{id}",
         role=ObjectRole.USES,
         learns=_BATCH_FILES,
+        tells_of=TellsOfBatch.STATE,
     ),
     Operation(
         name="batches.cancel",
@@ -164,6 +170,7 @@ _OPERATIONS: Final = (
         template="/batches/{id}/cancel",
         role=ObjectRole.USES,
         learns=_BATCH_FILES,
+        tells_of=TellsOfBatch.STATE,
     ),
 )
 

@@ -420,6 +420,12 @@ class WorkerLink:
         )
         return given.owned
 
+    async def settle_batch(self, batch_id: str, micro_usd: int) -> None:
+        """Give back what a batch was charged over its real cost; raises ``StorageError``."""
+        await self._ask(
+            messages.ObjectGiven, lambda number: messages.BatchEnded(number, batch_id, micro_usd)
+        )
+
     async def exchange_key(self, key: bytes, *, peer: str) -> bytes:
         """The lease for an API key; raises ``LeaseRefused`` and the like."""
         given = await self._ask(

@@ -30,6 +30,7 @@ from keylease.strongroom.gateway.interfaces import (
     LimitWindow,
     OwnedObject,
     PriceQuote,
+    PriceTier,
 )
 from keylease.strongroom.gateway.providers.openai import OPENAI
 
@@ -445,15 +446,57 @@ async def test_a_batch_draws_what_its_lines_may_use_at_most() -> None:
     assert (record.cost, record.estimated, record.requested_model) == (drawn, True, "gpt-4o")
 
 
-async def test_a_batch_that_may_use_more_than_the_budget_is_refused() -> None:
+async def test_a_batch_that_may_use_more_than_the_budget_is_refused_with_what_was_counted() -> None:
     rig = with_budget(30_000)
-    await uploaded(rig, line())
+    await uploaded(rig, line(max_tokens=100), *[line()] * 2_000)
     before = len(rig.calls)
     call = await batch(rig)
     await eventually(lambda: call.status)
     assert (call.status, call.code) == (429, "limit_reached")
     assert len(rig.calls) == before
     assert not rig.link.used.get(BUDGET)
+    said = str(call.json)
+    bound = rig.link.objects["file-1"].batch_bound
+    assert bound is not None
+    output = 100 + 2_000 * 16_384
+    assert f"2,001 requests, {bound.input_tokens:,} input and {output:,} output tokens" in said
+    assert f"(${(bound.input_tokens + 2 * output) / 1_000_000:,.2f})" in said
+    assert "2,000 of the answers have no bound" in said
+    assert "the longest of 'gpt-4o', 16,384 tokens each" in said
+    assert "Set max_tokens" in said
+    assert "raise the limit" in said
+
+
+async def test_a_bounded_batch_over_the_budget_is_told_to_be_smaller() -> None:
+    rig = with_budget(1_000)
+    await uploaded(rig, line(max_tokens=2_000))
+    call = await batch(rig)
+    await eventually(lambda: call.status)
+    assert (call.status, call.code) == (429, "limit_reached")
+    assert "Send smaller batches" in str(call.json)
+    assert "no bound" not in str(call.json)
+
+
+async def test_the_price_of_a_long_context_is_not_that_of_many_short_requests() -> None:
+    rig = with_budget()
+    dear = PriceTier(
+        above=10_000,
+        input=9_000_000,
+        output=9_000_000,
+        cache_read=0,
+        cache_write=0,
+        cache_write_1h=0,
+    )
+    rig.link.prices["openai", "gpt-4o"] = msgspec.structs.replace(QUOTE, tiers=(dear,))
+    await uploaded(rig, *[line(max_tokens=1)] * 500)
+    bound = rig.link.objects["file-1"].batch_bound
+    assert bound is not None
+    assert bound.input_tokens > dear.above > bound.largest_input > 0
+    call = await batch(rig)
+    assert rig.link.used[BUDGET] == bound.input_tokens + 2 * 500
+    rig.upstream.answer({"id": "batch_1"})
+    await eventually(lambda: call.finished)
+    assert rig.link.used[BUDGET] == bound.input_tokens + 2 * 500
 
 
 async def test_a_batch_that_the_provider_refuses_draws_nothing() -> None:
@@ -508,11 +551,11 @@ async def test_an_anthropic_batch_draws_what_its_requests_may_use_at_most() -> N
         ]
     }
     call = rig.send("POST", "/v1/messages/batches", body)
-    size = len(json.dumps(body, separators=(",", ":")))
-    assert rig.link.used[BUDGET] == size + 2 * (2 * 70)
+    size = 2 * len(json.dumps(params, separators=(",", ":")))
+    assert rig.link.used[BUDGET] == size + 2 * (50 + 70)
     rig.upstream.answer({"id": "msgbatch_1"})
     await eventually(lambda: call.finished)
-    assert rig.link.used[BUDGET] == size + 2 * (2 * 70)
+    assert rig.link.used[BUDGET] == size + 2 * (50 + 70)
     assert rig.link.records[-1].estimated
 
 
