@@ -23,11 +23,15 @@ _PASSED: Final = frozenset(
 """What a supervisor may keep: nothing that holds a key, loads code or changes a destination."""
 _PASSED_TO_STORES: Final = frozenset(
     {
-        # Where the default credential chain of AWS looks. The ones that hold a secret
-        # (AWS_ACCESS_KEY_ID ...) travel in the handover, never in an environment.
+        # Where the default credential chain of AWS looks; the two of a container are those of
+        # EKS Pod Identity. The ones that hold a secret (AWS_ACCESS_KEY_ID ...) travel in the
+        # handover, never in an environment.
         "AWS_CONFIG_FILE",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
         "AWS_DEFAULT_REGION",
+        "AWS_EC2_METADATA_DISABLED",
         "AWS_PROFILE",
         "AWS_REGION",
         "AWS_ROLE_ARN",

@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from keylease.contracts.purposes import Purpose
+
+KUBERNETES_TOKEN_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
+"""Where Kubernetes mounts the token of a pod's service account, and swaps it for a fresh one."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -119,6 +124,13 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Empty means the default place outside the data directory."""
     sealed_passphrase_file: str = ""
     """When set, the store is locked by this passphrase instead of a key file."""
+
+    @property
+    def vault_login_jwt_file(self) -> str:
+        """Where the JWT of a login lies: a pod's own token when nothing else is named."""
+        if self.vault_auth == "kubernetes" and not self.vault_jwt_file:
+            return KUBERNETES_TOKEN_FILE
+        return self.vault_jwt_file
 
 
 class WireLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ from keylease.strongroom.data_directory import STRONGROOM_PART, open_data_direct
 from keylease.strongroom.hardening.environment import clean_environment
 from keylease.strongroom.hardening.needs import (
     configured_files,
+    directories_of,
     env_names,
     replaced_files,
     uses_scheme,
@@ -47,6 +48,8 @@ from keylease.strongroom.options import GatewayOptions, WorkerOptions
 
 _FEEDING_SECONDS: Final = 5.0
 _TERMINALS: Final = ("/dev/tty", "/dev/pts", "/dev/console")
+_AWS_FILES: Final = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+_AWS_TOKEN_FILES: Final = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 _REKEY: Final = "secret-rekey"
 """Hardened, not confined: it writes a new key wherever it is told to."""
 NO_ORGANIZATION: Final = "00000000-0000-0000-0000-000000000000"
@@ -371,10 +374,16 @@ def _store_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
     if not connected and not uses_scheme(configuration, "aws-sm"):
         return ()
     environment = os.environ  # noqa: TID251 - where the AWS credential chain looks for files
-    named = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    files = [environment[name] for name in _AWS_FILES if environment.get(name)]
+    # Kubernetes swaps these for fresh ones every few hours.
+    tokens = [environment[name] for name in _AWS_TOKEN_FILES if environment.get(name)]
     home = environment.get("HOME", "")
-    files = [environment[name] for name in named if environment.get(name)]
-    return (*files, f"{home}/.aws") if home else tuple(files)
+    return (
+        *files,
+        *tokens,
+        *directories_of(map(Path, tokens)),
+        *([f"{home}/.aws"] if home else []),
+    )
 
 
 def _sealing_key(configuration: GatewayConfiguration, directory: Path) -> Path | None:

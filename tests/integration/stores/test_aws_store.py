@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 import logging
 import os
@@ -8,14 +10,17 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.loaders
 import pytest
 from tests.support.aws import REGION, Aws
 from tests.support.plain_answers import answering
 from tests.support.stalling_proxy import stalling_proxy
 from tests.support.store_tools import fake_key, opened, reference
 
+from keylease.contracts.references import Reference
 from keylease.errors import (
     SecretInvalid,
     SecretNotFound,
@@ -26,9 +31,11 @@ from keylease.errors import (
 )
 from keylease.primitives.clock import SystemClock
 from keylease.strongroom.configuration import StoreSettings
+from keylease.strongroom.connectors.aws_sm import AwsSecretsManager
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores import aws_sm
 from keylease.strongroom.stores.aws_sm import AwsSecretsManagerStore
+from keylease.strongroom.stores.cache import CredentialCache
 
 Open = Callable[..., AwsSecretsManagerStore]
 
@@ -72,6 +79,27 @@ async def open_store(aws: Aws) -> AsyncIterator[Open]:
     yield make
     for store in stores:
         await store.close()
+
+
+class One:
+    """A source for the cache: one store, which nothing can tell of changes."""
+
+    def __init__(self, store: AwsSecretsManagerStore) -> None:
+        self.fetch = store.fetch
+
+    async def signature(self, _: Reference) -> None:
+        return None
+
+
+def cached(store: AwsSecretsManagerStore) -> tuple[CredentialCache, list[object]]:
+    fetches: list[object] = []
+    cache = CredentialCache(
+        One(store),
+        clock=SystemClock(),
+        settings=StoreSettings(),
+        on_fetch=lambda _, outcome: fetches.append(outcome),
+    )
+    return cache, fetches
 
 
 def name() -> str:
@@ -181,6 +209,78 @@ async def test_endpoint_and_proxy_variables_change_nothing(
     assert client._endpoint.http_session._proxy_config._proxies == {}
     client.create_secret(Name=secret, SecretString=value)
     assert opened(await store.fetch(reference(f"aws-sm://{REGION}/{secret}"))) == value
+
+
+@pytest.mark.parametrize("way", ["variable", "profile", "home"])
+async def test_nor_does_a_description_of_aws_that_lies_elsewhere(
+    way: str, open_store: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore would take it before its own, and it names the host of each service."""
+    models = tmp_path / ".aws" / "models"
+    package = Path(botocore.__file__).parent / "data" / "secretsmanager"
+    rules = next(package.glob("*/endpoint-rule-set-1.json*"))
+    text = gzip.decompress(rules.read_bytes()) if rules.suffix == ".gz" else rules.read_bytes()
+    place = models / "secretsmanager" / rules.parent.name
+    place.mkdir(parents=True)
+    changed = text.replace(b"https://secretsmanager", b"https://elsewhere")
+    assert changed != text
+    (place / "endpoint-rule-set-1.json").write_bytes(changed)
+    if way == "variable":
+        monkeypatch.setitem(os.environ, "AWS_DATA_PATH", str(models))
+    elif way == "profile":
+        (tmp_path / "config").write_text(f"[default]\ndata_path = {models}\n")
+        monkeypatch.setitem(os.environ, "AWS_CONFIG_FILE", str(tmp_path / "config"))
+    else:
+        monkeypatch.setattr(botocore.loaders.Loader, "CUSTOMER_DATA_PATH", str(models))
+    hosts = [
+        asked_host(open_store(endpoint="")._client(REGION)),
+        asked_host(AwsSecretsManager()._client(REGION)),
+    ]
+    assert hosts == [f"secretsmanager.{REGION}.amazonaws.com"] * 2
+
+
+def asked_host(client: Any) -> str | None:  # noqa: ANN401 - botocore ships no types
+    operation = client.meta.service_model.operation_model("GetSecretValue")
+    url: str = client._ruleset_resolver.construct_endpoint(operation, {}, {}).url
+    return urlsplit(url).hostname
+
+
+async def test_rotated_under_load_costs_one_fetch_and_no_failure(
+    aws: Aws, open_store: Open
+) -> None:
+    """A provider that refuses the old key: all who used it share one fresh fetch."""
+    client, store = aws.secrets_manager(), open_store()
+    secret, first, second = name(), fake_key(), fake_key()
+    client.create_secret(Name=secret, SecretString=json.dumps({"key": first}))
+    cache, fetches = cached(store)
+    wanted = reference(f"aws-sm://{REGION}/{secret}#key")
+    accepted = {first}
+    rotated = asyncio.Event()
+    await cache.get(wanted)
+
+    async def call() -> bool:
+        held = await cache.get(wanted)
+        await asyncio.sleep(0)
+        if opened(held) not in accepted:
+            held = await cache.get(wanted, fetched_after=held.fetched_at)
+        return opened(held) in accepted
+
+    async def caller() -> bool:
+        before = [await call() for _ in range(20)]
+        await rotated.wait()
+        return all(before) and all([await call() for _ in range(20)])
+
+    async def rotation() -> None:
+        text = json.dumps({"key": second})
+        await asyncio.to_thread(client.put_secret_value, SecretId=secret, SecretString=text)
+        accepted.clear()
+        accepted.add(second)
+        rotated.set()
+
+    outcomes, _ = await asyncio.gather(asyncio.gather(*(caller() for _ in range(16))), rotation())
+    assert all(outcomes)
+    assert len(fetches) == 2
+    await cache.close()
 
 
 async def test_nothing_of_a_secret_is_logged(

@@ -20,6 +20,9 @@ _SYSTEM: Final = (
     "/usr/share/locale",
     "/etc/localtime",
     "/etc/resolv.conf",
+    # Where that is a link: the files there are replaced whenever the machine's network changes.
+    "/run/systemd/resolve",
+    "/run/resolvconf",
     "/etc/hosts",
     "/etc/host.conf",
     "/etc/nsswitch.conf",

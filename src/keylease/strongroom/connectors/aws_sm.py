@@ -27,7 +27,7 @@ from keylease.primitives.clock import MICROSECONDS
 from keylease.strongroom.connectors.interfaces import Ability, Listed, ListedValue
 from keylease.strongroom.connectors.session import MAXIMUM_PAGES, Session
 from keylease.strongroom.secrets import Secret
-from keylease.strongroom.stores.aws_sm import SECRET_VARIABLES
+from keylease.strongroom.stores.aws_sm import SECRET_VARIABLES, use_shipped_models
 
 _DENIED: Final = {
     "AccessDeniedException",
@@ -163,6 +163,7 @@ class AwsSecretsManager:
             ignore_configured_endpoint_urls=True,
         )
         core = Core()
+        use_shipped_models(core)
         core.set_default_client_config(config)
         if assumed is not None:
             core.set_credentials(*map(assumed.__getitem__, _ASSUMED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
         stores.vault_token_file,
         stores.vault_role_id_file,
         stores.vault_secret_id_file,
-        stores.vault_jwt_file,
+        _login_jwt(configuration),
         stores.vault_ca_file,
         stores.sealed_passphrase_file,
         *stores.file_directories,
@@ -38,18 +39,19 @@ def configured_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
 
 
 def replaced_files(configuration: GatewayConfiguration) -> tuple[str, ...]:
-    """Directories of files that are read again and that their writers replace by renaming.
+    """Directories of files that are read again and that their writers replace by renaming."""
+    return directories_of(_read_again(configuration))
+
+
+def directories_of(files: Iterable[Path]) -> tuple[str, ...]:
+    """Directories that must be open for files which take the place of these to be reached.
 
     Landlock names files by inode: a file that took the place of another one is only reached
     through its directory. A directory with much else in it is not opened for that; see
     ``files_among_others``.
     """
     return tuple(
-        dict.fromkeys(
-            str(path.parent)
-            for path in _read_again(configuration)
-            if not _holds_much_else(path.parent)
-        )
+        dict.fromkeys(str(file.parent) for file in files if not _holds_much_else(file.parent))
     )
 
 
@@ -65,10 +67,16 @@ def _read_again(configuration: GatewayConfiguration) -> list[Path]:
         stores.vault_token_file,
         stores.vault_role_id_file,
         stores.vault_secret_id_file,
-        stores.vault_jwt_file,
+        _login_jwt(configuration),
         *_of_platform(configuration)[1:],
     )
     return [Path(path) for path in files if path]
+
+
+def _login_jwt(configuration: GatewayConfiguration) -> str:
+    """The pod's own token is opened only for a gateway that has a Vault to show it to."""
+    stores = configuration.stores
+    return stores.vault_login_jwt_file if stores.vault_address else stores.vault_jwt_file
 
 
 def _of_platform(configuration: GatewayConfiguration) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ Rights needed: ``secretsmanager:GetSecretValue`` on the secret, and ``kms:Decryp
 key of its own. The identity comes from boto3's default chain (environment, profile, container,
 instance), the region from the reference.
 
-Protects: no variable or profile can point the client at another endpoint or through a proxy; the
-    one way to another endpoint is ``aws_endpoint`` in gateway.toml.
+Protects: no variable, profile or file below ``~/.aws/models`` can point the client at another
+    endpoint or through a proxy; the one way to another endpoint is ``aws_endpoint`` in
+    gateway.toml.
 Limits: blocking SDK on threads; a call that hangs past its time-out is abandoned.
 """
 
@@ -145,6 +146,7 @@ class AwsSecretsManagerStore:
             ignore_configured_endpoint_urls=True,
         )
         core = session_module.Session()
+        use_shipped_models(core)
         # The chain's own clients (STS) are made with the session's default: the same rules hold.
         core.set_default_client_config(config)
         identity = self._environment
@@ -181,6 +183,19 @@ class AwsSecretsManagerStore:
             f"AWS Secrets Manager in {region} cannot be reached ({kind}).",
             advice="Check the network and, if set, endpoint under [stores.aws] in gateway.toml.",
         )
+
+
+def use_shipped_models(core: Any) -> None:  # noqa: ANN401 - botocore ships no types
+    """Let a botocore session read its description of AWS from its own package only.
+
+    ``AWS_DATA_PATH``, ``data_path`` of a profile and ``~/.aws/models`` come first otherwise, and
+    what lies there says which host a service has.
+    """
+    loader = importlib.import_module("botocore.loaders").Loader
+    core.register_component(
+        "data_loader",
+        loader(extra_search_paths=[loader.BUILTIN_DATA_PATH], include_default_search_paths=False),
+    )
 
 
 def _opened(secret: Secret) -> str:

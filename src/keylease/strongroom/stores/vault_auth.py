@@ -28,7 +28,6 @@ from keylease.strongroom.stores.retries import Sleep
 from keylease.strongroom.stores.vault_http import VaultAnswer, VaultHttp
 
 TOKEN_VARIABLE: Final = "VAULT_TOKEN"  # noqa: S105 - the name of a variable
-KUBERNETES_TOKEN_FILE: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 METHODS: Final = ("token", "approle", "jwt", "kubernetes")
 _RENEW_AT: Final = 2 / 3
 _LONGEST_FILE: Final = 64 * 1024
@@ -148,10 +147,7 @@ class VaultSession:
                 secret_id = await _file_content(settings.vault_secret_id_file, "secret_id_file")
                 body["secret_id"] = _text(secret_id)
             return msgspec.json.encode(body)
-        jwt_file = settings.vault_jwt_file
-        if not jwt_file and settings.vault_auth == "kubernetes":
-            jwt_file = KUBERNETES_TOKEN_FILE
-        jwt = await _file_content(jwt_file, "jwt_file")
+        jwt = await _file_content(settings.vault_login_jwt_file, "jwt_file")
         return msgspec.json.encode({"role": settings.vault_role, "jwt": _text(jwt)})
 
     async def _configured_token(self) -> Secret:
