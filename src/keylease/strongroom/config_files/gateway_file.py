@@ -268,6 +268,12 @@ def _binding(table: Table, number: int) -> Binding:
             did_you_mean(provider, CATALOGUE),
         )
     listed = table.each("hosts", parse_origin)
+    if table.take("hosts") == []:
+        table.report(
+            "hosts",
+            "hosts is empty: the binding could never apply.",
+            "Take it out, and the provider's own host is meant.",
+        )
     origins = listed or _catalogue_origins(table, provider)
     _warn_of_plain_http(table, listed)
     purposes = table.words("purposes", Purpose, required=True)

@@ -82,7 +82,9 @@ def _bindings(configuration: GatewayConfiguration) -> Iterator[str]:
 
 def _policy(bundle: PolicyBundle) -> Iterator[str]:
     unlimited = [
-        repr(grant.name) for grant in bundle.grants if grant.limits == _without_period(grant.limits)
+        repr(grant.name)
+        for grant in bundle.grants
+        if grant.limits == _without_period(grant.limits) and not grant.budgets
     ]
     if unlimited:
         yield f"leases without limits: grant {', '.join(unlimited)}"

@@ -190,6 +190,16 @@ def load_gateway_text(tmp_path: Path, text: str) -> GatewayConfiguration:
     return load_gateway(path)
 
 
+@pytest.mark.parametrize("name", ["hosts", "environments", "purposes"])
+def test_an_empty_list_is_no_way_to_say_anything(tmp_path: Path, name: str) -> None:
+    """Above all not the opposite: a binding without hosts goes to the provider's own."""
+    lists = {"purposes": '["eval"]', name: "[]"}
+    text = '[[binding]]\nreference = "sealed://a"\nprovider = "openai"\n'
+    text += "".join(f"{key} = {value}\n" for key, value in lists.items())
+    (found,) = mistakes(tmp_path, text)
+    assert f"{name} is empty" in found.message
+
+
 def test_metrics_can_be_switched_off(tmp_path: Path) -> None:
     assert load_gateway_text(tmp_path, "[gateway]\nmetrics = false\n").metrics is None
 

@@ -106,6 +106,7 @@ def test_what_a_policy_leaves_open() -> None:
             grant("dev"),
             grant("ops"),
             grant("held", limits=Limits(requests_per_minute=5)),
+            grant("shared", budgets=("a budget",)),
             grant("all", principals=("*",), limits=Limits(budget_micro_usd=1)),
         ),
         credentials=(
