@@ -68,6 +68,7 @@ async def door(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncI
             services.access,
             projects=services.traces.projects,
             keeping=keeping,
+            database=services.database,
             clock=clock,
         )
         async with otlp_grpc(behind, address, clock=clock), grpc.aio.insecure_channel(address) as c:

@@ -155,6 +155,7 @@ async def assembled(
                 rules.decisions,
                 projects=traces.projects,
                 keeping=traces.keeping,
+                database=database,
                 clock=clock,
             ),
             database=database,

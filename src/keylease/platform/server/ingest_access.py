@@ -1,8 +1,9 @@
 """Who may send spans, and where they go.
 
 Protects: spans are taken with an API key or an ingest key that holds ``trace:ingest`` in the
-    project they go to. A key of one project cannot send to another. A lease is refused: it is for
-    a gateway, and must not travel to the platform.
+    project they go to, or with a trace token of a gateway (``leased_senders``). A key of one
+    project cannot send to another. A lease is refused: it is for a gateway, and must not travel to
+    the platform.
 Does not protect: who holds such a key can send anything, in any trace of its project.
 Limits: what was decided about a key and a project holds for a second, because senders ask hundreds
     of times in it; a revoked key can send for so long.
@@ -11,11 +12,12 @@ Limits: what was decided about a key and a project holds for a second, because s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol
 
 from keylease.contracts.leases import LEASE_PREFIX
+from keylease.contracts.trace_tokens import INGEST_AUDIENCE, TRACE_TOKEN_PREFIX
 from keylease.errors import (
     IngestKeyRequired,
     PermissionDenied,
@@ -24,7 +26,10 @@ from keylease.errors import (
 )
 from keylease.platform.access.permissions import Permission
 from keylease.platform.db.callers import Caller
+from keylease.platform.db.database import Database
 from keylease.platform.server.guard import Access, Authenticator, Evidence
+from keylease.platform.server.leased_senders import LeasedProjects, LeasedSender, LeasedSenders
+from keylease.platform.server.moments import Moment
 from keylease.platform.traces.ingest.intake import Intake
 from keylease.platform.traces.ingest.receiving import Receiver
 from keylease.platform.traces.keeping import Keeping
@@ -32,22 +37,22 @@ from keylease.primitives.clock import Clock
 
 PROJECT_HEADER: Final = "x-keylease-project"
 LONGEST_PROJECT: Final = 200
-_SECONDS: Final = 1.0
-_MOST: Final = 2000
 _SCHEME: Final = "bearer"
 _MAKE_ONE: Final = (
     "Make an ingest key (POST /v1/api-keys with kind ingest and the permission trace:ingest) and"
     " send Authorization: Bearer kl_ing_..."
 )
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
+_EXCHANGE_IT: Final = (
+    f"Exchange it at its gateway for a trace token (POST /oauth/token, audience={INGEST_AUDIENCE}),"
+    " as keylease.tracing.init does; or use an ingest key."
+)
 
 
-class FindProject(Protocol):
-    """Finds projects by what senders call them."""
+class Leased(Protocol):
+    """Decides about trace tokens."""
 
-    def find(self, organization_id: str, called: str) -> Awaitable[str]:
-        """The identifier. Raises ``ResourceNotFound``."""
+    async def sender(self, token: str, *, named: str) -> LeasedSender:
+        """Who sends. Raises ``TraceTokenRefused`` and ``PermissionDenied``."""
         ...
 
 
@@ -58,28 +63,33 @@ class IngestAccess:
         self,
         authenticator: Authenticator,
         access: Access,
-        projects: FindProject,
+        projects: LeasedProjects,
+        leased: Leased,
         clock: Clock,
     ) -> None:
         self._authenticator = authenticator
         self._access = access
         self._projects = projects
-        self._callers = _Moment[bytes, Caller](clock)
-        self._places = _Moment[tuple[bytes, str], str](clock)
+        self._leased = leased
+        self._callers = Moment[bytes, Caller](clock)
+        self._places = Moment[tuple[bytes, str], str](clock)
 
-    async def sender(self, evidence: Evidence, *, named: str = "") -> IngestSender:
+    async def sender(self, evidence: Evidence, *, named: str = "") -> IngestSender | LeasedSender:
         """Who sends; ``named`` is the project that the request itself names.
 
-        Raises ``SignInRequired``, ``IngestKeyRequired``, ``PermissionDenied``, and for a project
-        that is named ``ResourceNotFound``.
+        Raises ``SignInRequired``, ``IngestKeyRequired``, ``TraceTokenRefused``,
+        ``PermissionDenied``, and for a project that is named ``ResourceNotFound``.
         """
         text = evidence.authorization
         scheme, _, bearer = text.partition(" ")
-        if scheme.lower() == _SCHEME and bearer.startswith(LEASE_PREFIX):
+        is_bearer = scheme.lower() == _SCHEME
+        if is_bearer and bearer.startswith(LEASE_PREFIX):
             raise IngestKeyRequired(
                 "A lease opens models at a gateway; it does not send spans.",
-                advice=_MAKE_ONE,
+                advice=_EXCHANGE_IT,
             )
+        if is_bearer and bearer.startswith(TRACE_TOKEN_PREFIX):
+            return await self._leased.sender(bearer, named=named)
         if not text:
             raise SignInRequired("The request carries no key.", advice=_MAKE_ONE)
         key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
@@ -112,25 +122,6 @@ class IngestAccess:
         return project_id
 
 
-class _Moment(Generic[_Key, _Value]):
-    """What was decided within the last second. Refusals are not kept: each is looked at again."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._known: dict[_Key, tuple[float, _Value]] = {}
-
-    async def of(self, key: _Key, decide: Callable[[], Awaitable[_Value]]) -> _Value:
-        known = self._known.get(key)
-        asked = self._clock.monotonic()
-        if known is not None and asked - known[0] < _SECONDS:
-            return known[1]
-        value = await decide()
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        self._known[key] = (asked, value)
-        return value
-
-
 class IngestSender:
     """Implements ``ingest.receiving.Sender``."""
 
@@ -139,6 +130,8 @@ class IngestSender:
         self.caller = caller
         self.key = key
         self.named = named
+        self.attributes: Mapping[str, str] = {}
+        """Who holds a key is known by the key; no span says it."""
 
     @property
     def organization_id(self) -> str:
@@ -162,8 +155,9 @@ def span_door(
     authenticator: Authenticator,
     access: Access,
     *,
-    projects: FindProject,
+    projects: LeasedProjects,
     keeping: Callable[[], Awaitable[Keeping]],
+    database: Database,
     clock: Clock,
 ) -> SpanDoor:
     """The door to the trace store, which is opened by the first who comes."""
@@ -171,4 +165,5 @@ def span_door(
     async def intake() -> Intake:
         return (await keeping()).intake
 
-    return SpanDoor(IngestAccess(authenticator, access, projects, clock), Receiver(intake))
+    leased = LeasedSenders(database, access, projects, clock)
+    return SpanDoor(IngestAccess(authenticator, access, projects, leased, clock), Receiver(intake))

@@ -9,12 +9,13 @@ already changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from keylease.contracts import span_attributes as names
 from keylease.errors import PermissionDenied, ResourceNotFound
 from keylease.platform.traces.ingest.bodies import decompressed
 from keylease.platform.traces.ingest.decoded import Decoded, Group
@@ -24,6 +25,8 @@ from keylease.platform.traces.ingest.limits import Limits
 
 _UNKNOWN: Final = "a resource that names a project which is not there"
 _ELSEWHERE: Final = "a resource that names another project than the key's"
+_OURS: Final = (names.SENDER, names.SENDER_LEASE_ID)
+"""Attributes that only the platform sets: taken from whatever a client sends."""
 _UNLOGGED: Final = "a span that is too large to be kept"
 
 
@@ -33,6 +36,11 @@ class Sender(Protocol):
     @property
     def organization_id(self) -> str:
         """Whose spans they are."""
+        ...
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What the platform says of the sender in each span."""
         ...
 
     async def project(self, called: str) -> str:
@@ -107,7 +115,9 @@ class Receiver:
             room.take(max(0, len(content) - len(body)))
         # 2. Read in the thread for bodies of its true size.
         size = len(content)
-        decoded = await intake.work(lambda _: decode(content, encoding, limits), size=size)
+        decoded = await intake.work(
+            lambda _: marked(decode(content, encoding, limits), sender.attributes), size=size
+        )
         taken = last = 0
         for group, project_id in await self._projects(decoded, sender):
             result = await intake.take_spans(
@@ -135,6 +145,17 @@ class Receiver:
                 reason = _UNKNOWN if isinstance(error, ResourceNotFound) else _ELSEWHERE
                 decoded.rejected[reason] += len(group.spans)
         return found
+
+
+def marked(decoded: Decoded, attributes: Mapping[str, str]) -> Decoded:
+    """Spans say who sent them in the platform's words, and in no client's."""
+    for group in decoded.groups:
+        for span in group.spans:
+            for name in _OURS:
+                span.attributes.pop(name, None)
+                span.origin.resource.pop(name, None)
+            span.attributes.update(attributes)
+    return decoded
 
 
 def _message(decoded: Decoded, most: int) -> str:
