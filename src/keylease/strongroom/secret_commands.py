@@ -22,12 +22,13 @@ import msgspec
 
 from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.references import Reference
-from keylease.errors import SealedStoreError, SettingsInvalid
+from keylease.errors import SealedStoreError, SecretInvalid, SettingsInvalid
 from keylease.primitives.clock import Clock, SystemClock, isoformat
 from keylease.strongroom.config_files.gateway_file import load_gateway
 from keylease.strongroom.configuration import StoreSettings
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores import env, secret_input
+from keylease.strongroom.stores.provider_keys import provider_key
 from keylease.strongroom.stores.registry import build_stores, default_key_file, environment_names
 from keylease.strongroom.stores.sealed import FILE_NAME, SealedStore, locked_by_passphrase
 from keylease.strongroom.stores.sealing_key import (
@@ -136,6 +137,10 @@ async def _checked_fetch(
         milliseconds = round((clock.monotonic() - began) * 1000)
         for sentence in registry.posture():
             _say(f"warning: {sentence}")
+        try:
+            provider_key(fetched.secret, why="see that it can be a provider key")
+        except SecretInvalid as error:
+            _say(f"warning: {error.message} {error.advice}")
         return {
             "reference": str(reference),
             "version": fetched.version,

@@ -139,6 +139,13 @@ def test_a_piped_secret_is_stored_and_nowhere_else(command: Command) -> None:
         assert value.encode() not in content
 
 
+def test_a_check_says_what_cannot_be_a_provider_key(command: Command) -> None:
+    checked = command.run("check", "env://NOTE", variables={"NOTE": "not a key"})
+    assert checked.returncode == 0
+    assert "warning: What the store gave cannot be a provider key." in checked.stderr
+    assert "not a key" not in checked.stdout + checked.stderr
+
+
 def test_a_typed_secret_is_not_echoed(command: Command) -> None:
     value = fake_key()
     terminal = Terminal(command, "put", "openai")

@@ -8,18 +8,16 @@ Limits: the rendered lines, and the forms that no answer may contain, are copies
 from __future__ import annotations
 
 import itertools
-import re
 from typing import Final
 
 from keylease.contracts.catalogue import WireFormat
 from keylease.contracts.policy import Credential
-from keylease.errors import SecretInvalid
 from keylease.strongroom.gateway.call.echo_guard import Needles
 from keylease.strongroom.gateway.call.secret_forms import forms_of
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
 from keylease.strongroom.stores.interfaces import FetchedSecret
+from keylease.strongroom.stores.provider_keys import provider_key
 
-_HEADER_SAFE: Final = re.compile(rb"[\x21-\x7e]{8,8192}")
 _NUMBERS: Final = itertools.count(1)
 _AUTHENTICATION: Final = {
     WireFormat.OPENAI: b"authorization: Bearer %b\r\naccept-encoding: identity\r\n",
@@ -33,12 +31,7 @@ class Authentication:
     __slots__ = ("fetched", "header_lines", "needles", "number", "secret", "version")
 
     def __init__(self, fetched: FetchedSecret, wire_format: WireFormat) -> None:
-        secret = fetched.secret.reveal(why="authenticate to the provider the binding names")
-        if not _HEADER_SAFE.fullmatch(secret):
-            raise SecretInvalid(
-                "What the store gave cannot be a provider key.",
-                advice="A key is 8 to 8192 visible ASCII characters, without white space.",
-            )
+        secret = provider_key(fetched.secret, why="authenticate to the provider the binding names")
         self.fetched = fetched
         self.secret = secret
         self.version = fetched.version

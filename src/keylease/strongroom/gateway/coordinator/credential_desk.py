@@ -29,8 +29,9 @@ from keylease.strongroom.bindings import Bindings
 from keylease.strongroom.configuration import GatewayConfiguration, Origin, StoreSettings
 from keylease.strongroom.gateway.call.upstreams import read_base_url
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
-from keylease.strongroom.stores.cache import CredentialCache, SecretSource
+from keylease.strongroom.stores.cache import CredentialCache, SecretSource, Signature
 from keylease.strongroom.stores.interfaces import FetchedSecret
+from keylease.strongroom.stores.provider_keys import provider_key
 
 _GRACE_STEP: Final = 2.0
 """Seconds for which a worker may use a secret that is past its age; then it asks again."""
@@ -68,6 +69,24 @@ class BoundSecretSource(SecretSource, Protocol):
         ...
 
 
+class _ProviderKeys:
+    """The stores, for what is sent to providers: anything else they give is a failed fetch.
+
+    Looked at here, so that the state of a credential says it before a call finds out.
+    """
+
+    def __init__(self, source: SecretSource) -> None:
+        self._source = source
+
+    async def fetch(self, reference: Reference) -> FetchedSecret:
+        fetched = await self._source.fetch(reference)
+        provider_key(fetched.secret, why="see that it can be a provider key")
+        return fetched
+
+    async def signature(self, reference: Reference) -> Signature:
+        return await self._source.signature(reference)
+
+
 class CredentialDesk:
     """One per coordinator."""
 
@@ -96,7 +115,10 @@ class CredentialDesk:
         self._on_secret = on_secret
         self._states: dict[Reference, CredentialState] = {}
         self._cache = CredentialCache(
-            source, clock=clock, settings=configuration.stores, on_fetch=self._fetched
+            _ProviderKeys(source),
+            clock=clock,
+            settings=configuration.stores,
+            on_fetch=self._fetched,
         )
 
     async def give(
@@ -190,8 +212,10 @@ class CredentialDesk:
         self._states[reference] = state
         if (before.state, before.error) != (state.state, state.error):
             self._on_change()
-        for credential in credentials:
-            await self._audit.write(action, subject=credential.id, reason=reason, details=details)
+        # The policy may have changed while the store was asked; what it gave is written down all
+        # the same, as that of no credential.
+        for subject in [credential.id for credential in credentials] or [""]:
+            await self._audit.write(action, subject=subject, reason=reason, details=details)
         if self._on_secret is not None and isinstance(outcome, FetchedSecret):
             self._on_secret(tuple(credential.id for credential in credentials), outcome)
 

@@ -13,9 +13,11 @@ from tests.support.manual_clock import ManualClock
 
 from keylease.contracts.audit import AuditAction
 from keylease.contracts.policy import AgedVersion, PolicyBundle
+from keylease.contracts.references import Reference
 from keylease.errors import (
     BindingMissing,
     SealedStoreCorrupt,
+    SecretInvalid,
     SecretNotFound,
     SecretTooOld,
     StorageError,
@@ -26,6 +28,7 @@ from keylease.strongroom.gateway.coordinator.credential_desk import CredentialDe
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
 from keylease.strongroom.leases.key_source import SigningKeySource
 from keylease.strongroom.secrets import Secret
+from keylease.strongroom.stores.interfaces import FetchedSecret
 from keylease.strongroom.stores.registry import StoreRegistry, build_stores
 
 SIGNING_KEY = "keylease-lease-signing-key"
@@ -81,6 +84,37 @@ async def test_a_fetch_is_written_down_before_the_secret_is_given(desk: Desk) ->
     given = await desk.desk.give("cred-openai")
     assert given.fetched.secret.equals(Secret("sk-test-1"))
     assert desk.actions() == [AuditAction.CREDENTIAL_FETCHED]
+
+
+async def test_what_cannot_be_a_key_is_a_failed_fetch_and_its_state_says_so(desk: Desk) -> None:
+    desk.stores.sealed.put("mine", Secret(b"two\nlines of it"), provider="", hosts=())
+    desk.name("sealed://mine")
+    with pytest.raises(SecretInvalid, match="cannot be a provider key"):
+        await desk.desk.give("cred-openai")
+    assert desk.actions() == [AuditAction.CREDENTIAL_FETCH_FAILED]
+    state = desk.desk.states()["cred-openai"]
+    assert (state.state, state.error) == ("failed", "secret_invalid")
+    checked = await desk.desk.check(desk.policy.credentials[0])
+    assert checked["available"] is False
+
+
+async def test_a_fetch_is_written_down_when_the_policy_lost_its_credential_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.stores.sealed.put("mine", Secret("sk-test-1"), provider="", hosts=())
+    desk.name("sealed://mine")
+    fetch = desk.stores.fetch
+
+    async def fetch_and_change(reference: Reference) -> FetchedSecret:
+        fetched = await fetch(reference)
+        desk.policy = bundle(credentials=())
+        return fetched
+
+    monkeypatch.setattr(desk.stores, "fetch", fetch_and_change)
+    await desk.desk.give("cred-openai")
+    [entry] = desk.audit.entries()
+    assert (entry.action, entry.object) == (AuditAction.CREDENTIAL_FETCHED, "")
+    assert entry.details["reference"] == "sealed://mine"
 
 
 async def test_a_version_that_is_too_old_is_not_given(desk: Desk) -> None:
