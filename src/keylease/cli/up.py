@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913 - one for each flag
 ) -> None:
     """Start the product on this machine and keep it running: the gateway, and the server.
 
-    The first start writes gateway.toml and says where. A gateway.toml without [platform] means the
+    The first start writes gateway.toml, and shows where it is and what it allows. A gateway.toml without [platform] means the
     gateway alone, on its local policy file. Ctrl-C stops it.
     """
     settings = server_settings(
@@ -137,8 +137,21 @@ def write_missing_files(settings: Settings, *, platform_url: str = "") -> None:
     )
     if files.gateway_written:
         output.say(f"Wrote {files.gateway_file}: what this gateway may ever do.")
+        for line in bindings_in_words(load_gateway(settings.gateway_file)):
+            output.say(f"  {line}")
     if files.policy_written:
         output.say(f"Wrote {files.policy_file}: credentials, routes and grants.")
+
+
+def bindings_in_words(configuration: GatewayConfiguration) -> list[str]:
+    """Which secret may go where, and what for; aligned, a line for each binding."""
+    width = max((len(binding.reference) for binding in configuration.bindings), default=0)
+    return [
+        f"{binding.reference.ljust(width)}  may go to "
+        f"{', '.join(dict.fromkeys(origin.host for origin in binding.origins))} for "
+        f"{', '.join(purpose.value for purpose in binding.purposes)}"
+        for binding in configuration.bindings
+    ] or ["nothing may go anywhere: there is no [[binding]] in it"]
 
 
 def _server_url(settings: Settings, port: int | None) -> str:

@@ -136,6 +136,8 @@ def test_the_first_start_sets_up_and_says_where(tmp_path: Path) -> None:
         assert httpx.get(f"{running.url}/healthz").status_code == 200
         assert f"Wrote {tmp_path}/config/gateway.toml" in running.said
         assert f"Wrote {tmp_path}/config/keylease.toml" in running.said
+        bound = r"sealed://openai\* +may go to api\.openai\.com for development, eval"
+        assert re.search(bound, running.said)
         assert "posture: " in running.said
         assert "keylease demo" in running.said  # no key is configured
         assert running.end() == 0
