@@ -90,8 +90,8 @@ def command(  # noqa: PLR0913 - one for each flag
 ) -> None:
     """Start the product on this machine and keep it running: the gateway, and the server.
 
-    The first start writes gateway.toml, and shows where it is and what it allows. A gateway.toml without [platform] means the
-    gateway alone, on its local policy file. Ctrl-C stops it.
+    The first start writes gateway.toml, and shows where it is and what it allows. A gateway.toml
+    without [platform] means the gateway alone, on its local policy file. Ctrl-C stops it.
     """
     settings = server_settings(
         data_dir=data_dir,
