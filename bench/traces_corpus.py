@@ -215,17 +215,17 @@ NEWEST = """
     ORDER BY sort_at DESC LIMIT 50
 """
 SOME_TRACES = """
-    SELECT trace_id FROM spans PREWHERE @whose ORDER BY cityHash64(trace_id) LIMIT 50
+    SELECT trace_id FROM spans PREWHERE @whose ORDER BY trace_hash LIMIT 50
 """
 WITH_WORD = """
-    SELECT toUnixTimestamp(toStartOfMinute(sort_at)) AS minute, cityHash64(trace_id) AS hash,
+    SELECT toUnixTimestamp(toStartOfMinute(sort_at)) AS minute, trace_hash AS hash,
       span_id FROM spans PREWHERE @whose
     WHERE hasAllTokens(searched, {word:String}) ORDER BY sort_at DESC LIMIT 50
 """
 STILL_WITH_WORD = """
     SELECT @light FROM spans FINAL
     PREWHERE @whose AND toStartOfMinute(sort_at) IN {minutes:Array(DateTime('UTC'))}
-      AND cityHash64(trace_id) IN {hashes:Array(UInt64)}
+      AND trace_hash IN {hashes:Array(UInt64)}
       AND span_id IN {spans:Array(String)}
     WHERE hasAllTokens(searched, {word:String}) ORDER BY sort_at DESC LIMIT 50
 """

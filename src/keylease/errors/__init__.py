@@ -248,6 +248,7 @@ from keylease.errors.traces import (
     TraceQueueFull,
     TraceStoreInUse,
     TraceStoreTooNew,
+    TraceStoreTooOld,
     TraceStoreUnavailable,
     TraceTokenRefused,
 )
@@ -393,6 +394,7 @@ __all__ = [
     "TraceQueueFull",
     "TraceStoreInUse",
     "TraceStoreTooNew",
+    "TraceStoreTooOld",
     "TraceStoreUnavailable",
     "TraceTokenRefused",
     "TransparencyError",

@@ -68,6 +68,12 @@ class TraceStoreTooNew(TraceStoreUnavailable):
     code = "trace_store_too_new"
 
 
+class TraceStoreTooOld(TraceStoreUnavailable):
+    """The store was written before the first release."""
+
+    code = "trace_store_too_old"
+
+
 class TraceBatchRefused(TraceError):
     """The store will never take this batch; it is set aside with its reason."""
 

@@ -22,6 +22,7 @@ from keylease.errors import (
     TraceError,
     TraceStoreInUse,
     TraceStoreTooNew,
+    TraceStoreTooOld,
     TraceStoreUnavailable,
 )
 from keylease.platform.traces.ingest.fingerprint_keys import FingerprintKeyring
@@ -204,7 +205,7 @@ async def _is_away(store: LateStore, directory: Path, server: StoreServer | None
     """
     try:
         await asyncio.to_thread(store.open)
-    except (TraceStoreInUse, TraceStoreTooNew):
+    except (TraceStoreInUse, TraceStoreTooNew, TraceStoreTooOld):
         raise
     except TraceStoreUnavailable as error:
         if server is None or not (directory / "log" / "mark").is_file():

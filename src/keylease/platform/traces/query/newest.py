@@ -24,7 +24,7 @@ _MOST: Final = 4_000
 """Places, so that 21 bytes for each hash stay under the 128 KiB that a server takes for one
 parameter (``http_max_field_value_size``)."""
 _MINUTE: Final = "toStartOfMinute(sort_at)"
-_PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, cityHash64(trace_id) AS kl_hash, span_id"
+_PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, trace_hash AS kl_hash, span_id"
 _MINUTES: Final = "Array(DateTime('UTC'))"
 _SECOND: Final = 1_000_000
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         """On columns that no version changes. Rows between these places are let in, too."""
         found = [
             f"{_MINUTE} IN {parameters.bind(list(self.minutes), _MINUTES)}",
-            f"cityHash64(trace_id) IN {parameters.bind(list(self.hashes), 'Array(UInt64)')}",
+            f"trace_hash IN {parameters.bind(list(self.hashes), 'Array(UInt64)')}",
         ]
         if self.span_ids:
             found.append(f"span_id IN {parameters.texts(list(self.span_ids))}")

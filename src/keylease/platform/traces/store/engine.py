@@ -88,6 +88,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "max_result_rows": self.query_rows,
             "result_overflow_mode": "throw",
             "max_threads": self.threads,
+            # The engine's default, a gigabyte for each thread, would leave one of them.
+            "max_threads_min_free_memory_per_thread": 0,
             # Both would read the text of every row instead of asking the index for its words.
             "use_skip_indexes_for_top_k": 0,
             "use_top_k_dynamic_filtering": 0,

@@ -1,6 +1,6 @@
 """Brings the tables to the schema this program knows.
 
-1. Refuse a store that a newer program has written.
+1. Refuse a store that a newer program has written, or one from before the first release.
 2. Run the missing steps in order; each statement is harmless when it is repeated, so that a step
    that was interrupted is run again whole.
 3. Note each step when all of it has run.
@@ -17,12 +17,13 @@ import uuid
 from collections.abc import Iterator
 from typing import Final
 
-from keylease.errors import TraceStoreTooNew, TraceStoreUnavailable
+from keylease.errors import TraceStoreTooNew, TraceStoreTooOld, TraceStoreUnavailable
 from keylease.platform.traces.store.engine import Engine
 from keylease.platform.traces.store.schema import Layout, Step, Table
-from keylease.platform.traces.store.versions import v0001_spans
+from keylease.platform.traces.store.versions import v0002_spans
 
-STEPS: Final[tuple[Step, ...]] = (v0001_spans.STEP,)
+STEPS: Final[tuple[Step, ...]] = (v0002_spans.STEP,)
+"""Number 1 was never part of a release."""
 _NOTES: Final = Table(
     name="schema_versions",
     columns=(
@@ -44,7 +45,7 @@ def migrate(
 ) -> str:
     """Bring the tables up to the last of ``steps``; gives the identifier of the store.
 
-    Raises ``TraceStoreTooNew`` and ``TraceStoreUnavailable``.
+    Raises ``TraceStoreTooNew``, ``TraceStoreTooOld`` and ``TraceStoreUnavailable``.
     """
     engine.run(f"CREATE DATABASE IF NOT EXISTS `{layout.database}`{layout.on_cluster}")
     for statement in _NOTES.statements(layout):
@@ -54,6 +55,11 @@ def migrate(
         raise TraceStoreTooNew(
             f"The trace store has schema {number}; this program knows {steps[-1].number}.",
             advice="Start the newer program again, or restore an older back-up.",
+        )
+    if 0 < number < steps[0].number:
+        raise TraceStoreTooOld(
+            f"The trace store has schema {number}, from before the first release.",
+            advice="Export its traces with the program that wrote it, and start an empty store.",
         )
     if number == steps[-1].number:
         return known

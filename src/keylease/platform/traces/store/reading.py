@@ -32,7 +32,7 @@ TREE: Final = (
 """What a tree shows of each span before one is opened."""
 _ROW: Final = {
     "project": "organization_id = {organization_id:String} AND project_id = {project_id:String}",
-    "trace": "@project AND cityHash64(trace_id) = cityHash64({trace_id:String}) "
+    "trace": "@project AND trace_hash = cityHash64({trace_id:String}) "
     "AND trace_id = {trace_id:String}",
     # Finds the rows of a trace without reading other minutes. As values: the engine does not use
     # the order of the table for what a sub-select gives when versions are told apart.

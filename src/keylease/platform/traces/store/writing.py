@@ -66,7 +66,7 @@ _CURRENT: Final = """
     PREWHERE organization_id IN {organizations:Array(String)}
       AND project_id IN {projects:Array(String)}
       AND toStartOfMinute(sort_at) IN {minutes:Array(DateTime('UTC'))}
-      AND cityHash64(trace_id) IN (SELECT cityHash64(arrayJoin({traces:Array(String)})))
+      AND trace_hash IN (SELECT cityHash64(arrayJoin({traces:Array(String)})))
       AND trace_id IN {traces:Array(String)} AND span_id IN {spans:Array(String)}
 """
 _DIGEST_KIND: Final = {"digest": kind_of("digest_bytes")}

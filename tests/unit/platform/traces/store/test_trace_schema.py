@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from keylease.errors import TraceStoreTooNew, TraceStoreUnavailable
+from keylease.errors import TraceStoreTooNew, TraceStoreTooOld, TraceStoreUnavailable
 from keylease.platform.traces.model import Span
 from keylease.platform.traces.store import columns
 from keylease.platform.traces.store.migrate import STEPS, applied_step, migrate
@@ -17,7 +17,8 @@ CLUSTER = Layout(database="keylease", cluster="main")
 
 
 def test_the_steps_are_numbered_without_gaps() -> None:
-    assert [step.number for step in STEPS] == list(range(1, len(STEPS) + 1))
+    first = STEPS[0].number
+    assert [step.number for step in STEPS] == list(range(first, first + len(STEPS)))
 
 
 def test_the_tables_have_the_columns_that_are_written_and_read(store: TraceStore) -> None:
@@ -89,6 +90,8 @@ def test_steps_run_once_in_order_and_again_whole_when_interrupted(
     engine.read("SELECT more FROM steps.one")
     with pytest.raises(TraceStoreTooNew, match="schema 2; this program knows 1"):
         migrate(engine, layout, steps=(first,))
+    with pytest.raises(TraceStoreTooOld, match="schema 2, from before"):
+        migrate(engine, layout, steps=(Step(number=3, name="c"),))
 
 
 def _table(name: str) -> Table:
