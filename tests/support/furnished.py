@@ -40,6 +40,7 @@ from keylease.platform.identity.sessions.interfaces import (
 from keylease.platform.identity.sign_in.tables import PASSKEYS
 from keylease.platform.server.services import Services
 from keylease.platform.traces.interfaces import PutSpan, WriteBatch
+from keylease.platform.traces.store.backup_files import Manifest, finished, partial_of
 from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.identifiers import uuid7
 
@@ -65,13 +66,12 @@ async def founded(database: Database, clock: Clock, directory: Path) -> AsyncIte
         yield services
 
 
-async def tenant(services: Services, name: str) -> Tenant:
-    """An organization with an Owner."""
+async def tenant(services: Services, name: str, *, is_first: bool = False) -> Tenant:
+    """An organization with an Owner; ``is_first`` for the one that the installation begins with."""
     directory = services.directory
+    make = directory.organizations.begin if is_first else directory.organizations.found
     async with services.database.transaction() as tx:
-        owner = await directory.organizations.found(
-            tx, name=name, owner="Olga", email=f"olga@{name.lower()}.example"
-        )
+        owner = await make(tx, name=name, owner="Olga", email=f"olga@{name.lower()}.example")
         user = await directory.user(tx, owner.id)
     assert user is not None
     caller = Caller(
@@ -309,7 +309,21 @@ async def _spans(services: Services, of: Tenant, project_id: str) -> dict[str, s
         reason="It is a test's.",
     )
     ids = {"trace_id": trace_id, "span_id": span_id, "digest": row.input_payload}
-    return ids | {"set_aside_id": aside.id}
+    return ids | {"set_aside_id": aside.id, "backup_id": _backup(services, keeping.directory)}
+
+
+def _backup(services: Services, directory: Path) -> str:
+    """A back-up of nothing: to copy the store would take longer than all of the rest."""
+    backup_id = uuid7(services.clock)
+    place = directory / "backups" / backup_id
+    partial = partial_of(place)
+    partial.mkdir(parents=True)
+    taken_at = services.clock.now()
+    manifest = Manifest(
+        format=1, store_id=backup_id, schema=1, taken_at=taken_at, applied=0, files=[]
+    )
+    finished(partial, place, manifest)
+    return backup_id
 
 
 def call_record(clock: Clock, of: Tenant, credential_id: str) -> CallRecord:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from keylease.cli import output, traces_changes, traces_keeping, traces_showing
+from keylease.cli import output, traces_backups, traces_changes, traces_keeping, traces_showing
 from keylease.cli.options import ApiKeyFile, Server
 from keylease.cli.platform_connection import PlatformConnection, connected
 from keylease.cli.policy_things import AsJson
@@ -196,6 +196,7 @@ app.command("history")(traces_showing.history)
 app.command("delete")(traces_changes.delete)
 app.command("settings")(traces_changes.settings)
 app.command("export")(traces_keeping.export)
-app.command("backup")(traces_keeping.backup)
-app.command("restore")(traces_keeping.restore)
+app.command("backup")(traces_backups.backup)
+app.command("backups")(traces_backups.backups)
+app.command("restore")(traces_backups.restore)
 app.command("store")(traces_keeping.store)

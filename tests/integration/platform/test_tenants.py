@@ -170,7 +170,8 @@ async def both(
     database: Database, clock: ManualClock, tmp_path: Path, *, things: bool = True
 ) -> AsyncIterator[Two]:
     async with services_for(database, clock, tmp_path) as services:
-        first, second = await tenant(services, "Acme"), await tenant(services, "Zebra")
+        first = await tenant(services, "Acme", is_first=True)
+        second = await tenant(services, "Zebra")
         theirs = {"organization_id": first.organization_id, "user_id": first.user_id}
         own = {"organization_id": second.organization_id, "user_id": second.user_id}
         if things:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx
+import pytest
+from tests.support.furnished import bearer, client, first_tenant, tenant
+from tests.support.ports import free_port
+from tests.support.serving_platform import ServingPlatform, serving_platform
+from tests.support.trace_kit import put
+
+from keylease.cli.main import main
+from keylease.primitives.tasks import TaskOwner
 
 FILLED = """
 import sys
@@ -45,8 +57,10 @@ def test_a_store_is_copied_and_made_again(tmp_path: Path) -> None:
 
     with (place / "lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        status, said = keylease("backup", str(copy), data=data)
-    assert (status, "Stop the server" in said, copy.exists()) == (1, True, False), said
+        nobody = f"http://127.0.0.1:{free_port()}"
+        status, said = keylease("backup", str(copy), "--server", nobody, data=data)
+        assert (status, "The store is in use, and no server answers" in said) == (1, True), said
+        assert not copy.exists()
 
     status, said = keylease("backup", str(copy), data=data)
     assert (status, "are copied" in said) == (0, True), said
@@ -56,3 +70,116 @@ def test_a_store_is_copied_and_made_again(tmp_path: Path) -> None:
     assert any(path.name == "count.txt" for path in rows.rglob("*"))
     status, said = keylease("restore", str(copy), data=other)
     assert (status, "is not empty" in said) == (1, True), said
+
+
+ROWS = """
+import sys
+from pathlib import Path
+from keylease.platform.traces.store.store import open_embedded
+
+store = open_embedded(Path(sys.argv[1]))
+for (name,) in store.select("SELECT name FROM spans FINAL").rows:
+    print(name)
+store.close()
+"""
+
+
+class Ingest:
+    """Takes spans into a project all the time, and knows which were acknowledged."""
+
+    def __init__(self, platform: ServingPlatform) -> None:
+        self.platform = platform
+        self.acknowledged: list[str] = []
+        self._tasks = TaskOwner(self._failed)
+        self.error: BaseException | None = None
+
+    async def start(self) -> None:
+        self._tasks.start(self._take(), name="ingest")
+
+    async def _take(self) -> None:
+        services, organization_id = self.platform.services, self.platform.owner.organization_id
+        (project_id, *_) = await services.traces.projects.all_of(organization_id)
+        intake = (await services.traces.keeping()).intake
+        number = 0
+        while True:
+            number += 1
+            name = f"span {number}"
+            await intake.take(organization_id, project_id, [put(number, name=name)])
+            self.acknowledged.append(name)
+            await asyncio.sleep(0.001)
+
+    def _failed(self, error: BaseException) -> None:
+        self.error = error
+
+    async def stop(self) -> None:
+        await self._tasks.close()
+
+
+def test_a_running_server_copies_what_it_has_acknowledged_while_more_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, copy, key = tmp_path / "data", tmp_path / "copies" / "first", tmp_path / "key"
+    data.mkdir()
+    with serving_platform(data / "platform") as platform:
+        services = platform.services
+        owner = platform.do(lambda: first_tenant(services))
+        own = platform.do(lambda: bearer(services, owner))
+        key.write_text(own.removeprefix("Bearer "))
+
+        def ran(*words: str, status: int = 0) -> str:
+            line = ["traces", *words, "--server", platform.url, "--api-key-file", str(key)]
+            got = main(line)
+            said = capsys.readouterr()
+            assert got == status, said.err
+            return said.out + said.err
+
+        here = ("--data-dir", str(data))
+        assert "There is no trace store" in ran("backup", str(copy), *here, status=64)
+        ingest = Ingest(platform)
+        platform.do(ingest.start)
+        while len(ingest.acknowledged) < 100:
+            assert ingest.error is None
+        before = list(ingest.acknowledged)
+        assert "are copied" in ran("backup", str(copy), *here)
+        assert len(ingest.acknowledged) > len(before)
+        platform.do(ingest.stop)
+        assert ingest.error is None
+        # It was moved to where it was wanted. Without a directory it stays where it was made.
+        assert ran("backups", "--json").strip() == "[]"
+        assert "exists already" in ran("backup", str(copy), *here, status=1)
+        (said,) = [line for line in ran("backup").splitlines() if line.startswith("/")]
+        place = Path(said)
+        assert place.parent == data / "platform" / "traces" / "backups"
+        elsewhere = ("--data-dir", str(tmp_path / "other"))
+        assert "There is no trace store" in ran("backup", str(copy), *elsewhere, status=64)
+        (listed,) = json.loads(ran("backups", "--json"))
+        assert (listed["id"], listed["state"]) == (place.name, "done")
+        assert listed["done_bytes"] == listed["total_bytes"] > 0
+        assert place.name in ran("backups")
+        assert "is removed" in ran("backups", "--remove", place.name)
+        assert not place.exists()
+        assert ran("backups") == "There is none.\n"
+        platform.do(lambda: _others_are_refused(platform, own))
+    with pytest.raises(AssertionError):
+        ran("backup")
+    status, said = keylease("restore", str(copy), data=tmp_path / "again")
+    assert status == 0, said
+    restored = tmp_path / "again" / "platform" / "traces" / "store"
+    line = [sys.executable, "-c", ROWS, str(restored)]
+    names = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(names) == len(set(names))
+    assert set(before) <= set(names) <= set(ingest.acknowledged)
+
+
+async def _others_are_refused(platform: ServingPlatform, own: str) -> None:
+    services = platform.services
+    zebra = await tenant(services, "Zebra")
+    async with client(services, await bearer(services, zebra)) as stranger:
+        answer = await stranger.post("/v1/trace-store/backups")
+        assert answer.status_code == httpx.codes.FORBIDDEN, answer.text
+        assert answer.json()["code"] == "permission_denied"
+    async with client(services, own) as api:
+        found = await api.get("/v1/audit/entries")
+        actions = [item["entry"]["action"] for item in found.json()["items"]]
+        assert actions.count("trace_store.backed_up") == 2
+        assert actions.count("trace_store.backup_removed") == 1

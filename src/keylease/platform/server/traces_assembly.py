@@ -16,6 +16,7 @@ from keylease.errors import KeyleaseError
 from keylease.platform.db.database import Database
 from keylease.platform.identity.directory.projects import Projects
 from keylease.platform.server.trace_projects import TraceProjects
+from keylease.platform.traces.backing_up import BackUps
 from keylease.platform.traces.gateway_calls import span_of
 from keylease.platform.traces.ingest.fingerprint_keys import FingerprintKeyring
 from keylease.platform.traces.ingest.intake import Reported
@@ -42,6 +43,7 @@ class Traces:
     service: TraceService
     search: TraceSearch
     fingerprint_keys: FingerprintKeyring
+    backups: BackUps
     server: StoreServer | None = None
     """``None`` is the embedded engine."""
 
@@ -108,6 +110,10 @@ async def opened_traces(
                 stop_following()
 
     keeping = WhenNeeded(kept_and_followed, clock=clock)
+    backups = BackUps(
+        database, keeping, clock=clock, directory=directory, is_embedded=server is None
+    )
+    await asyncio.to_thread(backups.clean)
     async with asyncio.TaskGroup() as group:
         work = [
             group.create_task(settings.keep_reading(on_error=_defect), name="read trace settings")
@@ -132,12 +138,14 @@ async def opened_traces(
                 service=TraceService(database, keeping),
                 search=TraceSearch(keeping, clock),
                 fingerprint_keys=keys,
+                backups=backups,
                 server=server,
             )
         finally:
             tail.close()
             for task in work:
                 task.cancel()
+            await backups.close()
             await keeping.close()
 
 

@@ -202,6 +202,14 @@ KEPT: Final = (
         audit="a secret that was masked in a span becomes a finding of the inventory",
     ),
     Kept(
+        kind="back-ups of spans",
+        files=("traces/backups/**",),
+        protector=_FILE_MODE + "; masked like the spans that they are copies of",
+        lifetime="until it is removed, or taken elsewhere; spans that are removed for good since "
+        "it was made stay in it",
+        audit="each one that is begun or removed by API is an audit entry",
+    ),
+    Kept(
         kind="back-ups before an upgrade",
         files=("*.backup-*",),
         protector=_FILE_MODE + "; what is in the database, as it is protected there",

@@ -37,6 +37,7 @@ from keylease.platform.server.routes import (
     sign_in_methods,
     sign_in_settings,
     sql,
+    trace_backups,
     trace_settings,
     trace_store,
     trace_tail,
@@ -92,6 +93,7 @@ def all_routers() -> tuple[APIRouter, ...]:
         trace_tail.router,
         sql.router,
         trace_store.router,
+        trace_backups.router,
         trace_settings.router,
         trust.router,
         traces_ingest.router,
@@ -111,6 +113,7 @@ def all_shapes() -> tuple[Any, ...]:
         *traces.SHAPES,
         *sql.SHAPES,
         *trace_store.SHAPES,
+        *trace_backups.SHAPES,
         *trace_settings.SHAPES,
         *trust.SHAPES,
     )

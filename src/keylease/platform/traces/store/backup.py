@@ -11,58 +11,33 @@ for good removes old back-ups too. On a server the server's own back-ups are use
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
-
-import msgspec
 
 from keylease.errors import TraceStoreTooNew, TraceStoreUnavailable
+from keylease.platform.traces.store.backup_files import (
+    FORMAT,
+    PARTS,
+    File,
+    Manifest,
+    Progress,
+    check_room,
+    copied,
+    copy_file,
+    counted,
+    damaged,
+    finished,
+    manifest_of,
+    partial_of,
+)
 from keylease.platform.traces.store.engine import Limits
 from keylease.platform.traces.store.migrate import STEPS
-from keylease.platform.traces.store.place import Place
+from keylease.platform.traces.store.place import SHADOW, Place
 from keylease.platform.traces.store.store import TABLES, TraceStore, open_embedded
 from keylease.primitives.clock import Clock
-from keylease.primitives.files import (
-    explained,
-    make_private_directory,
-    read_bounded,
-    replace,
-    sync,
-    sync_directory,
-)
-
-FORMAT: Final = 1
-_CHUNK: Final = 1_048_576
-_LARGEST_MANIFEST: Final = 256 * 1_048_576
-Progress = Callable[[int, int], None]
-"""Bytes that are done, and bytes in all."""
-
-
-class File(msgspec.Struct, frozen=True):
-    """A file of a part."""
-
-    path: str
-    """``TABLE/PART/NAME``."""
-    size: int
-    digest: str
-    """SHA-256."""
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a back-up is of, and what must be in it."""
-
-    format: int
-    store_id: str
-    schema: int
-    taken_at: int
-    applied: int
-    """The last transaction that is in it."""
-    files: list[File]
+from keylease.primitives.files import explained, make_private_directory, replace
 
 
 def back_up(
@@ -72,9 +47,11 @@ def back_up(
     *,
     clock: Clock,
     progress: Progress | None = None,
+    reserve: int = 0,
 ) -> Manifest:
     """Copy the open embedded store in ``directory`` into ``target``, which must not exist yet.
 
+    ``reserve``: bytes that the copy leaves free on the target's disk.
     Raises ``TraceStoreUnavailable``, ``StorageFull`` and ``StorageError``; then there is no target.
     """
     if target.exists():
@@ -82,8 +59,8 @@ def back_up(
             f"{target} exists already.", advice="Name a directory that does not exist yet."
         )
     name = f"backup_{uuid.uuid4().hex}"
-    shadow = directory / "engine" / "shadow" / name
-    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    shadow = directory / "engine" / SHADOW / name
+    partial = partial_of(target)
     try:
         with store.paused():
             for table in TABLES:
@@ -92,19 +69,21 @@ def back_up(
                 )
             filled = [table for table in TABLES if _parts(store, table)]
             applied = store.applied()
+            taken_at = clock.now()
         frozen = list(_frozen(store, shadow, filled))
         make_private_directory(partial)
+        size = sum(file.stat().st_size for _, file in frozen)
+        check_room(partial, size, reserve=reserve)
         manifest = Manifest(
             format=FORMAT,
             store_id=store.store_id,
             schema=STEPS[-1].number,
-            taken_at=clock.now(),
+            taken_at=taken_at,
             applied=applied,
-            files=_copied(frozen, partial / "parts", progress),
+            size=size,
+            files=copied(frozen, partial / PARTS, progress),
         )
-        replace(partial / "manifest.json", msgspec.json.encode(manifest))
-        partial.rename(target)
-        sync_directory(target.parent)
+        finished(partial, target, manifest)
     except OSError as error:
         raise explained(error, target) from None
     finally:
@@ -115,14 +94,7 @@ def back_up(
 
 def read_manifest(source: Path) -> Manifest:
     """What the back-up in ``source`` is. Raises ``TraceStoreUnavailable``, ``TraceStoreTooNew``."""
-    try:
-        content = read_bounded(source / "manifest.json", maximum=_LARGEST_MANIFEST)
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except (OSError, msgspec.DecodeError):
-        raise TraceStoreUnavailable(
-            f"{source} is no back-up of a trace store.",
-            advice="Name the directory that `keylease traces backup` made.",
-        ) from None
+    manifest = manifest_of(source)
     if manifest.format > FORMAT or manifest.schema > STEPS[-1].number:
         raise TraceStoreTooNew(
             "The back-up was made by a newer program.", advice="Restore it with that program."
@@ -186,33 +158,6 @@ def _frozen(store: TraceStore, shadow: Path, tables: list[str]) -> Iterator[tupl
                 yield f"{table}/{file.relative_to(frozen)}", file
 
 
-def _copied(frozen: list[tuple[str, Path]], target: Path, progress: Progress | None) -> list[File]:
-    total, done, files = sum(file.stat().st_size for _, file in frozen), 0, []
-    for path, file in frozen:
-        copy = target / path
-        make_private_directory(copy.parent)
-        size, digest = _copy(file, copy)
-        files.append(File(path, size, digest))
-        done += size
-        if progress is not None:
-            progress(done, total)
-    for folder in {(target / path).parent for path, _ in frozen}:
-        sync_directory(folder)
-    return files
-
-
-def _copy(source: Path, target: Path) -> tuple[int, str]:
-    """Copy a file durably; gives its size and its digest."""
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as reader, target.open("xb") as writer:
-        while chunk := reader.read(_CHUNK):
-            digest.update(chunk)
-            writer.write(chunk)
-            size += len(chunk)
-    sync(target)
-    return size, digest.hexdigest()
-
-
 def _attach(store: TraceStore, manifest: Manifest, source: Path, progress: Progress | None) -> None:
     total, done = sum(file.size for file in manifest.files), 0
     parts: dict[tuple[str, str], None] = {}
@@ -220,15 +165,11 @@ def _attach(store: TraceStore, manifest: Manifest, source: Path, progress: Progr
         table, part, name = _checked(file)
         target = _data_path(store, table) / "detached" / part / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if _copy(source / "parts" / file.path, target) != (file.size, file.digest):
-            raise TraceStoreUnavailable(
-                f"The back-up is damaged: {file.path} is not what was written.",
-                advice="Use another back-up.",
-            )
+        told = counted(progress, done, total)
+        if copy_file(source / PARTS / file.path, target, told) != (file.size, file.digest):
+            raise damaged(file.path)
         parts[table, part] = None
         done += file.size
-        if progress is not None:
-            progress(done, total)
     for table, part in parts:
         store.engine.run(store.layout.sql(f"ALTER TABLE @{table} ATTACH PART '{part}'"))
 

@@ -6,7 +6,7 @@
         format      format number and identifier, as JSON
         lock        held by the process that has the store open
         making      there from before the engine's first file until `format` is
-        engine/     the engine's files
+        engine/     the engine's files; `shadow` below it has what a back-up copies
         incoming/   columns on their way into the engine; emptied at each start
 
 Promises: a store that is gone, that is another one, or that a newer program wrote is refused with
@@ -37,6 +37,9 @@ from keylease.primitives.files import (
 )
 
 FORMAT: Final = 1
+SHADOW: Final = "shadow"
+"""Where the engine freezes tables. What an interrupted back-up leaves there would keep the bytes of
+removed rows on the disk; it is emptied at each start."""
 _LONGEST: Final = 4096
 _RESTORE: Final = (
     "Restore a back-up into an empty directory with `keylease traces restore`. To go on with an "
@@ -47,6 +50,23 @@ _RESTORE: Final = (
 class _Marker(msgspec.Struct, frozen=True):
     format: int
     store_id: str
+
+
+def is_in_use(directory: Path) -> bool:
+    """Whether a process has the store in ``directory`` open now."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise explained(error, directory / "lock") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Place:
@@ -78,6 +98,7 @@ class Place:
         try:
             self._check(known, store_id)
             make_private_directory(self.engine)
+            shutil.rmtree(self.engine / SHADOW, ignore_errors=True)
             shutil.rmtree(self.incoming, ignore_errors=True)
             make_private_directory(self.incoming)
         except BaseException:

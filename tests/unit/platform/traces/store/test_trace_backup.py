@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import threading
@@ -21,10 +22,12 @@ from tests.support.trace_stores import (
     new_id,
 )
 
-from keylease.errors import TraceStoreUnavailable
+from keylease.errors import StorageError, StorageFull, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Payload
 from keylease.platform.traces.model import Span
-from keylease.platform.traces.store import backup
+from keylease.platform.traces.store import backup, backup_files
+from keylease.platform.traces.store.backup_files import manifest_of, moved, summary_of
+from keylease.platform.traces.store.place import SHADOW, is_in_use
 from keylease.platform.traces.store.store import TraceStore, open_embedded
 
 
@@ -62,7 +65,7 @@ def test_a_backup_made_while_rows_are_written_is_restored_whole(tmp_path: Path) 
 
 def _backed_up_meanwhile(
     store: TraceStore, trace: str, tmp_path: Path
-) -> tuple[backup.Manifest, Sequence[object], list[Span]]:
+) -> tuple[backup_files.Manifest, Sequence[object], list[Span]]:
     stop = threading.Event()
     traces = [trace]
 
@@ -122,3 +125,58 @@ def test_a_damaged_or_foreign_backup_is_refused_and_leaves_nothing(tmp_path: Pat
         backup.restore(tmp_path / "copy", tmp_path / "new" / "store", limits=SMALL)
     with pytest.raises(TraceStoreUnavailable, match="no back-up"):
         backup.restore(tmp_path / "store", tmp_path / "new" / "store", limits=SMALL)
+
+
+def test_a_copy_that_would_fill_the_disk_is_not_begun(tmp_path: Path) -> None:
+    with filled(tmp_path / "store") as (store, _, _):
+        with pytest.raises(StorageFull, match="does not fit"):
+            backup.back_up(
+                store, tmp_path / "store", tmp_path / "copy", clock=ManualClock(), reserve=2**60
+            )
+        assert [path.name for path in tmp_path.iterdir() if "copy" in path.name] == []
+
+
+def test_what_a_killed_backup_froze_is_gone_after_the_next_start(tmp_path: Path) -> None:
+    with filled(tmp_path / "store") as (store, _, _):
+        assert is_in_use(tmp_path / "store")
+        store.engine.run("ALTER TABLE `keylease`.`spans` FREEZE WITH NAME 'left'")
+    shadow = tmp_path / "store" / "engine" / SHADOW
+    assert any(path.is_file() for path in shadow.rglob("*"))
+    assert not is_in_use(tmp_path / "store")
+    with contextlib.closing(open_embedded(tmp_path / "store", limits=SMALL)) as store:
+        assert not shadow.exists()
+        assert store.select("SELECT count() FROM spans FINAL").rows == [(1,)]
+
+
+def test_a_backup_is_moved_also_to_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def other_disk(source: Path, target: Path) -> Path:
+        if source.parent == tmp_path and "partial" not in source.name:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(source, target)
+
+    with filled(tmp_path / "store") as (store, _, _):
+        manifest = backup.back_up(store, tmp_path / "store", tmp_path / "a", clock=ManualClock())
+    moved(tmp_path / "a", tmp_path / "new" / "b")
+    moved(tmp_path / "new" / "b", tmp_path / "b")
+    assert manifest_of(tmp_path / "b") == manifest
+
+    monkeypatch.setattr(Path, "rename", other_disk)
+    seen: list[tuple[int, int]] = []
+    moved(tmp_path / "b", tmp_path / "c", progress=lambda done, total: seen.append((done, total)))
+    assert not (tmp_path / "b").exists()
+    assert manifest_of(tmp_path / "c") == manifest
+    assert summary_of(tmp_path / "c").size == manifest.size == seen[-1][0] == seen[-1][1]
+    with pytest.raises(TraceStoreUnavailable, match="exists already"):
+        moved(tmp_path / "c", tmp_path / "store")
+    # What is damaged is not passed on, and stays where it was.
+    file = tmp_path / "c" / backup_files.PARTS / manifest.files[0].path
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    with pytest.raises(TraceStoreUnavailable, match="is damaged"):
+        moved(tmp_path / "c", tmp_path / "d")
+    with pytest.raises(StorageError):
+        moved(tmp_path / "c", tmp_path / "store.id" / "d")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "new", "store", "store.id"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keylease.cli.traces_keeping import _Meter
+from keylease.cli.traces_meter import Meter
 
 
 class _Terminal(io.StringIO):
@@ -22,7 +22,7 @@ def test_progress_is_shown_a_few_times_a_second_and_cleared(
     shown = _Terminal() if is_terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
     times = iter([0.0, 0.1, 0.3, 0.35, 0.6])
-    meter = _Meter(lambda: next(times))
+    meter = Meter(lambda: next(times))
     for done in (1, 2, 3):
         meter.show(done * 1_000_000, 9_000_000)
     meter.show(4_000_000)
