@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import base64
 import gzip
+import mmap
 import os
 import re
 import secrets as random_secrets
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZLIB_MAGIC = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 PIECE = 16 * 1024 * 1024
+PAGE = mmap.PAGESIZE
 
 
 JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}")
@@ -144,9 +148,30 @@ def memory_of(pid: int) -> Iterator[bytes]:
             if not permissions.startswith("rw"):
                 continue
             start, stop = (int(bound, 16) for bound in span.split("-"))
-            data = read_span(memory.fileno(), start, stop)
-            if data.strip(b"\0"):
-                yield data
+            whole = [(start, stop)]
+            # Shared memory may have been written to by others, through pages of theirs.
+            for first, last in touched(pid, start, stop) if permissions[3] == "p" else whole:
+                data = read_span(memory.fileno(), first, last)
+                if data.strip(b"\0"):
+                    yield data
+
+
+def touched(pid: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where a private mapping has pages of its own; much is only set aside, a gigabyte at a time.
+
+    An entry of /proc/PID/pagemap has bit 63 for a page in memory and bit 62 for one that is
+    swapped out (proc_pid_pagemap(5)).
+    """
+    pages = array("Q")
+    with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+        size = pages.itemsize * (stop - start) // PAGE
+        pages.frombytes(os.pread(pagemap.fileno(), size, pages.itemsize * start // PAGE))
+    at = start
+    for present, run in groupby(pages, key=lambda page: page >> 62 != 0):
+        length = PAGE * sum(1 for _ in run)
+        if present:
+            yield at, at + length
+        at += length
 
 
 def read_span(descriptor: int, start: int, stop: int) -> bytes:
