@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from keylease.cli import output, policy_platform
+from keylease.cli import output, policy_platform, policy_standing
 from keylease.cli.options import ConfigDir, DataDir, settings_from
 from keylease.cli.platform_connection import ApiKeyFile, Server
 from keylease.contracts.policy import Credential, Limits, PolicyBundle
@@ -173,6 +173,7 @@ def example(
     output.emit((gateway_text() if for_gateway else policy_text()).rstrip())
 
 
+app.command()(policy_standing.status)
 policy_platform.add_to(app)
 
 

@@ -17,15 +17,8 @@ Proposal = Annotated[str, typer.Argument(metavar="ID", help="The proposal.")]
 _ACCEPTED = 202
 
 
-def status(
-    *, as_json: AsJson = False, server: Server = "", api_key_file: ApiKeyFile = None
-) -> None:
-    """Say what the platform has published, what the draft changes, and what waits."""
-    with connected(server, api_key_file) as api:
-        standing = api.ask("GET", "/v1/policy").body
-    if as_json:
-        output.emit_json(standing)
-        return
+def show_standing(standing: dict[str, Any]) -> None:
+    """Print what the platform has published, what the draft changes, and what waits."""
     published = standing["published"]
     if published is None:
         output.emit("Nothing is published.")
@@ -277,7 +270,6 @@ def lift(
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `keylease policy`."""
     for command in (
-        status,
         diff,
         history,
         publish,

@@ -145,6 +145,27 @@ def test_calls_are_followed(gateway: RunningGateway) -> None:
         assert following.wait(timeout=10) == 130
 
 
+def test_the_policy_in_force_and_why_the_file_is_not(gateway: RunningGateway) -> None:
+    policy = gateway.files.config / "keylease.toml"
+    good = policy.read_text()
+    try:
+        said = keylease("policy", "status", files=gateway.files)
+        assert "is in force at this gateway: version " in said.stdout, said.stderr
+        assert "refused" not in said.stdout
+        policy.write_text(good + "\n[[grnt]]\n")
+        assert keylease("policy", "reload", files=gateway.files).returncode == 64
+        said = keylease("policy", "status", files=gateway.files)
+        assert said.returncode == 0
+        assert "is in force at this gateway: version " in said.stdout
+        assert "What is there now is refused since" in said.stdout
+        assert "grnt" in said.stdout
+        shown = json.loads(keylease("policy", "status", "--json", files=gateway.files).stdout)
+        assert shown["gateway"]["error"]
+    finally:
+        policy.write_text(good)
+        keylease("policy", "reload", files=gateway.files)
+
+
 def test_signing_keys_are_rotated(gateway: RunningGateway) -> None:
     lease = gateway.lease()
     done = keylease("lease", "keys", "rotate", "--json", files=gateway.files)
@@ -187,6 +208,12 @@ def test_the_gateway_runs_alone_in_the_foreground(
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+def test_a_gateway_that_does_not_run_has_no_policy_in_force(files: GatewayFiles) -> None:
+    done = keylease("policy", "status", files=files)
+    assert done.returncode == 69
+    assert "No gateway is running" in done.stderr
 
 
 def test_a_gateway_without_files_says_what_to_do(tmp_path: Path) -> None:
