@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -97,13 +97,32 @@ class Answer(msgspec.Struct, kw_only=True):
     model: str = ""
     """The model that is billed; empty when nothing is."""
     tokens: TokenCount | None = None
+    requests: int = 1
+    """How many are billed: those of a batch that were carried out."""
 
 
 def json_answer(
-    value: object, *, status: int = 200, model: str = "", tokens: TokenCount | None = None
+    value: object,
+    *,
+    status: int = 200,
+    model: str = "",
+    tokens: TokenCount | None = None,
+    requests: int = 1,
 ) -> Answer:
     """A whole JSON answer."""
-    return Answer(status=status, body=msgspec.json.encode(value), model=model, tokens=tokens)
+    body = msgspec.json.encode(value)
+    return Answer(status=status, body=body, model=model, tokens=tokens, requests=requests)
+
+
+def total_of(counts: Iterable[TokenCount]) -> TokenCount:
+    """What the requests of a batch are billed for together."""
+    total = TokenCount()
+    for count in counts:
+        total.input_tokens += count.input_tokens
+        total.cached_tokens += count.cached_tokens
+        total.output_tokens += count.output_tokens
+        total.reasoning_tokens += count.reasoning_tokens
+    return total
 
 
 def text_of(content: object) -> str:

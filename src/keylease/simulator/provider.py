@@ -288,7 +288,11 @@ class SimulatedProvider:
     def _bill(self, answer: Answer, record: RecordedRequest, second: int) -> None:
         if answer.model and answer.tokens is not None:
             self._world.usage.add(
-                second=second, key_id=record.key_id, model=answer.model, tokens=answer.tokens
+                second=second,
+                key_id=record.key_id,
+                model=answer.model,
+                tokens=answer.tokens,
+                requests=answer.requests,
             )
 
 

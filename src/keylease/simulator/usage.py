@@ -26,11 +26,13 @@ class UsageLog:
     def __init__(self) -> None:
         self._rows: dict[tuple[int, str, str], UsageRow] = {}
 
-    def add(self, *, second: int, key_id: str, model: str, tokens: TokenCount) -> None:
+    def add(
+        self, *, second: int, key_id: str, model: str, tokens: TokenCount, requests: int = 1
+    ) -> None:
         """Bill one call; a stream that was cut is billed for what it had sent."""
         place = (second - second % MINUTE, key_id, model)
         row = self._rows.setdefault(place, UsageRow())
-        row.requests += 1
+        row.requests += requests
         row.input_tokens += tokens.input_tokens
         row.cached_tokens += tokens.cached_tokens
         row.output_tokens += tokens.output_tokens

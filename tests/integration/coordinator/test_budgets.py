@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 import pytest
-from tests.support.gateway_kit import GatewayFiles, RunningGateway, start_gateway
+from tests.support.gateway_kit import MODEL, GatewayFiles, RunningGateway, start_gateway
 
 BUDGET = 300
 """Micro-USD: enough for some twenty calls of the model."""
@@ -88,3 +91,60 @@ def test_a_model_without_a_price_is_refused_under_a_budget(priced: Priced) -> No
     answer = priced.gateway.chat(priced.gateway.lease(), model="a-model-nobody-sells")
     assert answer.status_code == 403
     assert "price" in answer.json()["error"]["message"]
+
+
+def batch_file(answers: int, **members: object) -> io.BytesIO:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], **members}
+    line = {"method": "POST", "url": "/v1/chat/completions", "body": body}
+    lines = [json.dumps({"custom_id": str(n), **line}) for n in range(answers)]
+    return io.BytesIO("\n".join(lines).encode())
+
+
+def start_batch(client: openai.OpenAI, file_id: str) -> str:
+    return client.batches.create(
+        input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h"
+    ).id
+
+
+def test_a_batch_gives_back_what_it_did_not_use_also_over_a_kill(priced: Priced) -> None:
+    """One open answer of the model may cost $0.0098304, so two batches do not fit at once."""
+    priced.files.write_policy(limits='budget_usd = "0.015"\nbudget_period = "total"')
+    file = priced.files.policy_file
+    file.write_text(file.read_text().replace('"openai-compatible"', '"openai"'))
+    assert priced.gateway.control("policy.reload")
+    lease = priced.gateway.lease()
+
+    def client() -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{priced.gateway.url}/v1", api_key=lease, max_retries=0)
+
+    with client() as first:
+        made = first.files.create(file=("a.jsonl", batch_file(1)), purpose="batch")
+        many = first.files.create(file=("a.jsonl", batch_file(20)), purpose="batch")
+        batch_id = start_batch(first, made.id)
+        with pytest.raises(openai.RateLimitError):
+            start_batch(first, made.id)
+        with pytest.raises(openai.RateLimitError) as refused:
+            start_batch(first, many.id)
+        assert "Answers without a bound of their own: 20" in str(refused.value)
+        assert "at most $0.19" in str(refused.value)
+        assert "Set max_tokens" in str(refused.value)
+    priced.restart(kill=True)
+    with client() as second:
+        with pytest.raises(openai.RateLimitError):
+            start_batch(second, made.id)
+        usage = second.batches.retrieve(batch_id).usage
+        assert usage is not None
+        again = start_batch(second, made.id)
+        second.batches.retrieve(batch_id)
+        with pytest.raises(openai.RateLimitError):
+            start_batch(second, made.id)
+    priced.restart(kill=True)
+    with client() as third:
+        third.batches.retrieve(batch_id)
+        with pytest.raises(openai.RateLimitError):
+            start_batch(third, made.id)
+        third.batches.retrieve(again)
+        start_batch(third, made.id)
+    settled = [line for line in priced.gateway.log_lines() if line["event"] == "batch_settled"]
+    assert [line["batch"] for line in settled] == [batch_id, again]
+    assert all(line["cost_usd"] < line["charged_usd"] / 100 for line in settled)

@@ -102,6 +102,13 @@ async def recording(simulator: RunningSimulator) -> AsyncIterator[Clients]:
 
 
 @pytest.fixture
+async def budgeted(simulator: RunningSimulator) -> AsyncIterator[Clients]:
+    policy = bundle(grants=(grant(limits=Limits(budget_micro_usd=10**9)),))
+    async for made in clients_of(simulator, policy):
+        yield made
+
+
+@pytest.fixture
 async def tight(simulator: RunningSimulator) -> AsyncIterator[Clients]:
     policy = bundle(grants=(grant(limits=Limits(requests_per_minute=2)),))
     async for made in clients_of(simulator, policy):
@@ -243,6 +250,21 @@ async def test_anthropic_messages(clients: Clients) -> None:
     assert {seen.key_id for seen in clients.simulator.requests} == {
         clients.key_ids["cred-anthropic"]
     }
+
+
+async def test_the_results_of_an_anthropic_batch_settle_its_charge(budgeted: Clients) -> None:
+    link = budgeted.gateway.link
+    request: Any = {"model": "claude-test-1", "max_tokens": 64, "messages": HELLO}
+    async with budgeted.anthropic() as client:
+        batch = await client.messages.batches.create(
+            requests=[{"custom_id": "a", "params": request}]
+        )
+        assert (await client.messages.batches.retrieve(batch.id)).processing_status == "ended"
+        assert not link.batches_settled, "it does not say what was used"
+        results = [one async for one in await client.messages.batches.results(batch.id)]
+    assert results[0].result.type == "succeeded"
+    usage = results[0].result.message.usage
+    assert link.batches_settled == [(batch.id, usage.input_tokens + 2 * usage.output_tokens)]
 
 
 async def test_sdks_raise_their_own_errors(clients: Clients) -> None:

@@ -108,7 +108,9 @@ def test_counting_agrees_with_billing_and_costs_nothing(
     assert message.usage.input_tokens == 7
 
 
-def test_batches_have_results_at_once(client: anthropic.Anthropic) -> None:
+def test_batches_have_results_at_once_and_are_billed(
+    simulator: RunningSimulator, client: anthropic.Anthropic
+) -> None:
     batch = client.messages.batches.create(
         requests=[
             {"custom_id": "a", "params": {"model": "c", "max_tokens": 9, "messages": HELLO}},
@@ -117,8 +119,14 @@ def test_batches_have_results_at_once(client: anthropic.Anthropic) -> None:
     )
     assert batch.processing_status == "ended"
     assert (batch.request_counts.succeeded, batch.request_counts.errored) == (1, 1)
-    results = {r.custom_id: r.result.type for r in client.messages.batches.results(batch.id)}
-    assert results == {"a": "succeeded", "b": "errored"}
+    results = {r.custom_id: r.result for r in client.messages.batches.results(batch.id)}
+    assert {name: r.type for name, r in results.items()} == {"a": "succeeded", "b": "errored"}
+    good = results["a"]
+    assert good.type == "succeeded"
+    [billed] = simulator.usage()["data"][0]["results"]
+    assert billed["num_model_requests"] == 1
+    assert billed["input_tokens"] == good.message.usage.input_tokens
+    assert billed["output_tokens"] == good.message.usage.output_tokens == 9
     assert [found.id for found in client.messages.batches.list()] == [batch.id]
     with pytest.raises(anthropic.BadRequestError):
         client.messages.batches.cancel(batch.id)

@@ -259,6 +259,15 @@ def test_files_and_batches(client: openai.OpenAI) -> None:
     first = json.loads(client.files.content(batch.output_file_id).content.splitlines()[0])
     assert first["custom_id"] == "one"
     assert first["response"]["body"]["object"] == "chat.completion"
+    assert batch.usage
+    usage = first["response"]["body"]["usage"]
+    assert (batch.usage.input_tokens, batch.usage.output_tokens) == (
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+    )
+    assert batch.error_file_id
+    [failed] = client.files.content(batch.error_file_id).content.splitlines()
+    assert json.loads(failed)["response"]["status_code"] == 400
     with pytest.raises(openai.ConflictError):
         client.batches.cancel(batch.id)
     assert client.files.delete(uploaded.id).deleted

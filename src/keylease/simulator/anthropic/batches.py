@@ -9,7 +9,16 @@ import msgspec
 
 from keylease.simulator.answers import identifier
 from keylease.simulator.anthropic import messages
-from keylease.simulator.exchange import Answer, Call, Json, Refusal, json_answer, require
+from keylease.simulator.exchange import (
+    Answer,
+    Call,
+    Json,
+    Refusal,
+    TokenCount,
+    json_answer,
+    require,
+    total_of,
+)
 
 
 class MessageBatches:
@@ -23,7 +32,10 @@ class MessageBatches:
         requests = require(call.json(), "requests", list)
         if not isinstance(requests, list) or not requests:
             raise Refusal(400, "requests: at least one request is required")
-        results = [self._one(call, request, index) for index, request in enumerate(requests)]
+        counts: list[TokenCount] = []
+        results = [
+            self._one(call, request, index, counts) for index, request in enumerate(requests)
+        ]
         succeeded = sum(result["result"]["type"] == "succeeded" for result in results)
         batch_id = identifier("msgbatch_", call.number)
         batch: Json = {
@@ -46,17 +58,27 @@ class MessageBatches:
         }
         lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
         self._batches[batch_id] = (batch, lines)
-        return json_answer(batch)
+        models = [r["result"]["message"]["model"] for r in results if "message" in r["result"]]
+        return json_answer(
+            batch,
+            model=models[0] if models else "",
+            tokens=total_of(counts),
+            requests=succeeded,
+        )
 
     @staticmethod
-    def _one(call: Call, request: object, index: int) -> Json:
+    def _one(call: Call, request: object, index: int, counts: list[TokenCount]) -> Json:
+        """The result of one request; ``counts`` gets what it is billed for."""
         if not isinstance(request, dict) or not isinstance(request.get("params"), dict):
             raise Refusal(400, f"requests.{index}.params: Field required")
         body = msgspec.json.encode(request["params"] | {"stream": False})
         inner = msgspec.structs.replace(call, body=body, number=call.number * 1_000_000 + index)
         result: Json
         try:
-            message = msgspec.json.decode(messages.create(inner).body)
+            answer = messages.create(inner)
+            message = msgspec.json.decode(answer.body)
+            if answer.tokens is not None:
+                counts.append(answer.tokens)
             result = {"type": "succeeded", "message": message}
         except Refusal as refusal:
             error = {"type": "invalid_request_error", "message": refusal.message}

@@ -1,6 +1,7 @@
 """``/v1/files`` and ``/v1/batches``: what callers leave with the provider.
 
-A batch is worked through when it is created: its output file exists at once.
+A batch is worked through when it is created: its files exist at once, one with what succeeded and
+one with what failed, where there is any.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from keylease.simulator.answers import identifier
-from keylease.simulator.exchange import Answer, Call, Json, Refusal, json_answer, require
+from keylease.simulator.exchange import (
+    Answer,
+    Call,
+    Json,
+    Refusal,
+    json_answer,
+    require,
+    total_of,
+)
 from keylease.simulator.multipart import read_parts
 
 Handler = Callable[[Call], Answer]
@@ -85,6 +94,14 @@ class Files:
         return json_answer({"id": file_id, "object": "file", "deleted": True})
 
 
+class _Line(msgspec.Struct, frozen=True):
+    """What came of one line of a batch's file."""
+
+    said: Json
+    answer: Answer | None
+    """``None``: it failed."""
+
+
 class Batches:
     """The batches of one simulated organization."""
 
@@ -104,41 +121,60 @@ class Batches:
             raise Refusal(400, f"Invalid endpoint: '{endpoint}'.", param="endpoint")
         lines = self._files.find(input_file_id)[1].splitlines()
         results = [self._line(call, endpoint, line, index) for index, line in enumerate(lines)]
-        failed = sum(result["response"]["status_code"] >= 400 for result in results)  # noqa: PLR2004 - where errors begin in HTTP
+        good = [result for result in results if result.answer is not None]
+        bad = [result for result in results if result.answer is None]
+        tokens = total_of(r.answer.tokens for r in good if r.answer and r.answer.tokens)
+        models = [r.answer.model for r in good if r.answer and r.answer.model]
         batch_id = identifier("batch_", call.number)
-        output = self._files.store(
-            file_id=identifier("file-", call.number, "output"),
-            second=call.second,
-            name=f"{batch_id}_output.jsonl",
-            purpose="batch_output",
-            data=b"".join(msgspec.json.encode(result) + b"\n" for result in results),
-        )
         batch: Json = {
             "id": batch_id,
             "object": "batch",
             "endpoint": endpoint,
+            "model": models[0] if models else None,
             "errors": None,
             "input_file_id": input_file_id,
             "completion_window": window,
             "status": "completed",
-            "output_file_id": output["id"],
-            "error_file_id": None,
+            "output_file_id": self._keep(call, batch_id, "output", good),
+            "error_file_id": self._keep(call, batch_id, "error", bad),
             "created_at": call.second,
             "in_progress_at": call.second,
             "expires_at": call.second + 86_400,
             "completed_at": call.second,
             "request_counts": {
                 "total": len(results),
-                "completed": len(results) - failed,
-                "failed": failed,
+                "completed": len(good),
+                "failed": len(bad),
+            },
+            "usage": {
+                "input_tokens": tokens.input_tokens,
+                "input_tokens_details": {"cached_tokens": tokens.cached_tokens},
+                "output_tokens": tokens.output_tokens,
+                "output_tokens_details": {"reasoning_tokens": tokens.reasoning_tokens},
+                "total_tokens": tokens.input_tokens + tokens.output_tokens,
             },
             "metadata": body.get("metadata"),
         }
         self._batches[batch_id] = batch
-        return json_answer(batch)
+        billed = models[0] if models else ""
+        return json_answer(batch, model=billed, tokens=tokens, requests=len(good))
 
-    def _line(self, call: Call, endpoint: str, line: bytes, index: int) -> Json:
+    def _keep(self, call: Call, batch_id: str, kind: str, results: list[_Line]) -> str | None:
+        """The file of the requests that came to one end, as OpenAI parts them."""
+        if not results:
+            return None
+        stored = self._files.store(
+            file_id=identifier("file-", call.number, kind),
+            second=call.second,
+            name=f"{batch_id}_{kind}.jsonl",
+            purpose="batch_output",
+            data=b"".join(msgspec.json.encode(result.said) + b"\n" for result in results),
+        )
+        return str(stored["id"])
+
+    def _line(self, call: Call, endpoint: str, line: bytes, index: int) -> _Line:
         custom_id = None
+        answer: Answer | None = None
         try:
             request = msgspec.json.decode(line, type=dict)
             custom_id = request.get("custom_id")
@@ -152,7 +188,7 @@ class Batches:
             status, content = 400, {"error": {"message": "This line is not valid JSON."}}
         except Refusal as refusal:
             status, content = refusal.status, {"error": {"message": refusal.message}}
-        return {
+        said = {
             "id": identifier("batch_req_", call.number, str(index)),
             "custom_id": custom_id,
             "response": {
@@ -162,6 +198,7 @@ class Batches:
             },
             "error": None,
         }
+        return _Line(said, answer)
 
     def _find(self, batch_id: str) -> Json:
         if batch_id not in self._batches:

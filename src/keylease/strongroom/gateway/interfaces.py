@@ -10,7 +10,7 @@ worker already holds or gives ``None``; then by awaiting. The model call's fast 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,6 +19,14 @@ from keylease.contracts.policy import Credential
 from keylease.primitives.model_prices import PriceQuote as PriceQuote  # noqa: PLC0414 - part of this interface
 from keylease.primitives.model_prices import PriceTier as PriceTier  # noqa: PLC0414 - as above
 from keylease.strongroom.stores.interfaces import FetchedSecret
+
+_MICRO_PER_USD: Final = 1_000_000
+
+
+def in_usd(micro_usd: int) -> str:
+    """As messages have an amount of money: ``$0.0125``."""
+    dollars, micro = divmod(micro_usd, _MICRO_PER_USD)
+    return f"${dollars:,}.{f'{micro:06}'.rstrip('0'):0<2}"
 
 
 class LimitKind(StrEnum):

@@ -3,8 +3,8 @@
 Protects: the credential never passes back; redirects, 401 and 403 bodies and encoded answers never
     pass at all; an answer that breaks off reaches the client as a broken connection and not as an
     end.
-Limits: small answers of known length, and answers that name a new object, are held until they are
-    whole, up to ``HELD_AT_MOST``; everything else passes piece by piece.
+Limits: small answers of known length, and answers that name a new object or a URL of the provider,
+    are held until they are whole, up to ``HELD_AT_MOST``; everything else passes piece by piece.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from keylease.primitives.http1.interfaces import (
     UpstreamRequest,
 )
 from keylease.strongroom.gateway.call.accounting import Account
+from keylease.strongroom.gateway.call.answer_links import with_own_links
 from keylease.strongroom.gateway.call.answers import AnswerFields
 from keylease.strongroom.gateway.call.credentials import Authentication
 from keylease.strongroom.gateway.call.echo_guard import EchoGuard
@@ -188,7 +189,10 @@ class Attempt(ResponseReceiver):
             self.learns = ()
         self._fields = fields.rendered
         self._collect = not streamed and (
-            bool(self.learns) or not head.has_body or (length is not None and length <= HELD_WHOLE)
+            bool(self.learns)
+            or not head.has_body
+            or (length is not None and length <= HELD_WHOLE)
+            or (account.operation.links and head.status in _OK)
         )
         if not self._collect:
             self._owner.long_answer()
@@ -305,6 +309,8 @@ class Attempt(ResponseReceiver):
         if self._collect:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self._owner.account.operation.links and self.status in _OK:
+                body = with_own_links(body)
             responder.send(self.status, [], body, rendered=self._rendered())
         else:
             responder.finish()

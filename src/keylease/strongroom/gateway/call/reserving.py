@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from keylease.errors import LimitReached, RequestMalformed
-from keylease.strongroom.gateway.interfaces import BatchBound
+from keylease.strongroom.gateway.interfaces import BatchBound, in_usd
 from keylease.strongroom.gateway.metering.output_bounds import output_bound
 from keylease.strongroom.gateway.metering.reservations import (
     Reservation,
@@ -149,19 +149,19 @@ def explained(
     micro_usd: int | None,
 ) -> LimitReached:
     """The refusal of a batch, with what was counted for it and what makes it smaller."""
-    money = "" if micro_usd is None else f" (${micro_usd / 1_000_000:,.2f})"
     said = (
-        f"A batch is counted with the most that its requests may use: {reservation.requests:,} "
-        f"requests, {reservation.input_tokens:,} input and {reservation.output_tokens:,} output "
-        f"tokens{money}."
+        "A batch is counted with the most that its requests may use. "
+        f"Requests: {reservation.requests:,}; input tokens: {reservation.input_tokens:,}; "
+        f"output tokens: {reservation.output_tokens:,}"
     )
+    said += "." if micro_usd is None else f"; at most {in_usd(micro_usd)}."
     larger = "raise the limit: of the grant or its budget, or maximum_usd_per_day of the binding"
     advice = f"Send smaller batches, or {larger}."
     if reservation.open_answers:
         longest = output_bound(model, context_window)
         said += (
-            f" {reservation.open_answers:,} of the answers have no bound and count as the longest "
-            f"of '{model}', {longest:,} tokens each."
+            f" Answers without a bound of their own: {reservation.open_answers:,}, each counted as "
+            f"the longest of '{model}', {longest:,} tokens."
         )
         advice = (
             "Set max_tokens (chat: max_completion_tokens, responses: max_output_tokens) in every "

@@ -25,7 +25,13 @@ import msgspec
 
 from keylease.errors import LimitReached
 from keylease.primitives.clock import MICROSECONDS, Clock
-from keylease.strongroom.gateway.interfaces import Demand, LimitKey, LimitKind, LimitWindow
+from keylease.strongroom.gateway.interfaces import (
+    Demand,
+    LimitKey,
+    LimitKind,
+    LimitWindow,
+    in_usd,
+)
 
 _MINUTE: Final = 60.0
 _GRAIN: Final = 10
@@ -33,7 +39,6 @@ _GRAIN: Final = 10
 _SHARE: Final = {LimitKind.REQUESTS: 20, LimitKind.TOKENS: 20, LimitKind.MICRO_USD: 50}
 """A slice is at most this fraction of its limit: so much is lost when a worker dies."""
 _UNITS: Final = {LimitKind.REQUESTS: "requests", LimitKind.TOKENS: "tokens"}
-_MICRO_PER_USD: Final = 1_000_000
 _SETTLED_KEPT: Final = 1024
 """Batches that cannot be settled twice; whoever asks knows of earlier ones that they are done."""
 _NEVER: Final = 86_400
@@ -374,8 +379,7 @@ class Ledger:
 def _amount(kind: LimitKind, amount: int) -> str:
     """``12,000 tokens``, ``$0.0125``."""
     if kind is LimitKind.MICRO_USD:
-        dollars, micro = divmod(amount, _MICRO_PER_USD)
-        return f"${dollars:,}.{f'{micro:06}'.rstrip('0'):0<2}"
+        return in_usd(amount)
     return f"{amount:,} {_UNITS[kind]}"
 
 

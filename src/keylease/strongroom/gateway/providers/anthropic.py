@@ -49,6 +49,7 @@ _OPERATIONS: Final = (
         query=_BETA,
         learns=("id",),
         batch=True,
+        links=True,
     ),
     Operation(
         name="batches.list",
@@ -56,6 +57,7 @@ _OPERATIONS: Final = (
         template="/v1/messages/batches",
         role=ObjectRole.LISTS,
         query=_PAGE,
+        links=True,
     ),
     Operation(
         name="batches.get",
@@ -64,6 +66,7 @@ _OPERATIONS: Final = (
         role=ObjectRole.USES,
         query=_BETA,
         tells_of=TellsOfBatch.STATE,
+        links=True,
     ),
     Operation(
         name="batches.delete", method="DELETE", template=_BATCH, role=ObjectRole.USES, query=_BETA
@@ -75,6 +78,7 @@ _OPERATIONS: Final = (
         role=ObjectRole.USES,
         query=_BETA,
         tells_of=TellsOfBatch.STATE,
+        links=True,
     ),
     Operation(
         name="batches.results",

@@ -59,7 +59,8 @@ class Operation:
     """One allowed method and path."""
 
     __slots__ = (
-        "any_model", "batch", "body", "default_model", "learns", "local", "method", "name", "query",
+        "any_model", "batch", "body", "default_model", "learns", "links", "local", "method", "name",
+        "query",
         "recorded_path", "reports_usage", "role", "spends", "stored_by_default", "tells_of",
         "template",
     )  # fmt: skip
@@ -82,6 +83,7 @@ class Operation:
         local: bool = False,
         free: bool = False,
         tells_of: TellsOfBatch = TellsOfBatch.NOTHING,
+        links: bool = False,
     ) -> None:
         """``free``: it costs nothing although it has a body."""
         self.name: Final = name
@@ -108,6 +110,8 @@ class Operation:
         self.local: Final = local
         """Answered here; nothing is sent to a provider."""
         self.tells_of: Final = tells_of
+        self.links: Final = links
+        """The answer says at which URL of the provider something is."""
         self.spends: Final = body in (BodyKind.JSON, BodyKind.FORM) and not free
         """A call uses tokens or money."""
         self.recorded_path: Final = template if template.startswith("/v1/") else "/v1" + template

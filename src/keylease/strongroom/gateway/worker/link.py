@@ -425,6 +425,7 @@ class WorkerLink:
         await self._ask(
             messages.ObjectGiven, lambda number: messages.BatchEnded(number, batch_id, micro_usd)
         )
+        self._refused.clear()  # what was refused a moment ago may fit now
 
     async def exchange_key(self, key: bytes, *, peer: str) -> bytes:
         """The lease for an API key; raises ``LeaseRefused`` and the like."""

@@ -31,6 +31,7 @@ from keylease.strongroom.gateway.interfaces import (
     OwnedObject,
     PriceQuote,
     PriceTier,
+    in_usd,
 )
 from keylease.strongroom.gateway.providers.openai import OPENAI
 
@@ -459,10 +460,10 @@ async def test_a_batch_that_may_use_more_than_the_budget_is_refused_with_what_wa
     bound = rig.link.objects["file-1"].batch_bound
     assert bound is not None
     output = 100 + 2_000 * 16_384
-    assert f"2,001 requests, {bound.input_tokens:,} input and {output:,} output tokens" in said
-    assert f"(${(bound.input_tokens + 2 * output) / 1_000_000:,.2f})" in said
-    assert "2,000 of the answers have no bound" in said
-    assert "the longest of 'gpt-4o', 16,384 tokens each" in said
+    counted = f"Requests: 2,001; input tokens: {bound.input_tokens:,}; output tokens: {output:,};"
+    assert f"{counted} at most {in_usd(bound.input_tokens + 2 * output)}." in said
+    assert "Answers without a bound of their own: 2,000" in said
+    assert "the longest of 'gpt-4o', 16,384 tokens." in said
     assert "Set max_tokens" in said
     assert "raise the limit" in said
 
@@ -474,7 +475,7 @@ async def test_a_bounded_batch_over_the_budget_is_told_to_be_smaller() -> None:
     await eventually(lambda: call.status)
     assert (call.status, call.code) == (429, "limit_reached")
     assert "Send smaller batches" in str(call.json)
-    assert "no bound" not in str(call.json)
+    assert "without a bound" not in str(call.json)
 
 
 async def test_the_price_of_a_long_context_is_not_that_of_many_short_requests() -> None:

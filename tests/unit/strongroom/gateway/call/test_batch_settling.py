@@ -305,3 +305,45 @@ async def test_a_new_kind_of_result_settles_nothing() -> None:
     found = lines({"custom_id": "a", "result": {"type": "deferred"}})
     await read(rig, "/v1/messages/batches/msgbatch_1/results", found)
     assert not rig.link.batches_settled
+
+
+# --- where results are ----------------------------------------------------------------------------
+
+
+def linked(batch_id: str) -> dict[str, object]:
+    url = f"https://api.anthropic.com/v1/messages/batches/{batch_id}/results"
+    return {"id": batch_id, "request_counts": {"succeeded": 1}, "results_url": url, "x": 1.50}
+
+
+OWN = "/v1/messages/batches/msgbatch_1/results"
+
+
+async def test_nobody_is_sent_to_the_provider_for_results() -> None:
+    """The SDK would send the lease there."""
+    rig = make_rig()
+    await started_messages(rig)
+    call = await read(rig, "/anthropic/v1/messages/batches/msgbatch_1", linked("msgbatch_1"))
+    assert call.json == {**linked("msgbatch_1"), "results_url": OWN}
+    call = await read(rig, "/v1/messages/batches/msgbatch_1", {"id": "a", "results_url": None})
+    assert call.json == {"id": "a", "results_url": None}
+    strange = {"id": "../x", "results_url": "https://elsewhere.example"}
+    assert (await read(rig, "/v1/messages/batches/msgbatch_1", strange)).json["results_url"] is None
+    assert (await read(rig, "/v1/messages/batches/msgbatch_1", b"no JSON")).body == b"no JSON"
+
+
+async def test_also_when_the_answer_comes_in_pieces_and_in_lists() -> None:
+    rig = make_rig()
+    wider = grant(objects=ObjectAccess.ALL)
+    rig.path.replace_policy(bundle(version=2, grants=(wider,)))
+    call = await sent(rig, "GET", "/v1/messages/batches")
+    body = json.dumps({"data": [linked("msgbatch_1")] * 2, "has_more": False}).encode()
+    rig.upstream.head()
+    rig.upstream.receiver.data_received(body[:90])
+    rig.upstream.receiver.data_received(body[90:])
+    rig.upstream.receiver.response_complete()
+    await ended(call)
+    assert call.json == {
+        "data": [{**linked("msgbatch_1"), "results_url": OWN}] * 2,
+        "has_more": False,
+    }
+    assert b"anthropic.com" not in call.body
