@@ -27,6 +27,10 @@ _MINUTE: Final = "toStartOfMinute(sort_at)"
 _PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, trace_hash AS kl_hash, span_id"
 _MINUTES: Final = "Array(DateTime('UTC'))"
 _SECOND: Final = 1_000_000
+_MINUTE_SECONDS: Final = 60
+_SPARE: Final = 2
+"""Places more than are wanted: without those of the last minute, which may have more, there are
+mostly enough when few rows of a minute are selected, and that minute is not asked for."""
 Row = dict[str, Any]
 
 
@@ -107,7 +111,7 @@ def newest_rows(
 ) -> Generator[Statement, list[Row], list[Row]]:
     """Yields statements, takes their rows, and gives the rows of the page."""
     for each in LOOKED_AT:
-        among = yield from _places(min(limit * each, _MOST), places)
+        among = yield from _places(min(limit * each, _MOST - _SPARE), places)
         if not among.minutes:
             return []
         rows = yield page(among=among)
@@ -117,19 +121,20 @@ def newest_rows(
 
 
 def _places(count: int, ask: PlacesQuestion) -> Generator[Statement, list[Row], Places]:
-    rows = yield ask(count=count)
+    rows = yield ask(count=count + _SPARE)
     oldest = None
-    if len(rows) >= count:
+    if len(rows) >= count + _SPARE:
         # Of the last minute these are any; which of it are the newest is asked for.
         last = rows[-1]["kl_minute"]
         rows = [row for row in rows if row["kl_minute"] != last]
-        wanted = count - len(rows)
-        of_last = yield ask(count=wanted, minute=last)
-        rows += of_last
-        oldest = (last * _SECOND, "", "")
-        if len(of_last) >= wanted:
-            end = of_last[-1]
-            oldest = (end["kl_sort_at"], end["trace_id"], end["span_id"])
+        oldest = ((last + _MINUTE_SECONDS) * _SECOND, "", "")
+        if (wanted := count - len(rows)) > 0:
+            of_last = yield ask(count=wanted, minute=last)
+            rows += of_last
+            oldest = (last * _SECOND, "", "")
+            if len(of_last) >= wanted:
+                end = of_last[-1]
+                oldest = (end["kl_sort_at"], end["trace_id"], end["span_id"])
     return Places(
         minutes=tuple(sorted({row["kl_minute"] for row in rows})),
         hashes=tuple(sorted({row["kl_hash"] for row in rows})),
