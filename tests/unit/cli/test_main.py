@@ -259,11 +259,3 @@ def test_a_list_of_commands_has_whole_sentences(
 def test_the_first_sentence_of_a_help_text() -> None:
     assert entry.first_sentence("One\nof two. And more.\n\nRest.") == "One of two."
     assert entry.first_sentence("One, without an end") == "One, without an end"
-
-
-@pytest.mark.parametrize("name", entry.COMMANDS)
-def test_every_command_of_the_table_has_help(name: str) -> None:
-    result = keylease_command(name, "--help")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"Usage: keylease {name}")
-    assert "\x1b" not in result.stdout
