@@ -28,6 +28,7 @@ from keylease.primitives.http1.limits import PoolLimits
 from keylease.primitives.http1.server import Http1Server
 from keylease.primitives.tasks import TaskOwner
 from keylease.sdk.agent_call import CREDENTIAL_FIELDS, JSON_TYPE, AgentCall, Leases, error_body
+from keylease.sdk.agent_tokens import TOKEN_PATH, AgentTokenCall
 
 BEARER_PREFIX: Final = "klr_"
 """Tells a run's bearer from a lease, for people and for secret scanners."""
@@ -85,17 +86,27 @@ class LoopbackAgent:
         if self._pool is not None:
             await self._pool.close()
 
-    def _handle(self, head: RequestHead, responder: Responder) -> AgentCall | _Refused:
+    def _handle(
+        self, head: RequestHead, responder: Responder
+    ) -> AgentCall | AgentTokenCall | _Refused:
         # 1. A browser names the page it acts for; a provider's SDK has no page.
         if any(name == b"origin" for name, _ in head.headers):
             return _refuse(responder, 403, "The agent serves no web pages.")
         # 2. Under any other name than its own the agent is being rebound to.
         if head.header(b"host") not in self._allowed_hosts:
             return _refuse(responder, 403, "The agent does not serve this host.")
-        # 3. Only the program of this run knows the bearer.
+        assert self._pool is not None  # noqa: S101 - start() made it before it listened
+        # 3. Only the program of this run knows the bearer; a token request has it in its form.
+        if head.method == "POST" and head.path == TOKEN_PATH:
+            return AgentTokenCall(
+                responder,
+                bearer=self._bearer,
+                pool=self._pool,
+                leases=self._leases,
+                tasks=self._tasks,
+            )
         if not self._is_ours(head.headers):
             return _refuse(responder, 401, "The agent serves the program it was started for.")
-        assert self._pool is not None  # noqa: S101 - start() made it before it listened
         return AgentCall(head, responder, pool=self._pool, leases=self._leases, tasks=self._tasks)
 
     def _is_ours(self, headers: Headers) -> bool:

@@ -131,19 +131,20 @@ def authorization(url: str, *, api_key: str, stored: StoredSignIn | None) -> dic
     return {"Authorization": f"Bearer {text}"}
 
 
-def check_address(url: str) -> None:
-    """Raise ``SettingsInvalid`` unless secrets may be sent there: https, or this machine."""
+def check_address(url: str, *, what: str = "A sign-in or API key") -> None:
+    """Raise ``SettingsInvalid`` unless ``what`` may be sent there: https, or this machine."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
         raise SettingsInvalid("That is not the address of a server.", advice="Such as https://...")
-    if parts.scheme == "http" and not _is_this_machine(parts.hostname):
+    if parts.scheme == "http" and not is_this_machine(parts.hostname):
         raise SettingsInvalid(
-            "A sign-in or API key is not sent without TLS beyond this machine.",
+            f"{what} is not sent without TLS beyond this machine.",
             advice="Use the server's https address.",
         )
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host of an address is this machine."""
     if host == "localhost":
         return True
     try:

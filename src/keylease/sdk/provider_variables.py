@@ -1,4 +1,4 @@
-"""Environment variables that providers' SDKs read: which `keylease run` sets, and which it removes.
+"""Environment variables that SDKs read: which `keylease run` sets, and which it removes.
 
 Removed is what belongs to an AI provider or to an AI gateway: keys, endpoints, organizations.
 Credentials of a cloud as a whole (``AWS_ACCESS_KEY_ID``, ``GOOGLE_APPLICATION_CREDENTIALS``, an
@@ -151,6 +151,8 @@ _SINGLE: Final = frozenset(
         "CODEX_API_KEY",
         "GOOGLE_API_KEY",
         "GOOGLE_GENAI_USE_VERTEXAI",
+        "KEYLEASE_GATEWAY_URL",
+        "KEYLEASE_LEASE",
         "PALM_API_KEY",
     }
 )
@@ -166,6 +168,8 @@ def provider_variables(*, origin: str, bearer: str) -> dict[str, str]:
         "ANTHROPIC_API_KEY": bearer,  # alone: the SDK warns when ANTHROPIC_AUTH_TOKEN is set too
         "ANTHROPIC_BASE_URL": f"{origin}/anthropic",
         "ANTHROPIC_API_BASE": f"{origin}/anthropic",  # LiteLLM
+        "KEYLEASE_GATEWAY_URL": origin,  # keylease.tracing, which sends the bearer as a lease
+        "KEYLEASE_LEASE": bearer,
     }
 
 

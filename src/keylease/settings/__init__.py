@@ -170,6 +170,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             secret=True,
         ),
     ]
+    gateway_url: Annotated[
+        str,
+        Declaration(
+            "The gateway at which `keylease.tracing` exchanges its lease; `keylease run` sets it "
+            "for the program that it runs.",
+            as_text,
+            constant(""),
+            "none",
+        ),
+    ]
+    lease: Annotated[
+        str,
+        Declaration(
+            "The lease with which `keylease.tracing` sends spans where there is no key, or what "
+            "`keylease run` gives in its place. It is sent to that gateway only.",
+            as_text,
+            constant(""),
+            "none",
+            in_file=False,
+            secret=True,
+        ),
+    ]
     public_url: Annotated[
         str,
         Declaration(

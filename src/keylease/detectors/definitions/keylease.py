@@ -1,4 +1,4 @@
-"""Our own leases (``kll_`` and a JWT) and API keys (``kl_``, ``kl_ing_``, with a checksum)."""
+"""Our own: leases and trace tokens (a prefix and a JWT), API keys (with a checksum)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ DEFINITIONS: Final = (
         boundary=False,
         names=(r"key_?lease",),
         examples=("kll_eyJ{d:60}.eyJ{d:200}.{d:86}",),
+    ),
+    Definition(
+        kind="keylease-trace-token",
+        title="Keylease trace token",
+        provider="keylease",
+        literals=("klt_",),
+        pattern=re.compile(r"klt_[A-Za-z0-9_.-]{16,}"),
+        trigger=r"klt_[A-Za-z0-9_.-]{16}",
+        form=re.compile(r"klt_eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}"),
+        boundary=False,
+        accept=is_random,
+        examples=("klt_eyJ{d:60}.eyJ{d:200}.{d:86}",),
+        counter_examples=("klt_basis_of_the_transform",),
     ),
     Definition(
         kind="keylease-api-key",
