@@ -1,67 +1,29 @@
 """What holds for every test.
 
-Results of the promises are written where the trust report and ``keylease doctor`` look for them.
+Results of the promises are written into a file that the trust report can show.
 Tests that repeat lines many times are not measured for coverage. Where memory has room, temporary
-files lie in it.
+files lie in it. Clients of tests read one certificate authority, not all.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
-from collections import defaultdict
-from datetime import UTC, datetime
+import tempfile
 from pathlib import Path
 
+import certifi
 import pytest
+from tests.support.promise_results import PromiseResults
 
-ROOT = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+PROMISES = ROOT / "build" / "promises.json"
+"""Shown by the trust report of a server that is started with KEYLEASE_PROMISES_FILE."""
 MEMORY = "/dev/shm"  # noqa: S108 - pytest makes a private directory in it
 ENOUGH = 4 * 1024**3
 """Bytes; a run of everything leaves a small part of it."""
-PROMISE_FILE = re.compile(r"tests/promises/test_p(\d)_")
-
-
-class PromiseResults:
-    """Collects the outcome of each test below tests/promises, on the controller of a run."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[str, list[str]] = defaultdict(list)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        match = PROMISE_FILE.search(report.nodeid)
-        if match and (report.when == "call" or report.outcome != "passed"):
-            self.outcomes[f"P{match[1]}"].append(report.outcome)
-
-    def pytest_sessionfinish(self) -> None:
-        if not self.outcomes:
-            return
-        results = {
-            promise: {
-                "result": "kept" if set(outcomes) == {"passed"} else "not verified",
-                "passed": outcomes.count("passed"),
-                "failed": outcomes.count("failed"),
-                "skipped": outcomes.count("skipped"),
-            }
-            for promise, outcomes in sorted(self.outcomes.items())
-        }
-        target = ROOT / "build" / "promises.json"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(
-            json.dumps(
-                {
-                    "format": 1,
-                    "commit": commit(),
-                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "promises": results,
-                },
-                indent=2,
-            )
-            + "\n"
-        )
 
 
 def interrupts_are_heard() -> None:
@@ -94,11 +56,30 @@ def keep_files_in_memory() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
+def trust_one_authority(config: pytest.Config) -> None:
+    """Each ``httpx.get`` reads every public certificate authority, for 20 ms of a processor.
+
+    No test reaches a public server, so one of them is enough for clients in this process. What is
+    tested with certificates names its own.
+    """
+    bundle, end = Path(certifi.where()).read_text(), "-----END CERTIFICATE-----\n"
+    one = bundle[bundle.index("-----BEGIN") : bundle.index(end) + len(end)]
+    directory = tempfile.TemporaryDirectory()
+    config.add_cleanup(directory.cleanup)
+    file = Path(directory.name, "one-authority.pem")
+    file.write_text(one)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(certifi, "where", lambda: str(file))
+    config.add_cleanup(patch.undo)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     interrupts_are_heard()
+    trust_one_authority(config)
     if not hasattr(config, "workerinput"):
         keep_files_in_memory()
-        config.pluginmanager.register(PromiseResults(), "promise-results")
+        results = PromiseResults(TESTS / "promises", PROMISES, commit=commit)
+        config.pluginmanager.register(results, "promise-results")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -151,6 +151,14 @@ async def test_only_what_is_wanted_is_told(rig: Rig, receiver: Receiver) -> None
     assert [change["what"] for change in receiver.changes] == ["found"]
 
 
+async def test_no_client_is_made_for_nothing(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.webhooks.create(ADA, WebhookWish(url=receiver.url))
+    monkeypatch.setattr(rig.sender, "_client", None)
+    assert await rig.sender.deliver_due() == 0
+
+
 async def test_another_organization_tells_and_sees_nothing(rig: Rig, receiver: Receiver) -> None:
     theirs = await rig.webhooks.create(STRANGER, WebhookWish(url=receiver.url))
     await rig.change()
