@@ -1,9 +1,11 @@
 """Speaks ClickHouse's HTTP protocol over chDB, as a process of its own, as far as our client needs.
 
-``python -m tests.support.clickhouse_server DIRECTORY PORT`` prints its port. It shows that our
-statements and rows go through clickhouse-connect's HTTP transport, that its one user signs in, and
-that an engine behind it takes them. It does not show what only a server has: grants, replication,
-Distributed tables, Keeper, TLS, its limits on connections, nor versions other than chDB's.
+``python -m tests.support.clickhouse_server DIRECTORY PORT [CERTIFICATE KEY]`` prints its port. It
+shows that our statements and rows go through clickhouse-connect's HTTP transport, with TLS where it
+has a certificate, that its one user signs in, and that an engine behind it takes them. The user's
+password is what the file ``password`` in the directory holds, and may be changed there at any time.
+It does not show what only a server has: grants, replication, Distributed tables, Keeper, its limits
+on connections, nor versions other than chDB's.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import contextlib
 import gzip
 import json
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -33,7 +37,6 @@ from keylease.platform.traces.store.address import StorePassword, StoreServer, s
 
 USER: Final = "writer"
 PASSWORD: Final = "for-tests-only"
-_SIGN_IN: Final = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 _AUTHENTICATION_FAILED: Final = "516"
 _NO_SETTINGS: Final = frozenset(
     {
@@ -55,26 +58,46 @@ _CODE: Final = re.compile(r"Code:\s*(\d+)")
 class ClickHouseServer:
     """Where it listens."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], directory: Path, certificate: Path | None
+    ) -> None:
         assert process.stdout is not None
         self.pid = process.pid
         self.port = int(process.stdout.readline())
         self.url = f"clickhouse://{USER}@127.0.0.1:{self.port}/"
+        if certificate is not None:
+            self.url += f"?secure=true&ca_cert={certificate}"
+        self._password = directory / "password"
         self.place = StoreServer(address=server_address(self.url), password=StorePassword(PASSWORD))
+
+    def change_password(self, text: str) -> None:
+        """From the next request on only this one is let in."""
+        partial = self._password.with_suffix(".new")
+        partial.write_text(text)
+        partial.rename(self._password)
 
 
 @contextlib.contextmanager
-def running_clickhouse(directory: Path, *, port: int = 0) -> Iterator[ClickHouseServer]:
-    """Run a server until the block ends; on the same directory it goes on with its rows."""
+def running_clickhouse(
+    directory: Path, *, port: int = 0, tls: tuple[Path, Path] | None = None
+) -> Iterator[ClickHouseServer]:
+    """Run a server until the block ends; on the same directory it goes on with its rows.
+
+    ``tls``: the files of its certificate and of the key.
+    """
     directory.mkdir(exist_ok=True)
+    (directory / "password").write_text(PASSWORD)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.clickhouse_server", str(directory), str(port)],
+        [
+            *(sys.executable, "-m", "tests.support.clickhouse_server", str(directory), str(port)),
+            *map(str, tls or ()),
+        ],
         cwd=Path(__file__).parents[2],
         env={"PATH": "/usr/bin:/bin", "TZ": "Asia/Tokyo"},  # times must not depend on it
         stdout=subprocess.PIPE,
     )
     with terminated(process):
-        yield ClickHouseServer(process)
+        yield ClickHouseServer(process, directory, tls[0] if tls else None)
     assert process.stdout is not None
     process.stdout.close()
 
@@ -130,12 +153,14 @@ class _Engine:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine: _Engine
+    password: Path
 
     def do_GET(self) -> None:
         self._send(200, b"Ok.\n", {})
 
     def do_POST(self) -> None:
-        if self.headers.get("Authorization") != _SIGN_IN:
+        known = base64.b64encode(f"{USER}:{self.password.read_text()}".encode()).decode()
+        if self.headers.get("Authorization") != f"Basic {known}":
             headers = {"X-ClickHouse-Exception-Code": _AUTHENTICATION_FAILED}
             said = f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed."
             self._body()
@@ -185,9 +210,31 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: tests read our output."""
 
 
-def main(directory: Path, port: int) -> None:
+class _Server(ThreadingHTTPServer):
+    """TLS is spoken in each connection's thread: one that fails must not end the accepting."""
+
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        assert isinstance(request, socket.socket)
+        if self.tls is not None:
+            try:
+                request = self.tls.wrap_socket(request, server_side=True)
+            except OSError:  # whoever does not trust us, or speaks no TLS
+                return
+        super().finish_request(request, client_address)
+        with contextlib.suppress(OSError):
+            request.close()
+
+
+def main(directory: Path, port: int, *tls: str) -> None:
     _Handler.engine = _Engine(directory)
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+    _Handler.password = directory / "password"
+    server = _Server(("127.0.0.1", port), _Handler)
+    if tls:
+        server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate, key = tls
+        server.tls.load_cert_chain(certificate, key)
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever()
@@ -211,4 +258,4 @@ def _form(content_type: str, body: bytes) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.certificates import certificate
 from tests.support.clickhouse_server import PASSWORD, running_clickhouse
 from tests.support.furnished import first_tenant, founded
 from tests.support.home_databases import database_of, told_of
@@ -41,8 +42,10 @@ class Place:
         self.password.write_text(f"{PASSWORD}\n")
         self.password.chmod(0o600)
         self.store_port, self.port = free_port(), free_port()
+        self.tls = certificate(directory, "127.0.0.1")
+        address = f"https://writer@127.0.0.1:{self.store_port}/spans_of_acme"
         self.flags = (
-            "--trace-store-url", f"clickhouse://writer@127.0.0.1:{self.store_port}/spans_of_acme",
+            "--trace-store-url", f"{address}?ca_cert={self.tls[0]}",
             "--trace-store-password-file", str(self.password),
         )  # fmt: skip
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
@@ -100,6 +103,10 @@ class Place:
         headers = {"authorization": f"Bearer {self.read}"}
         return self.api.get(path, headers=headers)
 
+    def back_up(self) -> str:
+        headers = {"authorization": f"Bearer {self.read}"}
+        return str(self.api.post("/v1/trace-store/backups", headers=headers).json()["code"])
+
     def names(self) -> set[str]:
         answer = self.ask(f"/v1/projects/{self.project}/spans")
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
@@ -129,13 +136,15 @@ def test_spans_outlive_a_store_that_is_away(place: Place, tmp_path: Path) -> Non
     clickhouse = tmp_path / "clickhouse"
     # 1. What is sent is there, and the server says where.
     with contextlib.ExitStack() as servers:
-        with running_clickhouse(clickhouse, port=place.store_port):
+        with running_clickhouse(clickhouse, port=place.store_port, tls=place.tls):
             server = servers.enter_context(place.server())
             assert place.send("first") == httpx.codes.OK
             wait_until(lambda: "first" in place.names(), seconds=SECONDS)
             state = place.store()
             assert state["state"] == "open"
             assert "ClickHouse server clickhouse://writer@127.0.0.1" in state["place"]
+            assert state["place"].endswith("(TLS)")
+            assert place.back_up() == "conflict"
             assert not (place.data / "platform" / "traces" / "store").exists()
             # The password is in no list of processes.
             assert PASSWORD.encode() not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
@@ -148,12 +157,22 @@ def test_spans_outlive_a_store_that_is_away(place: Place, tmp_path: Path) -> Non
         assert place.refused() == "trace_store_unavailable"
         assert place.store()["state"] == "unavailable"
         # 4. It comes back: everything is there, once.
-        with running_clickhouse(clickhouse, port=place.store_port):
+        with running_clickhouse(clickhouse, port=place.store_port, tls=place.tls) as store:
             wait_until(lambda: place.names() == {"first", "second", "third"}, seconds=SECONDS)
             wait_until(lambda: place.store()["state"] == "open", seconds=SECONDS)
+            # 5. Its user gets another password, and the file has it: nobody is refused.
+            changed = secrets.token_hex(8)
+            place.password.write_text(changed)
+            store.change_password(changed)
+            assert place.send("fourth") == httpx.codes.OK
+            wait_until(lambda: "fourth" in place.names(), seconds=SECONDS)
+        assert place.said.count("trace_store_password_read_again") == 1
     for file in (place.data / "platform").rglob("*"):
-        assert not file.is_file() or PASSWORD.encode() not in file.read_bytes()
+        for password in (PASSWORD, changed):
+            assert not file.is_file() or password.encode() not in file.read_bytes()
     assert PASSWORD not in place.said
+    assert changed not in place.said
+    assert "Http Driver" not in place.said  # our own words, and not the library's
     assert "Traceback" not in place.said
 
 

@@ -2,8 +2,8 @@
 
 Protects: the strongroom's files and memory, and the user's own files, from a platform that was
     taken over. Started as root it becomes a user of its own; where Landlock is offered it keeps
-    its directory, its interpreter, its port and the files that its stores' addresses name, and
-    nothing else. Fingerprint keys and the trace store's password were read before (``given.py``).
+    its directory, its interpreter, its port, the files that its stores' addresses name and the
+    trace store's password, and nothing else. Fingerprint keys were read before (``given.py``).
 Does not protect: what the platform itself holds, and outgoing connections.
 Limits: where neither is possible the zones are not isolated; the posture says so in words.
 """
@@ -53,7 +53,12 @@ def give_up(configuration: ServerConfiguration) -> tuple[Measure, ...]:
     if configuration.stop_with_parent:
         stop_with_parent()
     confinement = Confinement(
-        readable=(*needs.readable, "/proc/self", *_named_by_addresses(configuration)),
+        readable=(
+            *needs.readable,
+            "/proc/self",
+            *_named_by_addresses(configuration),
+            *filter(None, [configuration.promises_file]),
+        ),
         executable=(*needs.executable, *pg_dump),
         writable=(*needs.writable, str(directory)),
         ports=_ports(configuration),
@@ -74,8 +79,9 @@ def _pg_dump(configuration: ServerConfiguration) -> tuple[str, ...]:
 
 
 def _named_by_addresses(configuration: ServerConfiguration) -> tuple[str, ...]:
-    """Files that are read again whenever a connection is made: certificates, PostgreSQL's passfile.
+    """Files that are read again for connections: certificates, PostgreSQL's passfile, a password.
 
+    The password is the trace store's, and in this process's memory in any case.
     They have to be readable to the server's own user; what does not exist cannot be named.
     """
     files: list[str] = []
@@ -84,6 +90,7 @@ def _named_by_addresses(configuration: ServerConfiguration) -> tuple[str, ...]:
         files += [str(query[name]) for name in _FILES_OF_POSTGRESQL if name in query]
     if configuration.trace_store_url:
         files.append(server_address(configuration.trace_store_url).ca_file)
+        files.append(configuration.trace_store_password_file)
     return tuple(filter(None, files))
 
 

@@ -2,11 +2,14 @@
 
 They are read before the process gives up its rights, and are in memory only afterwards.
 
-Protects: the files stay the operator's own. The platform's user need not read them, none of them
-    lies in the platform's directory or in a back-up of it, and after the start the process could
-    not open them any more. A file that others can read is refused.
+Protects: the files stay the operator's own. The platform's user need not read them, and none of
+    them lies in the platform's directory or in a back-up of it. After the start the process could
+    not open them any more, but for the password's, if its user may read that. A file that others
+    can read is refused.
 Does not protect: whoever runs code in the platform's process while it runs has them.
-Limits: a changed password or a rotated fingerprint key is taken up by the next start.
+Limits: a rotated fingerprint key is taken up by the next start. A changed password is read again
+    when the server refuses the old one, where the platform's user may open the file and it was
+    written in place: Landlock lets through the file that was there, not another of its name.
 
 What they are: the password of the trace store's user, and the fingerprint keys of organizations.
 None of them opens a provider.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +70,9 @@ def _trace_store(configuration: ServerConfiguration) -> StoreServer | None:
         address=server_address(configuration.trace_store_url),
         password=_password(configuration.trace_store_password_file),
         password_file=configuration.trace_store_password_file,
+        read_again=partial(_password, configuration.trace_store_password_file)
+        if configuration.trace_store_password_file
+        else None,
         cluster=configuration.trace_store_cluster,
     )
 

@@ -34,12 +34,21 @@ def test_nothing_is_given_by_default(tmp_path: Path) -> None:
 
 def test_a_password_is_one_line_of_a_private_file(tmp_path: Path) -> None:
     text = secrets.token_hex(8)
+    found = Given()
     for content in (text, f"{text}\n", f"{text}\r\n"):
         file = private(tmp_path / "password", content.encode())
         found = given(tmp_path, trace_store_url=URL, trace_store_password_file=file)
         assert found.trace_store is not None
         assert found.trace_store.password.reveal(why="a test") == text
         assert text not in repr(found)
+    other = secrets.token_hex(8)
+    private(tmp_path / "password", other.encode())
+    assert found.trace_store is not None
+    assert found.trace_store.read_again is not None
+    assert found.trace_store.read_again().reveal(why="a test") == other
+    (tmp_path / "password").chmod(0o644)
+    with pytest.raises(ConfigurationError, match="read by others"):
+        found.trace_store.read_again()
 
 
 def test_a_bad_password_file_stops_the_start(tmp_path: Path) -> None:

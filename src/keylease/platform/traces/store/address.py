@@ -1,6 +1,7 @@
 """Where a ClickHouse server is, and how one signs in there.
 
     clickhouse://USER@HOST[:PORT]/[DATABASE][?secure=true|false][&ca_cert=/path]
+    https://USER@HOST[:PORT]/[DATABASE][?ca_cert=/path]      the same with secure=true
 
 Protects: the password stands in a file of its own; an address with one in it is refused, because
     addresses are seen in lists of processes. Spans leave this machine by TLS unless the address
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -21,6 +23,7 @@ from keylease.errors import ConfigurationError
 
 DEFAULT_DATABASE: Final = "keylease"
 _SCHEME: Final = "clickhouse"
+_TLS_SCHEME: Final = "https"
 _TLS_PORTS: Final = frozenset({443, 8443})
 _PORT: Final = 8123
 _TLS_PORT: Final = 8443
@@ -86,6 +89,8 @@ class StoreServer(msgspec.Struct, frozen=True, kw_only=True):
     password: StorePassword = StorePassword("")
     password_file: str = ""
     """Where the password came from."""
+    read_again: Callable[[], StorePassword] | None = None
+    """Gives what the file holds now. Raises ``ConfigurationError``."""
     cluster: str = ""
 
 
@@ -102,13 +107,17 @@ def server_address(text: str) -> ServerAddress:
             "contains a password, which would be seen in the list of processes",
             advice="Put it into a file of mode 0600, and name that as trace_store_password_file.",
         )
-    if parts.scheme != _SCHEME or not parts.hostname or not parts.username or parts.fragment:
+    if parts.scheme not in {_SCHEME, _TLS_SCHEME}:
+        raise _refused("is not understood")
+    if not parts.hostname or not parts.username or parts.fragment:
         raise _refused("is not understood")
     if members.keys() - _MEMBERS:
         raise _refused("may set secure and ca_cert, and nothing else")
     ca_file = members.get("ca_cert", "")
     if ca_file and not ca_file.startswith("/"):
         raise _refused("names certificates by a path that does not begin at the root")
+    if parts.scheme == _TLS_SCHEME and members.setdefault("secure", "true") != "true":
+        raise _refused("begins with https:// and says secure=false")
     secure = _secure(parts.hostname, port, members.get("secure"))
     return ServerAddress(
         host=parts.hostname,

@@ -9,28 +9,32 @@ Limits: one embedded engine in a process, at one path. Never fork while it is op
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import clickhouse_connect
 import msgspec
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
-from keylease.errors import TraceStoreUnavailable
+from keylease.errors import TraceError, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Rows
-from keylease.platform.traces.store.address import StoreServer
+from keylease.platform.traces.store.address import ServerAddress, StoreServer
 from keylease.platform.traces.store.failures import (
+    connecting_failed,
     is_refused_sign_in,
     reading_failed,
     writing_failed,
 )
 from keylease.platform.traces.store.loading import configured
+from keylease.platform.traces.store.signing_in import SigningIn
 
+_Result = TypeVar("_Result")
 MEBIBYTE: Final = 1_048_576
 _PORTION: Final = 16 * MEBIBYTE
 """Bytes of rows that are inserted at once; the engine takes about eight times as much for them."""
@@ -158,8 +162,12 @@ class _Seat:
     to whoever asks next: rows of another organization, perhaps. Such a client is never asked again.
     """
 
-    def __init__(self, make: Callable[[], Client]) -> None:
+    def __init__(
+        self, make: Callable[[], Client], *, failed: Callable[[Exception], TraceError]
+    ) -> None:
+        """``failed``: what is raised when ``make`` does not give a client."""
         self._make = make
+        self._failed = failed
         self._client: Client | None = None
         self._database = ""
 
@@ -169,12 +177,27 @@ class _Seat:
         try:
             client = self.open()
         except Exception as error:
-            raise reading_failed(error) from error
+            raise self._failed(error) from error
         try:
             yield client
         except BaseException:
             self.close()
             raise
+
+    def ask(self, job: Callable[[Client], _Result]) -> _Result:
+        """What ``job`` makes of the client.
+
+        Once more with a new client when the server does not let the old one in any more: it looks
+        at the password first, so that nothing was done. The new one may have another password.
+        """
+        try:
+            with self.taken() as client:
+                return job(client)
+        except TraceStoreUnavailable as error:
+            if not is_refused_sign_in(error.__cause__):
+                raise
+        with self.taken() as client:
+            return job(client)
 
     def open(self) -> Client:
         """Make the client unless it is there. Raises what the library raises."""
@@ -223,13 +246,13 @@ class _Clients:
             self.close()
             raise
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Client]:
-        with self._writes, self._writer.taken() as client:
-            yield client
+    def write(self, job: Callable[[Client], None]) -> None:
+        """Let the client that writes do something."""
+        with self._writes:
+            self._writer.ask(job)
 
     @contextlib.contextmanager
-    def reading(self, *, for_user: bool = False) -> Iterator[Client]:
+    def _reader(self, *, for_user: bool = False) -> Iterator[_Seat]:
         """The reader that was used last, whose caches are warm. Raises when all are busy long."""
         seats = self._for_users if for_user else self._readers
         try:
@@ -239,8 +262,7 @@ class _Clients:
                 "Too many queries run at the same time.", advice="Try again in a moment."
             ) from None
         try:
-            with seat.taken() as client:
-                yield client
+            yield seat
         finally:
             seats.put(seat)
 
@@ -251,27 +273,23 @@ class _Clients:
         *,
         settings: Mapping[str, object] | None = None,
     ) -> Rows:
-        with self.reading() as client:
-            return _rows(client, sql, parameters, settings)
+        with self._reader() as seat:
+            return seat.ask(lambda client: _rows(client, sql, parameters, settings))
 
     def read_for_user(self, sql: str, parameters: Mapping[str, object]) -> Rows:
-        with self.reading(for_user=True) as client:
-            return _rows(client, sql, parameters, None)
+        with self._reader(for_user=True) as seat:
+            return seat.ask(lambda client: _rows(client, sql, parameters, None))
 
     def columns(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
-        with self.reading() as client:
-            try:
-                return client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
-            except Exception as error:
-                raise reading_failed(error) from error
+        with self._reader() as seat:
+            return seat.ask(lambda client: _columns(client, sql, parameters))
 
     def run(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        with self.writing() as client:
-            _command(client, sql, parameters)
+        self.write(lambda client: _command(client, sql, parameters))
 
     def maintain(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
-        with self._maintains, self._maintainer.taken() as client:
-            _command(client, sql, parameters)
+        with self._maintains:
+            self._maintainer.ask(lambda client: _command(client, sql, parameters))
 
     def use(self, database: str) -> None:
         for seat in self._all:
@@ -297,7 +315,8 @@ class EmbeddedEngine(_Clients):
                     chdb_options=options,
                     settings=settings,
                     tz_mode="aware",
-                )
+                ),
+                failed=reading_failed,
             )
 
         slow: dict[str, object] = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
@@ -335,36 +354,35 @@ class ServerEngine(_Clients):
         if server.cluster:
             writing |= {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
         slow = {"mutations_sync": 2, "lightweight_deletes_sync": 2}
+        signing_in = SigningIn(server)
+        # It writes a line about each attempt; who is told that a server is away is our own concern.
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+
+        def seat(settings: Mapping[str, object], *, seconds: int = _READ_SECONDS) -> _Seat:
+            return _server_seat(server.address, signing_in, settings, seconds=seconds)
+
         try:
             super().__init__(
-                _server_seat(server, writing, seconds=_WRITE_SECONDS),
-                _server_seat(server, writing | slow, seconds=_WRITE_SECONDS),
-                _server_seat(server, dict(spread) | limits.of_users()),
-                [
-                    _server_seat(server, dict(spread) | limits.of_reading())
-                    for _ in range(limits.readers)
-                ],
+                seat(writing, seconds=_WRITE_SECONDS),
+                seat(writing | slow, seconds=_WRITE_SECONDS),
+                seat(dict(spread) | limits.of_users()),
+                [seat(dict(spread) | limits.of_reading()) for _ in range(limits.readers)],
                 wait=limits.query_seconds,
             )
         except Exception as error:
-            if is_refused_sign_in(error):
-                raise TraceStoreUnavailable(
-                    "The ClickHouse server of the trace store does not let this user in.",
-                    advice="Check the user in trace_store_url and trace_store_password_file.",
-                ) from error
-            raise TraceStoreUnavailable(
-                f"The ClickHouse server at {server.address.authority} does not answer.",
-                advice="Check trace_store_url, whether it speaks TLS there, and that it runs.",
-            ) from error
+            raise connecting_failed(error, server.address, password=signing_in.trouble) from error
 
     def insert(self, table: str, columns: pa.Table) -> None:
-        """Send columns as Arrow streams."""
-        with self.writing() as client:
+        """Send columns as Arrow streams. Of portions that are sent twice the engine keeps one."""
+
+        def sent(client: Client) -> None:
             try:
                 for some in _portions(columns):
                     client.insert_arrow(table, some)
             except Exception as error:
                 raise writing_failed(error) from error
+
+        self.write(sent)
 
 
 def _portions(columns: pa.Table) -> Iterator[pa.Table]:
@@ -375,17 +393,20 @@ def _portions(columns: pa.Table) -> Iterator[pa.Table]:
 
 
 def _server_seat(
-    server: StoreServer, settings: Mapping[str, object], *, seconds: int = _READ_SECONDS
+    address: ServerAddress,
+    signing_in: SigningIn,
+    settings: Mapping[str, object],
+    *,
+    seconds: int,
 ) -> _Seat:
-    address = server.address
-    return _Seat(
-        lambda: clickhouse_connect.get_client(
+    def connected(password: str) -> Client:
+        return clickhouse_connect.get_client(
             # Said one by one: an address would be able to say much else.
             host=address.host,
             port=address.port,
             interface="https" if address.secure else "http",
             username=address.user,
-            password=server.password.reveal(why="to sign in at the ClickHouse server"),
+            password=password,
             ca_cert=address.ca_file or None,
             connect_timeout=_CONNECT_SECONDS,
             send_receive_timeout=seconds,
@@ -394,7 +415,21 @@ def _server_seat(
             form_encode_query_params=True,  # thousands of identifiers are no address
             tz_mode="aware",
         )
-    )
+
+    def made() -> Client:
+        why = "to sign in at the ClickHouse server"
+        password = signing_in.password.reveal(why=why)
+        try:
+            return connected(password)
+        except Exception as error:
+            if not is_refused_sign_in(error) or not signing_in.renewed(password):
+                raise
+        return connected(signing_in.password.reveal(why=why))
+
+    def failed(error: Exception) -> TraceError:
+        return connecting_failed(error, address, password=signing_in.trouble)
+
+    return _Seat(made, failed=failed)
 
 
 def _rows(
@@ -417,6 +452,13 @@ def _rows(
         types=tuple(kind.name for kind in answer.column_types),
         rows=[tuple(row) for row in answer.result_rows],
     )
+
+
+def _columns(client: Client, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
+    try:
+        return client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
+    except Exception as error:
+        raise reading_failed(error) from error
 
 
 def _command(client: Client, sql: str, parameters: Mapping[str, object] | None) -> None:

@@ -7,7 +7,9 @@ sentence that says what a query has wrong, and that only for errors that are abo
 from __future__ import annotations
 
 import re
-from typing import Final
+import ssl
+from collections.abc import Iterator
+from typing import Final, TypeVar
 
 from clickhouse_connect.driver.exceptions import Error
 
@@ -19,6 +21,7 @@ from keylease.errors import (
     TraceError,
     TraceStoreUnavailable,
 )
+from keylease.platform.traces.store.address import ServerAddress
 
 _TOO_EXPENSIVE: Final = {
     158: "it reads or answers more rows than a query may",
@@ -50,9 +53,10 @@ _INSIDE: Final = re.compile(
     re.DOTALL,
 )
 _LONGEST: Final = 300
+_Kind = TypeVar("_Kind", bound=BaseException)
 
 
-def code_of(error: Exception) -> int | None:
+def code_of(error: BaseException) -> int | None:
     """The engine's number for what went wrong; None when it was not the engine."""
     code = getattr(error, "code", None)
     if isinstance(code, int):
@@ -73,6 +77,8 @@ def reading_failed(error: Exception) -> TraceError:
         return QueryNotAllowed("The query reaches for something that queries may not use.")
     if code in _INVALID:
         return QueryInvalid(f"The engine does not take the query: {_sentence(error)}.")
+    if code in _SIGN_IN:
+        return _refused_sign_in()
     return TraceStoreUnavailable(
         "The trace store did not answer.",
         advice="What was sent is safe in the write-ahead log. Try again; the log says why.",
@@ -81,6 +87,8 @@ def reading_failed(error: Exception) -> TraceError:
 
 def writing_failed(error: Exception) -> TraceError:
     """What the writer is told: whether it makes sense to try these rows again."""
+    if is_refused_sign_in(error):
+        return _refused_sign_in()
     if code_of(error) in _REFUSED:
         return TraceBatchRefused(f"The trace store does not take these rows: {_sentence(error)}.")
     return TraceStoreUnavailable(
@@ -89,9 +97,67 @@ def writing_failed(error: Exception) -> TraceError:
     )
 
 
-def is_refused_sign_in(error: Exception) -> bool:
+def connecting_failed(
+    error: Exception, address: ServerAddress, *, password: str = ""
+) -> TraceStoreUnavailable:
+    """What is said when a server is not reached; ``password``: why its file was not read again."""
+    if is_refused_sign_in(error):
+        return _refused_sign_in(password)
+    where = f"the ClickHouse server at {address.authority}"
+    if distrust := _first(error, ssl.SSLCertVerificationError):
+        return TraceStoreUnavailable(
+            f"The certificate of {where} is not trusted: {distrust.verify_message.rstrip('.')}.",
+            advice="trace_store_url says with ca_cert=/path which certificates vouch for it; the "
+            "host in it must be a name in the certificate.",
+        )
+    if address.secure and (reason := _first(error, ssl.SSLError) or _first(error, OSError)):
+        if address.ca_file and _is_about_the_file(reason):
+            return TraceStoreUnavailable(
+                f"The certificates in {address.ca_file} cannot be read.",
+                advice="trace_store_url names the file with ca_cert: PEM, readable to the user of "
+                "the server.",
+            )
+        if isinstance(reason, ssl.SSLError):
+            return TraceStoreUnavailable(
+                f"TLS with {where} fails.",
+                advice="Check the port in trace_store_url, and whether TLS is spoken there.",
+            )
+    return TraceStoreUnavailable(
+        f"T{where[1:]} does not answer.",
+        advice="Check trace_store_url, whether it speaks TLS there, and that it runs.",
+    )
+
+
+def is_refused_sign_in(error: BaseException | None) -> bool:
     """Whether a server does not know the user, or not this password."""
-    return code_of(error) in _SIGN_IN
+    return error is not None and code_of(error) in _SIGN_IN
+
+
+def _refused_sign_in(why_not_again: str = "") -> TraceStoreUnavailable:
+    advice = "Check the user in trace_store_url and trace_store_password_file."
+    return TraceStoreUnavailable(
+        "The ClickHouse server of the trace store does not let this user in.",
+        advice=f"{advice} {why_not_again}".rstrip(),
+    )
+
+
+def _is_about_the_file(reason: OSError) -> bool:
+    """What loading certificates raises; a connection that is refused or reset is not among it."""
+    named = getattr(reason, "library", "") in {"X509", "PEM"}
+    return named or isinstance(reason, FileNotFoundError | PermissionError | IsADirectoryError)
+
+
+def _first(error: BaseException, kind: type[_Kind]) -> _Kind | None:
+    return next((each for each in _causes(error) if isinstance(each, kind)), None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def is_engine_failure(error: Exception) -> bool:

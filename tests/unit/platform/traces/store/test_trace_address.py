@@ -28,6 +28,9 @@ from keylease.platform.traces.store.address import (
         ("clickhouse://ada@localhost", 8123, "http"),
         ("clickhouse://ada@127.0.0.1:8443", 8443, "https"),
         ("clickhouse://ada@[::1]:9000", 9000, "http"),
+        ("https://ada@db.example:9440/keylease", 9440, "https"),
+        ("https://ada@db.example?secure=true", 8443, "https"),
+        ("https://ada@localhost", 8443, "https"),
     ],
 )
 def test_spans_leave_the_machine_by_tls_unless_it_says_otherwise(
@@ -75,6 +78,7 @@ def test_an_address_with_a_password_is_refused_and_not_repeated() -> None:
         ("clickhouse://ada@[::1", "not understood"),
         ("clickhouse://ada@db.example:8123", "whether TLS"),
         ("clickhouse://ada@db.example?secure=perhaps", "secure=true or secure=false"),
+        ("https://ada@db.example?secure=false", "says secure=false"),
         ("clickhouse://ada@db.example?verify=false", "nothing else"),
         ("clickhouse://ada@db.example?ca_cert=ca.pem", "begin at the root"),
         ("clickhouse://ada@db.example/a`b", "letters, digits"),
