@@ -9,39 +9,27 @@ nowhere else, is known to this process; a real key never is.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 import typer
 
 from keylease.cli import output
+from keylease.cli.demo_house import QUESTION, DemoHouse, Provider, authorization, question
 from keylease.cli.demo_search import search
-from keylease.cli.environment import strongroom_environment
 from keylease.cli.options import settings_from
-from keylease.cli.strongroom_process import strongroom_command
-from keylease.errors import ProcessFailed, SettingsInvalid
-from keylease.sdk.control import ControlClient
-from keylease.strongroom.options import ReadyMessage
+from keylease.errors import SettingsInvalid
 
-QUESTION: Final = "Where does my provider key live now?"
-MODEL: Final = "gpt-5-mini"
 _SHORT_LEASE: Final = 2
 """Seconds."""
-_STOP_SECONDS: Final = 10.0
-_READY_SECONDS: Final = 30.0
 _SHOWN: Final = 12
 """Characters of a lease that are shown."""
 
@@ -69,7 +57,7 @@ def command(
         previous = signal.signal(signal.SIGTERM, _interrupt)
         stack.callback(signal.signal, signal.SIGTERM, previous)
         base = _directory(stack, directory, keep=keep)
-        return _Demo(base, python, stack).run()
+        return _Demo(DemoHouse(base, python, stack)).run()
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -96,40 +84,16 @@ def _directory(stack: contextlib.ExitStack, wanted: Path | None, *, keep: bool) 
     return base
 
 
-class _Provider(msgspec.Struct):
-    """Where the simulator is."""
-
-    openai_url: str
-    anthropic_url: str
-    control_url: str
-
-    @property
-    def origin(self) -> str:
-        return self.openai_url.removesuffix("/v1")
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.openai_url).hostname or ""
-
-
 class _Demo:
     """One run."""
 
-    def __init__(self, base: Path, python: str, stack: contextlib.ExitStack) -> None:
-        self._base = base
-        self._data, self._config, self._logs = base / "data", base / "config", base / "logs"
-        self._python = python
-        self._stack = stack
-        self._key = f"sk-demo-{secrets.token_urlsafe(30)}".encode()
-        self._control_token = secrets.token_urlsafe(32)
-        self._client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
+    def __init__(self, house: DemoHouse) -> None:
+        self._house = house
         self._step = 0
         self._failed: list[str] = []
 
     def run(self) -> int:
         begun = time.monotonic()
-        for directory in (self._config, self._logs):
-            directory.mkdir(mode=0o700)
         output.emit("Keylease demo: a model call whose key stays in your own secret store.")
         provider = self._start_provider()
         self._seal_key(provider)
@@ -172,37 +136,23 @@ class _Demo:
 
     # --- the steps -----------------------------------------------------------------------------
 
-    def _start_provider(self) -> _Provider:
+    def _start_provider(self) -> Provider:
         with self._step_of("A simulated provider starts, in a process of its own") as lines:
-            arguments = ["simulator", "--port=0", "--json", "--chunk-delay=0.03"]
-            arguments += [f"--key-sha256={hashlib.sha256(self._key).hexdigest()}"]
-            arguments += ["--control-token-file=-"]
-            process = self._keylease(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            self._stack.callback(_stop, process)
-            answer, _ = _first_line(process, f"{self._control_token}\n".encode())
-            provider = msgspec.json.decode(answer, type=_Provider)
+            provider = self._house.start_provider()
             lines.append(f"It speaks OpenAI's wire format at {provider.openai_url}")
             lines.append("and accepts one key, which was made for this run and of which it has")
             lines.append("the hash.")
         return provider
 
-    def _seal_key(self, provider: _Provider) -> None:
+    def _seal_key(self, provider: Provider) -> None:
         with self._step_of("The key goes into the sealed store, once, through a pipe") as lines:
-            arguments = ["secret", "put", "demo", "--provider=openai-compatible"]
-            arguments += [f"--host={provider.host}", *self._directories()]
-            process = self._keylease(arguments, stdin=subprocess.PIPE)
-            process.communicate(self._key, timeout=_READY_SECONDS)
-            if process.returncode:
-                raise ProcessFailed(
-                    "The demo key could not be sealed.", advice=self._tail("keylease.log")
-                )
+            self._house.seal_key(provider.host)
             lines.append("$ keylease secret put demo        (reads from the terminal or stdin)")
             lines.append("Encrypted under a key that lies outside the data directory.")
 
-    def _start_gateway(self, provider: _Provider) -> str:
-        self._write_files(provider)
+    def _start_gateway(self, provider: Provider) -> str:
         with self._step_of("The gateway starts: the only process that can open the key") as lines:
-            ready = self._spawn_gateway()
+            ready = self._house.start_gateway(provider)
             lines.append(f"It listens at {ready.urls[0]}")
             lines.append(f"and sends sealed://demo to {provider.origin} and nowhere else:")
             lines.append("gateway.toml says so, and no request can change it.")
@@ -210,7 +160,7 @@ class _Demo:
 
     def _make_lease(self) -> dict[str, Any]:
         with self._step_of("A lease: what programs get instead of the key") as lines:
-            lease = self._create_lease()
+            lease = self._house.create_lease()
             lines.append("$ keylease lease create --purpose development --environment demo")
             lines.append(f"{lease['token'][:_SHOWN]}...   good for 15 minutes, for models gpt-*")
         return lease
@@ -219,7 +169,7 @@ class _Demo:
         with self._step_of(
             "A plain call: an ordinary OpenAI request, the lease as API key"
         ) as lines:
-            answer = self._ask(url, token)
+            answer = self._house.ask(url, token)
             if answer.status_code == httpx.codes.OK:
                 lines.append(f"> {QUESTION}")
                 lines.append(f"< {_text_of(answer.json())}")
@@ -234,8 +184,11 @@ class _Demo:
             times: list[float] = []
             text = ""
             begun = time.monotonic()
-            with self._client.stream(
-                "POST", f"{url}/v1/chat/completions", json=_chat(stream=True), headers=_auth(token)
+            with self._house.client.stream(
+                "POST",
+                f"{url}/v1/chat/completions",
+                json=question(stream=True),
+                headers=authorization(token),
             ) as answer:
                 for line in answer.iter_lines():
                     if not line.startswith("data: {"):
@@ -252,15 +205,12 @@ class _Demo:
                 holds=len(times) > 10 and spread > 0.3,  # noqa: PLR2004 - 25 pieces at 30 ms
             )
 
-    def _show_calls(self, provider: _Provider) -> None:
+    def _show_calls(self, provider: Provider) -> None:
         with self._step_of("What the gateway wrote down, and what the provider counted") as lines:
-            calls = self._recorded_calls()
+            calls = self._house.recorded_calls()
             lines.append("$ keylease calls")
             lines.extend(_table(calls))
-            usage = self._client.get(
-                f"{provider.control_url}/usage", headers=_auth(self._control_token)
-            ).json()
-            rows = [row for bucket in usage["data"] for row in bucket["results"]]
+            rows = self._house.counted(provider)
             counted = (
                 sum(row["num_model_requests"] for row in rows),
                 sum(row["input_tokens"] for row in rows),
@@ -277,20 +227,19 @@ class _Demo:
                 holds=counted == written,
             )
 
-    def _lease_dies(self, url: str, provider: _Provider, lease: dict[str, Any]) -> None:
+    def _lease_dies(self, url: str, provider: Provider, lease: dict[str, Any]) -> None:
         with self._step_of("Somebody steals the lease") as lines:
             token = lease["token"]
-            direct = self._ask(provider.origin, token)
+            direct = self._house.ask(provider.origin, token)
             self._claim(
                 lines,
                 f"straight at the provider it is worth nothing: {direct.status_code}",
                 holds=direct.status_code == httpx.codes.UNAUTHORIZED,
             )
-            before = self._ask(url, token).status_code
+            before = self._house.ask(url, token).status_code
             begun = time.monotonic()
-            with ControlClient(self._data) as control:
-                control.call("lease.revoke", kind="lease", value=lease["lease_id"])
-            after = self._ask(url, token)
+            self._house.revoke_lease(lease["lease_id"])
+            after = self._house.ask(url, token)
             took = 1000 * (time.monotonic() - begun)
             self._claim(
                 lines,
@@ -298,10 +247,10 @@ class _Demo:
                 f"{took:.0f} ms",
                 holds=(before, after.status_code) == (httpx.codes.OK, httpx.codes.UNAUTHORIZED),
             )
-            short = self._create_lease(lifetime=_SHORT_LEASE)["token"]
-            fresh = self._ask(url, short).status_code
+            short = self._house.create_lease(lifetime=_SHORT_LEASE)["token"]
+            fresh = self._house.ask(url, short).status_code
             time.sleep(_SHORT_LEASE + 0.2)
-            late = self._ask(url, short)
+            late = self._house.ask(url, short)
             self._claim(
                 lines,
                 f"a lease of {_SHORT_LEASE} seconds: {fresh} at first, {late.status_code} "
@@ -311,17 +260,17 @@ class _Demo:
 
     def _key_is_nowhere(self) -> None:
         with self._step_of("Looking for the key in every file that was written") as lines:
-            places = [self._data, self._config, self._logs]
-            planted = self._logs / "planted"
-            planted.write_bytes(b"The search must find this: " + self._key)
-            control = search([self._logs], self._key)
+            house = self._house
+            planted = house.logs / "planted"
+            planted.write_bytes(b"The search must find this: " + house.key)
+            control = search([house.logs], house.key)
             planted.unlink()
             self._claim(
                 lines,
                 "a copy that was planted on purpose is found",
                 holds=(str(planted), "plain") in control.hits,
             )
-            found = search(places, self._key)
+            found = search([house.data, house.config, house.logs], house.key)
             self._claim(
                 lines,
                 f"{found.files} files, {found.size:,} bytes: data, configuration, logs; plain,"
@@ -330,127 +279,6 @@ class _Demo:
             )
             lines.extend(f"found in {path} ({form})" for path, form in found.hits)
             lines.extend(f"could not be read: {path}" for path in found.unreadable)
-
-    # --- means ---------------------------------------------------------------------------------
-
-    def _directories(self) -> list[str]:
-        return [f"--data-dir={self._data}", f"--config-dir={self._config}"]
-
-    def _keylease(
-        self, arguments: list[str], *, stdin: int, stdout: int | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Run a command of ours as a person would, away from the terminal's signals."""
-        environment = strongroom_environment() | {"KEYLEASE_STRONGROOM_PYTHON": self._python}
-        with (self._logs / "keylease.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own program, no shell
-                [sys.executable, "-I", "-m", "keylease.cli.main", *arguments],
-                env=environment,
-                stdin=stdin,
-                stdout=stdout if stdout is not None else log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def _spawn_gateway(self) -> ReadyMessage:
-        arguments = ["gateway", f"--gateway-file={self._config / 'gateway.toml'}"]
-        arguments += [f"--data-dir={self._data}", "--stop-with-parent"]
-        reading, writing = os.pipe()
-        with (self._logs / "gateway.log").open("wb") as log, os.fdopen(reading, "rb") as ready:
-            process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                strongroom_command([*arguments, f"--ready-fd={writing}"], python=self._python),
-                env=strongroom_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[writing],
-                start_new_session=True,
-            )
-            self._stack.callback(_stop, process)
-            os.close(writing)
-            line = ready.readline()
-        if not line:
-            raise ProcessFailed(
-                "The demo's gateway did not start.", advice=self._tail("gateway.log")
-            )
-        return msgspec.json.decode(line, type=ReadyMessage)
-
-    def _tail(self, name: str) -> str:
-        text = (self._logs / name).read_text(errors="replace").strip()
-        return f"It said: {text[-400:]}"
-
-    def _write_files(self, provider: _Provider) -> None:
-        (self._config / "gateway.toml").write_text(
-            f"""version = 1
-
-[gateway]
-listen = "127.0.0.1:0"
-metrics = false
-
-[[binding]]
-reference = "sealed://demo"
-provider = "openai-compatible"
-hosts = ["{provider.origin}"]
-purposes = ["development"]
-"""
-        )
-        (self._config / "keylease.toml").write_text(
-            f"""version = 1
-
-[[credential]]
-name = "demo"
-provider = "openai-compatible"
-reference = "sealed://demo"
-upstream = "{provider.openai_url}"
-purposes = ["development"]
-environment = "demo"
-
-[[route]]
-name = "demo"
-models = ["gpt-*"]
-targets = [{{ credential = "demo" }}]
-
-[[grant]]
-name = "people"
-principals = ["user:*"]
-models = ["gpt-*"]
-purposes = ["development"]
-environments = ["demo"]
-requests_per_minute = 600
-"""
-        )
-
-    def _create_lease(self, **wish: object) -> dict[str, Any]:
-        with ControlClient(self._data) as control:
-            made = control.call("lease.create", purpose="development", environment="demo", **wish)
-        return dict(made)
-
-    def _recorded_calls(self) -> list[dict[str, Any]]:
-        """The two calls, oldest first; records reach the disk within 50 ms."""
-        deadline = time.monotonic() + 5
-        while True:
-            with ControlClient(self._data) as control:
-                calls = list(control.call("calls.list"))
-            if len(calls) > 1 or time.monotonic() > deadline:
-                return sorted(calls, key=lambda call: call["started_at"])
-            time.sleep(0.02)
-
-    def _ask(self, url: str, token: str) -> httpx.Response:
-        return self._client.post(
-            f"{url}/v1/chat/completions", json=_chat(stream=False), headers=_auth(token)
-        )
-
-
-def _chat(*, stream: bool) -> dict[str, Any]:
-    return {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": QUESTION}],
-        "max_tokens": 24,
-        "stream": stream,
-    }
-
-
-def _auth(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def _text_of(answer: dict[str, Any]) -> str:
@@ -477,27 +305,3 @@ def _table(calls: list[dict[str, Any]]) -> list[str]:
             f" {'yes' if call.get('streamed') else 'no'}"
         )
     return lines
-
-
-def _first_line(process: subprocess.Popen[bytes], given: bytes) -> tuple[bytes, bytes]:
-    """Hand a process its input and read the first line of its output."""
-    if process.stdin is None or process.stdout is None:
-        raise ProcessFailed("A process was started without pipes.")
-    process.stdin.write(given)
-    process.stdin.close()
-    line = process.stdout.readline()
-    if not line:
-        raise ProcessFailed(f"The simulator ended with status {process.wait(_STOP_SECONDS)}.")
-    return line, given
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and end it if it does not."""
-    if process.stdout is not None:
-        process.stdout.close()
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
