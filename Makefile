@@ -22,7 +22,7 @@ help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 up: install ## Set everything up and start the product
-	@.venv/bin/keylease up $(UP_OPTIONS)
+	@KEYLEASE_PROMISES_FILE=$(CURDIR)/build/promises.json .venv/bin/keylease up $(UP_OPTIONS)
 
 demo: install ## Show a first call with a simulated provider: no account, no key
 	@.venv/bin/keylease demo

@@ -117,6 +117,7 @@ def server_document(settings: Settings, *, port: int | None = None, **more: obje
             name for part in settings.private_hosts.split(",") if (name := part.strip().lower())
         ],
         "port": int(configured) if port is None else port,
+        "promises_file": settings.promises_file,
         "log_level": settings.log_level.value,
         "log_format": settings.log_format.value,
         **trace_members(settings),

@@ -264,6 +264,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "for `keylease up` the key that its gateway has, else one of the server's own",
         ),
     ]
+    promises_file: Annotated[
+        str,
+        Declaration(
+            "The last results of the promises' tests, which the trust report shows with their "
+            "commit and date; `make test` writes build/promises.json. Read whenever it is asked.",
+            as_file,
+            constant(""),
+            "none: every promise is shown as not verified",
+        ),
+    ]
     log_level: Annotated[
         LogLevel,
         Declaration(

@@ -11,7 +11,9 @@ from keylease.cli import main as entry
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 SECTIONS = dict(
-    re.findall(r"^## (keylease[^\n]*)\n\n```text\n(.*?)```$", PAGE.read_text(), re.DOTALL | re.M)
+    re.findall(
+        r"^## (keylease[^\n]*)\n\n```text\n(.*?)```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
 )
 
 

@@ -43,6 +43,12 @@ def document_for(home: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
+def test_the_server_is_told_where_the_results_of_the_promises_are(tmp_path: Path) -> None:
+    assert document_for(tmp_path)["promises_file"] == ""
+    file = tmp_path / "promises.json"
+    assert document_for(tmp_path, PROMISES_FILE=str(file))["promises_file"] == str(file)
+
+
 def test_no_password_of_the_trace_store_is_in_the_list_of_processes(tmp_path: Path) -> None:
     secret = random_text()
     with pytest.raises(ConfigurationError, match="contains a password") as caught:

@@ -134,6 +134,9 @@ class _Results(msgspec.Struct):
         passed: int = 0
         failed: int = 0
         skipped: int = 0
+        commit: str = ""
+        at: str = ""
+        """Of its own run, where that was another one than the file's last."""
 
     format: int
     commit: str
@@ -154,8 +157,8 @@ def promise_results(document: bytes | None) -> tuple[PromiseResult, ...]:
             id=name,
             says=says,
             result="broken" if one.failed else one.result,
-            at=results.at,
-            commit=results.commit,
+            at=one.at or results.at,
+            commit=one.commit or results.commit,
             passed=one.passed,
             failed=one.failed,
             skipped=one.skipped,

@@ -234,11 +234,15 @@ def test_a_failed_promise_is_broken() -> None:
             "promises": {
                 "P1": {"result": "kept", "passed": 3, "failed": 0, "skipped": 0},
                 "P2": {"result": "not verified", "passed": 3, "failed": 1, "skipped": 0},
+                "P4": {"result": "kept", "passed": 1, "commit": "def", "at": "2026-02-02"},
             },
         }
     ).encode()
-    results = {one.id: one.result for one in promise_results(document)}
-    assert (results["P1"], results["P2"], results["P3"]) == ("kept", "broken", NOT_VERIFIED)
+    found = {one.id: one for one in promise_results(document)}
+    results = [found[name].result for name in ("P1", "P2", "P3", "P4")]
+    assert results == ["kept", "broken", NOT_VERIFIED, "kept"]
+    assert (found["P1"].commit, found["P1"].at) == ("abc", "2026-01-01T00:00:00+00:00")
+    assert (found["P4"].commit, found["P4"].at) == ("def", "2026-02-02"), "of a run of its own"
 
 
 @pytest.mark.parametrize("document", [b"", b"{}", b"[]", b"\xff"])
