@@ -41,8 +41,9 @@ _RENEW_AFTER: Final = 2 / 3
 """Part of its life after which a token is renewed."""
 _SAFETY: Final = 5.0
 """Seconds before its end at which a token is not sent any more."""
-_FAILURE_PAUSE: Final = 5.0
-"""Seconds in which the gateway is not asked again, after it was not reached."""
+_FAILURE_PAUSE: Final = 1.0
+"""Seconds in which the gateway is not asked again, after it was not reached. OpenTelemetry gives up
+after ten."""
 _REFUSAL_PAUSE: Final = 30.0
 """The same after it has refused: that mends itself seldom."""
 _TIMEOUT: Final = 5.0
