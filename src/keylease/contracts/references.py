@@ -31,6 +31,13 @@ _SHAPES: Final[dict[str, tuple[re.Pattern[str], str]]] = {
 }
 _WITH_FIELD: Final = {"vault": True, "aws-sm": False}
 """Schemes that take a ``#field``, and whether it is required."""
+_ADVICE: Final = {
+    "env": "A variable's name has letters, digits and underscores.",
+    "file": "The path is absolute, so three slashes follow file: and none ends it.",
+    "sealed": "A name has letters, digits, dots, hyphens and underscores.",
+    "vault": "The mount comes first, then the path in it, then # and the field.",
+    "aws-sm": "The region comes first, such as eu-central-1, then the name of the secret.",
+}
 SCHEMES: Final = tuple(_SHAPES)
 
 
@@ -69,18 +76,25 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         ):
             raise ReferenceInvalid(
                 f"The {scheme} reference is not of the form {expected}.",
-                advice="A name has letters, digits, dots, hyphens and underscores."
-                if scheme == "sealed"
-                else "",
+                advice=_ADVICE.get(scheme, "Check the part after ://."),
             )
         if scheme in _WITH_FIELD:
             if _WITH_FIELD[scheme] and not field:
-                raise ReferenceInvalid(f"The {scheme} reference names no field: {expected}.")
+                raise ReferenceInvalid(
+                    f"The {scheme} reference names no field: {expected}.",
+                    advice="Add # and the name of the field that holds the key.",
+                )
         elif "#" in rest:
-            raise ReferenceInvalid(f"A {scheme} reference takes no field: {expected}.")
+            raise ReferenceInvalid(
+                f"A {scheme} reference takes no field: {expected}.",
+                advice="Leave out # and what follows; a # in the name itself is %23.",
+            )
         reference = cls(scheme=scheme, path=path, field=field)
         if len(str(reference)) > MAXIMUM_LENGTH:
-            raise ReferenceInvalid(f"The {scheme} reference is over {MAXIMUM_LENGTH} characters.")
+            raise ReferenceInvalid(
+                f"The {scheme} reference is over {MAXIMUM_LENGTH} characters.",
+                advice="Keep the secret under a shorter name.",
+            )
         return reference
 
     def __str__(self) -> str:

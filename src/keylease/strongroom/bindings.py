@@ -54,7 +54,10 @@ class Bindings:
         try:
             canonical = str(Reference.parse(reference))
         except (ReferenceInvalid, UnicodeDecodeError) as error:
-            raise BindingMissing("The credential's reference is not valid.") from error
+            raise BindingMissing(
+                "The credential's reference is not valid.",
+                advice="The owner of the policy has to mend it.",
+            ) from error
         # 1. The place the secret comes from.
         left = [b for b in self._bindings if _reference_pattern(b.reference).fullmatch(canonical)]
         self._require(left, "its reference")

@@ -194,7 +194,7 @@ def checked_binding(provider: str, hosts: Sequence[str]) -> tuple[str, tuple[str
             )
     if not provider:
         if hosts:
-            raise SettingsInvalid("--host needs --provider.")
+            raise SettingsInvalid("--host needs --provider.", advice="Add --provider PROVIDER.")
         return "", ()
     entry = CATALOGUE.get(provider)
     if entry is None:
@@ -273,7 +273,8 @@ def _from_descriptor(descriptor: int) -> Secret:
         return Secret(secret_input.read_pipe(descriptor, maximum=LONGEST_PASSPHRASE))
     except OSError as error:
         raise SealedStoreError(
-            f"The passphrase cannot be read from descriptor {descriptor}: {error.strerror}."
+            f"The passphrase cannot be read from descriptor {descriptor}: {error.strerror}.",
+            advice="Open it for reading where keylease is started, such as `5</run/passphrase`.",
         ) from None
 
 

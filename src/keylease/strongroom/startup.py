@@ -213,7 +213,10 @@ def run_handover(
         if feeder is not threading.current_thread():
             feeder.join(timeout=_FEEDING_SECONDS)
             if feeder.is_alive():
-                raise ProcessError("The values that env:// references name are over 16 KiB.")
+                raise ProcessError(
+                    "The values that env:// references name are over 16 KiB.",
+                    advice="Keep large secrets in a file or a secret store.",
+                )
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of the standard library
     environment = {
         name: value
@@ -224,7 +227,10 @@ def run_handover(
     try:
         os.execve(arguments[0], arguments, environment)  # noqa: S606 - the supervisor, no shell
     except OSError as error:
-        raise ProcessError(f"{arguments[0]} cannot be started: {error.strerror}.") from error
+        raise ProcessError(
+            f"{arguments[0]} cannot be started: {error.strerror}.",
+            advice="Check that the program is there and may be executed.",
+        ) from error
 
 
 def print_posture() -> int:

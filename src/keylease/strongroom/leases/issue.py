@@ -154,7 +154,10 @@ class LeaseIssuer:
             bounds.append((request.not_after - now, "the subject token's expiry"))
         bound, whose = min(bounds)
         if bound < _SHORTEST:
-            raise AccessDenied(f"{whose.capitalize()} leaves no time for a lease.")
+            raise AccessDenied(
+                f"{whose.capitalize()} leaves no time for a lease.",
+                advice="Ask again with a subject token that is fresh.",
+            )
         if asked <= bound:
             return asked, ""
         # An unspoken wish for the default is not worth a remark.
@@ -180,7 +183,10 @@ def require_grant(bundle: PolicyBundle, claims: LeaseClaims) -> None:
 
 def _check_form(request: LeaseRequest) -> None:
     if not PRINCIPAL.fullmatch(request.principal):
-        raise RequestMalformed("The principal is not of the form kind:name.")
+        raise RequestMalformed(
+            "The principal is not of the form kind:name.",
+            advice="The kinds are user, service_account and workload: service_account:nightly.",
+        )
     if not ENVIRONMENT.fullmatch(request.environment):
         raise RequestMalformed(
             "The environment is not a plain name.",
@@ -188,10 +194,14 @@ def _check_form(request: LeaseRequest) -> None:
         )
     if len(request.models) > MAXIMUM_MODELS or not all(map(is_pattern, request.models)):
         raise RequestMalformed(
-            f"The models are not a list of at most {MAXIMUM_MODELS} names or patterns with *."
+            f"The models are not a list of at most {MAXIMUM_MODELS} names or patterns with *.",
+            advice="Name models as the policy's grants do, such as gpt-4o or gpt-*.",
         )
     if not _PROJECT.fullmatch(request.project):
-        raise RequestMalformed("The project is not a plain name.")
+        raise RequestMalformed(
+            "The project is not a plain name.",
+            advice="Use at most 128 letters, digits and . _ - / and begin with a letter or digit.",
+        )
     words = (request.principal, request.environment, request.project, *request.models)
     if any(map(detectors.looks_like_secret, words)):
         raise RequestMalformed(
@@ -199,23 +209,34 @@ def _check_form(request: LeaseRequest) -> None:
             advice="Keys have no place in a lease. If that was one, rotate it.",
         )
     if request.lifetime is not None and request.lifetime < _SHORTEST:
-        raise RequestMalformed("The lifetime is less than a second.")
+        raise RequestMalformed(
+            "The lifetime is less than a second.", advice="Ask for a longer one, such as 15m."
+        )
 
 
 def _check_rule(request: LeaseRequest, rule: TrustRule) -> None:
     if request.purpose not in rule.purposes:
         raise PurposeNotAllowed(
-            f"The trust rule {rule.name!r} does not admit the purpose {request.purpose}."
+            f"The trust rule {rule.name!r} does not admit the purpose {request.purpose}.",
+            advice=_rather(rule.purposes, "the rule"),
         )
     if not any(matches(pattern, request.environment) for pattern in rule.environments):
         raise AccessDenied(
-            f"The trust rule {rule.name!r} does not admit the environment {request.environment!r}."
+            f"The trust rule {rule.name!r} does not admit the environment {request.environment!r}.",
+            advice=_rather(rule.environments, "the rule"),
         )
     for model in request.models:
         if not any_covers(rule.models, model):
             raise ModelNotAllowed(
-                f"The trust rule {rule.name!r} does not admit the model {model!r}."
+                f"The trust rule {rule.name!r} does not admit the model {model!r}.",
+                advice=_rather(rule.models, "the rule"),
             )
+
+
+def _rather(allowed: Iterable[str], whose: str) -> str:
+    """What to ask for instead: only what this principal may have anyway."""
+    names = ", ".join(dict.fromkeys(map(str, allowed)))
+    return f"Ask for {names}; or the policy's owner widens {whose}."
 
 
 def _applicable(grants: Iterable[Grant], request: LeaseRequest) -> tuple[Grant, ...]:
@@ -228,13 +249,15 @@ def _applicable(grants: Iterable[Grant], request: LeaseRequest) -> tuple[Grant, 
     for_purpose = [g for g in mine if request.purpose in g.purposes]
     if not for_purpose:
         raise PurposeNotAllowed(
-            f"No grant of {request.principal} allows the purpose {request.purpose}."
+            f"No grant of {request.principal} allows the purpose {request.purpose}.",
+            advice=_rather([p for g in mine for p in g.purposes], "a grant"),
         )
     here = [g for g in for_purpose if any(matches(p, request.environment) for p in g.environments)]
     if not here:
         raise AccessDenied(
             f"No grant of {request.principal} for {request.purpose} allows the environment"
-            f" {request.environment!r}."
+            f" {request.environment!r}.",
+            advice=_rather([e for g in for_purpose for e in g.environments], "a grant"),
         )
     return tuple(here)
 
@@ -250,7 +273,10 @@ def _everything(grants: tuple[Grant, ...], rule: TrustRule | None) -> tuple[str,
         both += [p for p in admitted if any_covers(granted, p)]
         models = tuple(dict.fromkeys(both))
     if not models:
-        raise ModelNotAllowed("The grants and the trust rule have no model in common.")
+        raise ModelNotAllowed(
+            "The grants and the trust rule have no model in common.",
+            advice="The policy's owner has to let both of them name a model.",
+        )
     if len(models) > MAXIMUM_MODELS:
         raise ModelNotAllowed(
             f"The grants list more than {MAXIMUM_MODELS} models.",

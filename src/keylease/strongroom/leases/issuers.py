@@ -60,4 +60,7 @@ def _host(url: str) -> str:
     try:
         return httpx.URL(url).raw_host.decode()
     except httpx.InvalidURL as error:
-        raise GatewayFileInvalid(f"The trusted issuer's address {url!r} is no URL.") from error
+        raise GatewayFileInvalid(
+            f"The trusted issuer's address {url!r} is no URL.",
+            advice="Write it in gateway.toml like https://issuer.example.com.",
+        ) from error

@@ -54,7 +54,9 @@ class ReplayCache:
                 line = decoder.decode(record)
             except msgspec.DecodeError as error:
                 raise StorageCorrupt(
-                    f"{directory / _FILE_NAME} holds a line that is none of ours."
+                    f"{directory / _FILE_NAME} holds a line that is none of ours.",
+                    advice="Put it back from a back-up. Without it, tokens that were used once and"
+                    " have not expired could be used again.",
                 ) from error
             self._used[line.token] = line.until
         self._forget_expired()
@@ -77,7 +79,10 @@ class ReplayCache:
         if len(self._used) >= self._maximum_entries:
             self._forget_expired()
         if len(self._used) >= self._maximum_entries:
-            raise StorageFull("Too many subject tokens were used within their lifetime.")
+            raise StorageFull(
+                "Too many subject tokens were used within their lifetime.",
+                advice="It passes as they expire; shorter-lived subject tokens need less room.",
+            )
         line = _Line(token=token, until=expires_at + SKEW)
         self._used[token] = line.until
         async with self._writing:

@@ -46,7 +46,9 @@ class RevocationStore:
                 self._take(decoder.decode(record))
             except msgspec.DecodeError as error:
                 raise StorageCorrupt(
-                    f"{directory / _FILE_NAME} holds a line that is no revocation."
+                    f"{directory / _FILE_NAME} holds a line that is no revocation.",
+                    advice="Put it back from a back-up. Without it, leases and credentials that"
+                    " were revoked here would be good again.",
                 ) from error
         self._compact()
 

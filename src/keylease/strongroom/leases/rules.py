@@ -80,7 +80,8 @@ def principal_of(rule: TrustRule, claims: dict[str, object]) -> str:
     principal = PLACEHOLDER.sub(substitute, rule.principal)
     if not LEASE_PRINCIPAL.fullmatch(principal):
         raise TokenExchangeRefused(
-            f"The trust rule {rule.name!r} makes no principal of the form kind:name."
+            f"The trust rule {rule.name!r} makes no principal of the form kind:name.",
+            advice="The policy's owner has to mend principal in the rule.",
         )
     return principal
 

@@ -107,7 +107,10 @@ class SenderProof:
             raise SenderNotProven("The DPoP proof is malformed.", advice=_ADVICE) from error
         here = _normal_url(url)
         if self._origins and not any(_is_below(here, origin) for origin in self._origins):
-            raise SenderNotProven("The request was sent to a name this gateway does not have.")
+            raise SenderNotProven(
+                "The request was sent to a name this gateway does not have.",
+                advice="Use one of public_urls in gateway.toml, or let its owner add the name.",
+            )
         if claims.htm != method or _normal_url(claims.htu) != here:
             raise SenderNotProven("The DPoP proof is for another request.", advice=_ADVICE)
         if token is not None and claims.ath != access_token_hash(token):
@@ -128,7 +131,9 @@ class SenderProof:
         if name in self._seen:
             raise SenderNotProven("The DPoP proof was used before.", advice=_ADVICE)
         if len(self._seen) >= self._maximum_proofs:
-            raise SenderNotProven("Too many DPoP proofs within two minutes; try again later.")
+            raise SenderNotProven(
+                "Too many DPoP proofs within two minutes.", advice="Try again in two minutes."
+            )
         self._seen[name] = now + 2 * WINDOW + 1
 
 

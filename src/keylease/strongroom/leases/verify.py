@@ -154,7 +154,9 @@ class LeaseVerifier:
             # 3. The claims, with exact types.
             claims = msgspec.convert(read_json_object(payload), LeaseClaims)
         except (SignatureInvalid, msgspec.ValidationError) as error:
-            raise LeaseMalformed("The lease is malformed or was changed.") from error
+            raise LeaseMalformed(
+                "The lease is malformed or was changed.", advice="Send it whole. " + _GET_NEW
+            ) from error
         self._check_claims(claims)
         return claims, kid
 

@@ -178,7 +178,7 @@ class AwsSecretsManagerStore:
                 advice="Give the gateway a role, a profile or AWS_* variables.",
             )
         if kind == "ParamValidationError":
-            return SecretInvalid(f"AWS does not take {name} as the name of a secret.")
+            return _no_name(name)
         return StoreUnavailable(
             f"AWS Secrets Manager in {region} cannot be reached ({kind}).",
             advice="Check the network and, if set, endpoint under [stores.aws] in gateway.toml.",
@@ -237,11 +237,18 @@ def _refusal(code: str, status: int, name: str, region: str) -> StoreError:
             advice="Grant secretsmanager:GetSecretValue on it, and kms:Decrypt on its key.",
         )
     if code in {"InvalidParameterException", "ValidationException"}:
-        return SecretInvalid(f"AWS does not take {name} as the name of a secret.")
+        return _no_name(name)
     shown = code if code.isalnum() else str(status)
     return StoreUnavailable(
         f"AWS Secrets Manager in {region} answered with an error ({shown}).",
         advice="It was tried again; see the AWS health dashboard if it lasts.",
+    )
+
+
+def _no_name(name: str) -> SecretInvalid:
+    return SecretInvalid(
+        f"AWS does not take {name} as the name of a secret.",
+        advice="Write aws-sm://region/name, or the ARN in the place of the name.",
     )
 
 
@@ -259,7 +266,10 @@ def _secret_of(answer: dict[str, Any], reference: Reference) -> Secret:
             return Secret(text)
         if isinstance(binary, bytes):
             return Secret(binary)
-        raise SecretInvalid("AWS Secrets Manager answered without a secret.")
+        raise SecretInvalid(
+            "AWS Secrets Manager answered without a secret.",
+            advice="Check the secret there and, if set, endpoint under [stores.aws].",
+        )
     if not isinstance(text, str):
         raise SecretInvalid(
             "The secret is binary and has no fields.",
@@ -287,4 +297,6 @@ def json_field(document: bytes, field: str) -> Secret:
         return Secret(msgspec.json.decode(members[field], type=str))
     except msgspec.MsgspecError:
         pass
-    raise SecretInvalid(f"The field {field} of the secret is not text.")
+    raise SecretInvalid(
+        f"The field {field} of the secret is not text.", advice="Store the key as a JSON text."
+    )

@@ -317,7 +317,9 @@ class CredentialCache:
 
 
 def _stopping() -> StoreUnavailable:
-    return StoreUnavailable("The gateway is stopping; no secret is fetched.")
+    return StoreUnavailable(
+        "The gateway is stopping; no secret is fetched.", advice="Try again once it runs."
+    )
 
 
 def _again(error: StoreError | StorageError) -> StoreError | StorageError:

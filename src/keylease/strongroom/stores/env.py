@@ -27,6 +27,7 @@ from keylease.strongroom.stores.versions import VersionNames
 
 MAXIMUM_BYTES: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
+_START_OVER: Final = "Stop Keylease and start it again with `keylease up`."
 
 
 class EnvironmentStore:
@@ -103,7 +104,8 @@ def receive(descriptor: int) -> dict[str, Secret]:
             os.ftruncate(descriptor, 0)  # the parent may still hold a copy of the descriptor
     except OSError as error:
         raise ProcessFailed(
-            f"The environment that was handed over cannot be read: {error.strerror}."
+            f"The environment that was handed over cannot be read: {error.strerror}.",
+            advice=_START_OVER,
         ) from None
     finally:
         os.close(descriptor)
@@ -112,7 +114,10 @@ def receive(descriptor: int) -> dict[str, Secret]:
     except msgspec.MsgspecError:
         values = None
     if values is None:
-        raise ProcessFailed("The environment that was handed over is not of the expected form.")
+        raise ProcessFailed(
+            "The environment that was handed over is not of the expected form.",
+            advice=_START_OVER,
+        )
     return {name: Secret(value) for name, value in values.items()}
 
 

@@ -123,7 +123,10 @@ class FileStore:
                 f"The file {path} may not be read by uid {os.geteuid()}.",
                 advice="Give the user that the gateway runs as the right to read it.",
             )
-        raise StoreUnavailable(f"The file {path} cannot be read: {reason}.")
+        raise StoreUnavailable(
+            f"The file {path} cannot be read: {reason}.",
+            advice="Check the file system that it is mounted from.",
+        )
 
     def _resolved(self, path: str) -> tuple[str, tuple[str, ...]]:
         directories = self._settings.file_directories
@@ -179,7 +182,10 @@ def _refuse_special(status: os.stat_result, path: str) -> None:
 
 def _checked(content: bytes, path: str) -> Secret:
     if len(content) > MAXIMUM_BYTES:
-        raise SecretInvalid(f"The file {path} is over {MAXIMUM_BYTES} bytes: that is no secret.")
+        raise SecretInvalid(
+            f"The file {path} is over {MAXIMUM_BYTES} bytes: that is no secret.",
+            advice="Name the file that holds the secret alone.",
+        )
     text = content.removesuffix(b"\n").removesuffix(b"\r")
     if not text:
         raise SecretInvalid(

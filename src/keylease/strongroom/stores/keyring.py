@@ -108,7 +108,10 @@ class KeyringStore:
                     advice=f"`python -m keyring set {service} {name}` stores it.",
                 )
             if not value:
-                raise SecretInvalid(f"The keyring's entry {name} of {service} is empty.")
+                raise SecretInvalid(
+                    f"The keyring's entry {name} of {service} is empty.",
+                    advice=f"`python -m keyring set {service} {name}` stores it.",
+                )
             return Secret(value)
         raise failure
 

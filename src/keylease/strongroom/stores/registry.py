@@ -57,11 +57,15 @@ class StoreRegistry:
         """Ask the reference's store. Raises ``StoreError``."""
         store = self._stores.get(reference.scheme)
         if store is None:
-            raise StoreUnsupported(f"There is no store for {reference.scheme}:// references.")
+            raise StoreUnsupported(
+                f"There is no store for {reference.scheme}:// references.",
+                advice=f"There are stores for {', '.join(sorted(self._stores))}.",
+            )
         fetched = await store.fetch(reference)
         if not 0 < len(fetched.secret) <= LARGEST_SECRET:
             raise SecretInvalid(
-                f"The secret at {reference} is empty or over {LARGEST_SECRET} bytes."
+                f"The secret at {reference} is empty or over {LARGEST_SECRET} bytes.",
+                advice="Check what was stored there.",
             )
         return fetched
 
@@ -94,7 +98,8 @@ class StoreRegistry:
             )
         except TimeoutError:
             raise StoreTimedOut(
-                f"The sealed store could not be read in {seconds:g} seconds."
+                f"The sealed store could not be read in {seconds:g} seconds.",
+                advice="Check the disk that holds the data directory.",
             ) from None
         if not recorded.provider:
             return

@@ -45,6 +45,7 @@ from keylease.strongroom.stores.sealing_key import KeyFile, KeySource
 
 FILE_NAME: Final = "sealed.json"
 LOCK_SECONDS: Final = 10.0
+_REMOVE: Final = "`keylease secret remove NAME` makes room."
 _FITTING_ATTEMPTS: Final = 3
 _FITTING_PAUSE: Final = 0.03
 """Seconds."""
@@ -166,7 +167,8 @@ class SealedStore:
                 raise _already(name)
             if len(index.entries) >= sealed_format.MAXIMUM_ENTRIES:
                 raise SealedStoreError(
-                    f"The sealed store is full: {sealed_format.MAXIMUM_ENTRIES} entries."
+                    f"The sealed store is full: {sealed_format.MAXIMUM_ENTRIES} entries.",
+                    advice=_REMOVE,
                 )
             # Also the version's name, so it must change even when the machine's clock went back.
             created_at = max(self._clock.now(), old.created_at + 1 if old else 0)
@@ -200,7 +202,9 @@ class SealedStore:
         step leaves a store that one of the two opens. The old key still opens older copies.
         """
         if not self.path.exists():
-            raise SealedStoreError("There is no sealed store yet.")
+            raise SealedStoreError(
+                "There is no sealed store yet.", advice="`keylease secret put NAME` makes one."
+            )
         with self._writing() as (index, keys):
             lock = new_source.new_lock()
             if isinstance(new_source, KeyFile):
@@ -232,7 +236,10 @@ class SealedStore:
                 advice="It must belong to the user that the gateway runs as.",
             ) from None
         if len(content) > sealed_format.MAXIMUM_FILE_BYTES:
-            raise SealedStoreCorrupt("The sealed store is damaged: it is far too large.")
+            raise SealedStoreCorrupt(
+                "The sealed store is damaged: it is far too large.",
+                advice="Bring sealed.json back from a back-up.",
+            )
         return sealed_format.decode(content)
 
     def _opened(self) -> tuple[SealedIndex, StoreKeys]:
@@ -269,7 +276,10 @@ class SealedStore:
                 continue
             self._remember(keys)
             return keys
-        raise wrong or SealedKeyWrong("There is no key for the sealed store.")
+        raise wrong or SealedKeyWrong(
+            "There is no key for the sealed store.",
+            advice="Bring the key file back from where you keep a copy.",
+        )
 
     def _remember(self, keys: StoreKeys) -> None:
         with self._keys_guard:
@@ -329,7 +339,7 @@ class SealedStore:
         changed = msgspec.structs.replace(index, entries=ordered, generation=index.generation + 1)
         content = sealed_format.encode(sealed_format.signed(changed, keys))
         if len(content) > sealed_format.MAXIMUM_FILE_BYTES:
-            raise SealedStoreError("The sealed store is full.")
+            raise SealedStoreError("The sealed store is full.", advice=_REMOVE)
         files.replace(self.path, content)
 
     def _refuse_foreign_file(self, new_source: KeyFile) -> None:

@@ -179,7 +179,8 @@ def seal(
     """Encrypt ``secret`` under a fresh data key, and that under the store's."""
     if not 0 < len(secret) <= MAXIMUM_SECRET_BYTES:
         raise SealedStoreError(
-            f"A sealed secret has 1 to {MAXIMUM_SECRET_BYTES} bytes, not {len(secret)}."
+            f"A sealed secret has 1 to {MAXIMUM_SECRET_BYTES} bytes, not {len(secret)}.",
+            advice="Enter the key alone.",
         )
     key_nonce, nonce = os.urandom(_NONCE_BYTES), os.urandom(_NONCE_BYTES)
     entry = SealedEntry(

@@ -107,7 +107,10 @@ class KeyFile:
             self.next_path.unlink()
             files.sync_directory(self.path.parent)
         except OSError as error:
-            raise StorageError(f"{self.next_path} cannot be removed: {error.strerror}.") from None
+            raise StorageError(
+                f"{self.next_path} cannot be removed: {error.strerror}.",
+                advice="Nothing is lost; remove it once the store opens.",
+            ) from None
 
     def _read(self, path: Path) -> Secret:
         trusted = {0, os.geteuid()}
@@ -206,7 +209,10 @@ def _read_key_file(path: Path, *, trusted: set[int]) -> Secret:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise SealedKeyMissing(f"The key file {path} is not a regular file.")
+            raise SealedKeyMissing(
+                f"The key file {path} is not a regular file.",
+                advice="Bring it back from where you keep a copy, or name the file itself.",
+            )
         if status.st_mode & _OTHERS:
             raise SealedKeyExposed(
                 f"Others can reach the key file {path} (mode {status.st_mode & 0o777:04o}).",

@@ -67,7 +67,10 @@ def ask_passphrase(prompt: str) -> Secret:
     finally:
         os.close(terminal)
     if not answer or b"\n" in answer:
-        raise SecretInvalid("That is no passphrase: it is empty, or has a line break in it.")
+        raise SecretInvalid(
+            "That is no passphrase: it is empty, or has a line break in it.",
+            advice="Type it on one line. Nothing was changed.",
+        )
     return Secret(answer)
 
 

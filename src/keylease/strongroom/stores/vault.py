@@ -193,7 +193,10 @@ def _not_found(reference: Reference) -> SecretNotFound:
 
 def _field(data: object, field: str) -> Secret:
     if not isinstance(data, dict):
-        raise SecretInvalid("Vault answered without the fields of a secret.")
+        raise SecretInvalid(
+            "Vault answered without the fields of a secret.",
+            advice="Check the path and the version of the KV engine.",
+        )
     if field not in data:
         raise SecretNotFound(
             f"The Vault secret has no field {field}.",
@@ -201,5 +204,7 @@ def _field(data: object, field: str) -> Secret:
         )
     value = data[field]
     if not isinstance(value, str):
-        raise SecretInvalid(f"The field {field} of the Vault secret is not text.")
+        raise SecretInvalid(
+            f"The field {field} of the Vault secret is not text.", advice="Store the key as text."
+        )
     return Secret(value)

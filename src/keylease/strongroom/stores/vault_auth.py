@@ -245,7 +245,10 @@ def _client_token(answer: VaultAnswer) -> Secret:
     auth: Any = answer.document().get("auth")
     token = auth.get("client_token") if isinstance(auth, dict) else None
     if not isinstance(token, str) or not token:
-        raise StoreUnavailable("Vault answered a login without a token.")
+        raise StoreUnavailable(
+            "Vault answered a login without a token.",
+            advice="Check that address and auth_mount under [stores.vault] are right.",
+        )
     return Secret(token)
 
 
@@ -264,7 +267,10 @@ async def _file_content(path: str, setting: str) -> Secret:
         ) from None
     stripped = content.strip()
     if not stripped or not stripped.isascii() or len(content) > _LONGEST_FILE:
-        raise StoreAccessDenied(f"The file {path} ({setting}) does not hold what is needed.")
+        raise StoreAccessDenied(
+            f"The file {path} ({setting}) does not hold what is needed.",
+            advice="It has to hold that one text alone; check what should have written it.",
+        )
     return Secret(stripped)
 
 

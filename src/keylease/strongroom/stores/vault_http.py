@@ -116,7 +116,10 @@ async def _bounded(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAXIMUM_ANSWER:
-            raise SecretInvalid(f"Vault answered with more than {MAXIMUM_ANSWER} bytes.")
+            raise SecretInvalid(
+                f"Vault answered with more than {MAXIMUM_ANSWER} bytes.",
+                advice="Check that address under [stores.vault] is that of Vault itself.",
+            )
     return bytes(body)
 
 
@@ -140,7 +143,10 @@ def _raise_for_state(answer: VaultAnswer) -> None:
             advice="Raise the rate limit quota of the mount, or check the address.",
         )
     if status == _PRECONDITION:
-        raise StoreUnavailable("The Vault node has not caught up with the active one yet.")
+        raise StoreUnavailable(
+            "The Vault node has not caught up with the active one yet.",
+            advice="It was tried again; if it lasts, set address to the active node.",
+        )
     raise StoreUnavailable(
         f"Vault answered with the status {status}.", advice="Its own log says why."
     )

@@ -42,7 +42,10 @@ class VersionNames:
         try:
             key = files.read_bounded(path, maximum=_KEY_BYTES)
         except OSError as error:
-            raise StorageError(f"{path} cannot be read: {error.strerror}.") from None
+            raise StorageError(
+                f"{path} cannot be read: {error.strerror}.",
+                advice="It must belong to the user that the gateway runs as.",
+            ) from None
         if len(key) != _KEY_BYTES:
             raise StorageCorrupt(
                 f"{path} is damaged.",
