@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keylease.errors import CredentialEchoed
@@ -150,11 +150,11 @@ KEYS_OF_PROVIDERS = (
 
 
 @pytest.mark.parametrize("secret", KEYS_OF_PROVIDERS, ids=range(len(KEYS_OF_PROVIDERS)))
-@settings(max_examples=30)
-@given(chance=st.randoms(use_true_random=False), dense=st.booleans())
+@given(seed=st.integers(0, 2**64), dense=st.booleans())
 def test_probes_find_what_is_there_and_nothing_else(
-    secret: bytes, chance: Random, *, dense: bool
+    secret: bytes, seed: int, *, dense: bool
 ) -> None:
+    chance = Random(seed)  # noqa: S311 - texts; hypothesis would take a hundred times as long
     needles = Needles(forms_of(secret))
     # Either prose, or a text in which every probe is met all the time.
     alphabet = bytes(sorted(set(b"".join(needle.text for needle in needles.all))))
