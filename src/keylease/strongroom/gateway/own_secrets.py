@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from keylease.contracts.self_report import OwnSecret, SecretReport
+from keylease.contracts.trace_tokens import LONGEST_TRACE_TOKEN
 from keylease.strongroom.configuration import GatewayConfiguration, StoreSettings
 from keylease.strongroom.stores.versions import FILE_NAME as VERSION_KEY_FILE
 
@@ -124,6 +125,14 @@ def _of_the_link(configuration: GatewayConfiguration, directory: Path) -> Iterat
         protector=_FILE_MODE,
         lifetime="until the gateway is revoked or enrolled again",
         audit="enrolment and revocation are audit entries",
+    )
+    yield SecretReport(
+        kind=OwnSecret.TRACE_TOKENS,
+        location="with whoever exchanged a lease for one; the gateway keeps none",
+        protector="Ed25519 signature of the link key; it sends spans, and opens no model",
+        holder="the callers, and the platform while it takes their spans",
+        lifetime=f"at most {LONGEST_TRACE_TOKEN // 60} minutes, and never longer than the lease",
+        audit="every one that is given or refused is an audit entry",
     )
     yield SecretReport(
         kind=OwnSecret.WITNESS_KEY,

@@ -369,7 +369,7 @@ class Account:
         if usage is not None and self.price is not None:
             cost = (
                 self._batch_cost(self.price, usage)
-                if self.starts_batch
+                if estimated and self.starts_batch
                 else prices.cost_micro_usd(self.price, usage)
             )
         tokens = usage.input_tokens + usage.output_tokens if usage is not None else 0

@@ -12,6 +12,7 @@ from keylease.strongroom.gateway.call.admission import RevocationChecks
 from keylease.strongroom.gateway.call.credentials import Authentications
 from keylease.strongroom.gateway.call.routing import PolicyHolder
 from keylease.strongroom.gateway.call.upload import KeptUploads
+from keylease.strongroom.gateway.call.upstream_models import UpstreamModels
 from keylease.strongroom.gateway.interfaces import CoordinatorLink
 
 
@@ -37,5 +38,6 @@ class CallEnvironment:
         self.tasks = tasks
         self.uniform = uniform
         self.authentications = Authentications(link)
+        self.models = UpstreamModels(self.authentications, clock)
         self.prices = PriceBook(link, clock)
         self.kept_uploads = KeptUploads()

@@ -42,7 +42,7 @@ from keylease.strongroom.gateway.call.call_head import CallHead, too_large
 from keylease.strongroom.gateway.call.choosing import Choice, choose
 from keylease.strongroom.gateway.call.dispatch import Dispatch, DispatchOwner
 from keylease.strongroom.gateway.call.forms import FormBody
-from keylease.strongroom.gateway.call.model_lists import answer_models
+from keylease.strongroom.gateway.call.model_lists import list_models, one_model
 from keylease.strongroom.gateway.call.routing import CompiledPolicy, Decision
 from keylease.strongroom.gateway.call.upload import Upload
 from keylease.strongroom.gateway.call.upload_form import UploadForm
@@ -322,10 +322,23 @@ class Exchange(RequestHandler, DispatchOwner):
         upload.end()
 
     def _answer_models(self, policy: CompiledPolicy) -> None:
-        account = self.account
-        body = answer_models(
-            policy, account.claims, self._surface.wire_format, self._head.object_id
+        model = self._head.object_id
+        if model:
+            wire_format = self._surface.wire_format
+            self._answer(one_model(policy, self.account.claims, wire_format, model))
+        else:
+            self.start(partial(self._list_models, policy), "list models")
+
+    async def _list_models(self, policy: CompiledPolicy) -> None:
+        body = await list_models(
+            self._environment, policy, self.account.claims, self._surface.wire_format
         )
+        if not self.done:
+            self._answer(body)
+
+    def _answer(self, body: bytes) -> None:
+        """What is answered here; nothing is sent for this call."""
+        account = self.account
         self.done = True
         headers = [JSON_TYPE, (REQUEST_ID, account.request_id.encode())]
         self.responder.send(200, headers, body)

@@ -267,6 +267,25 @@ class CompiledPolicy:
                     names[name] = None
         return tuple(sorted(name for name in names if self.allows(claims, name, wire_format)))
 
+    def open_routes(
+        self, claims: LeaseClaims, wire_format: WireFormat
+    ) -> tuple[tuple[tuple[str, ...], tuple[ResolvedTarget, ...]], ...]:
+        """Patterns and usable targets of the routes that the lease can use, in their order."""
+        grants = self._grants_of(claims)
+        found = []
+        for route in self._routes:
+            if any(patterns_meet(claims.models, g.models, route.models) for g in grants):
+                targets, _ = self._usable(claims, route, wire_format)
+                if targets:
+                    found.append((route.models, targets))
+        return tuple(found)
+
+    def covers(self, claims: LeaseClaims, model: str) -> bool:
+        """Whether lease and grants name ``model``; not whether a route leads to it."""
+        return _any_matches(claims.models, model) and any(
+            _any_matches(grant.models, model) for grant in self._grants_of(claims)
+        )
+
     def _named(self, claims: LeaseClaims) -> Iterator[Iterable[str]]:
         yield claims.models
         for grant in self._grants_of(claims):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 from tests.support.call_rig import CHAT_ANSWER, CallRig, Sent, bundle, credential, grant, route
 from tests.support.eventually import eventually
 
-from keylease.contracts.policy import ObjectAccess, Target
+from keylease.contracts.policy import ObjectAccess, Revocation, RevocationKind, Target
 from keylease.contracts.purposes import Purpose
-from keylease.errors import StorageFull, TokenExchangeRefused
+from keylease.errors import StorageFull, StoreUnavailable, TokenExchangeRefused
 from keylease.strongroom.configuration import WireLimits
 from keylease.strongroom.gateway.interfaces import HttpAnswer, OwnedObject, PriceQuote
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
@@ -331,19 +332,105 @@ async def test_models_are_what_the_lease_may_use_in_both_shapes() -> None:
         )
     )
     rig = rig_with(policy)
-    openai = rig.send("GET", "/v1/models")
+    openai = await answered(rig.send("GET", "/v1/models"))
     assert [model["id"] for model in openai.json["data"]] == ["gpt-4o"]  # type: ignore[attr-defined]  # JSON
     version = [(b"anthropic-version", b"2023-06-01")]
     for path in ("/v1/models", "/anthropic/v1/models", "/anthropic/v1/models?limit=5"):
-        anthropic = rig.send("GET", path, headers=version)
+        anthropic = await answered(rig.send("GET", path, headers=version))
         assert [model["id"] for model in anthropic.json["data"]] == ["claude-4"]  # type: ignore[attr-defined]  # JSON
         assert anthropic.json["first_id"] == "claude-4"
     assert rig.send("GET", "/v1/models/gpt-4o").json["id"] == "gpt-4o"
     assert rig.send("GET", "/v1/models/gpt-5").json["id"] == "gpt-5"
     assert rig.send("GET", "/v1/models/o1").status == 404
     assert rig.send("GET", "/v1/models/claude-4", headers=version).json["type"] == "model"
-    assert not rig.calls
+    assert not rig.calls, "the policy names every one of them"
     assert {record.operation for record in rig.link.records} == {"models.list", "models.get"}
+
+
+async def answered(call: Sent) -> Sent:
+    await eventually(lambda: call.finished)
+    return call
+
+
+def listed(call: Sent) -> list[str]:
+    return [model["id"] for model in call.json["data"]]  # type: ignore[attr-defined]  # JSON
+
+
+def asked(rig: CallRig, calls: int) -> bool:
+    return len(rig.calls) == calls
+
+
+def served(*names: object) -> dict[str, object]:
+    return {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
+
+
+async def test_a_pattern_lists_what_of_it_the_provider_serves_and_the_lease_may_use() -> None:
+    policy = bundle(
+        credentials=(credential(), credential("cred-other")),
+        routes=(
+            route("r1", models=("gpt-image-*",), targets=(Target(credential_id="cred-other"),)),
+            route("r2", models=("gpt-*",)),
+            route("r3", models=("o1",)),
+        ),
+        grants=(grant(models=("gpt-*", "o1")),),
+    )
+    rig = rig_with(policy)
+    secret = rig.secrets["cred-openai"].decode()
+    for expected in (
+        {"cred-other": served("gpt-image-1", "gpt-4o"), "cred-openai": served("gpt-4o", "gpt-5")},
+        {},
+    ):
+        call = rig.send("GET", "/v1/models")
+        for number, (held_by, answer) in enumerate(expected.items()):
+            await eventually(partial(asked, rig, number + 1))
+            assert rig.upstream.target == "/v1/models"
+            assert rig.secrets[held_by].decode() in rig.upstream.headers["authorization"]
+            rig.upstream.answer(answer)
+        await answered(call)
+        assert listed(call) == ["gpt-4o", "gpt-5", "gpt-image-1", "o1"]
+    assert len(rig.calls) == 2, "what was said is remembered"
+    narrow = rig.make_lease(models=("gpt-4*", "o1"))
+    assert listed(await answered(rig.send("GET", "/v1/models", lease=narrow))) == ["gpt-4o", "o1"]
+    rig.clock.advance(301)
+    again = rig.send("GET", "/v1/models")
+    await eventually(lambda: len(rig.calls) == 3)
+    rig.upstream.answer(served("gpt-image-2"))
+    await eventually(lambda: len(rig.calls) == 4)
+    rig.upstream.answer(served("dall-e-2", f"gpt-{secret}", "gpt 4", 5))
+    assert listed(await answered(again)) == ["gpt-image-2", "o1"]
+
+
+@pytest.mark.parametrize("status", [200, 307, 401, 500])
+async def test_a_provider_without_a_list_takes_nothing_else_away(status: int) -> None:
+    rig = rig_with(bundle(routes=(route(models=("gpt-*", "o1")),)))
+    call = rig.send("GET", "/v1/models")
+    await eventually(lambda: rig.calls)
+    rig.upstream.answer(b"no JSON", status=status)
+    assert listed(await answered(call)) == ["o1"]
+    assert listed(await answered(rig.send("GET", "/v1/models"))) == ["o1"]
+    assert len(rig.calls) == 1, "it is not asked again at once"
+
+
+async def test_a_dead_store_or_connection_takes_nothing_else_away() -> None:
+    rig = rig_with(bundle(routes=(route(models=("gpt-*", "o1")),)))
+    call = rig.send("GET", "/v1/models")
+    await eventually(lambda: rig.calls)
+    rig.upstream.fail("connect", sent=False)
+    assert listed(await answered(call)) == ["o1"]
+    rig.clock.advance(11)
+    rig.link.cached.clear()
+    rig.link.store_error = StoreUnavailable("The store is away.")
+    assert listed(await answered(rig.send("GET", "/v1/models"))) == ["o1"]
+    assert len(rig.calls) == 1
+
+
+async def test_a_revoked_credential_is_not_asked_with() -> None:
+    rig = rig_with(bundle(routes=(route(models=("gpt-*", "o1")),)))
+    rig.revocations.apply(
+        Revocation(kind=RevocationKind.CREDENTIAL, value="cred-openai", at=rig.clock.now())
+    )
+    assert listed(await answered(rig.send("GET", "/v1/models"))) == ["o1"]
+    assert not rig.calls
 
 
 async def test_models_with_slashes_and_colons_are_found() -> None:
