@@ -62,6 +62,7 @@ class OwnSecret(StrEnum):
     VERSION_KEY = "key that names versions of secrets"
     EXPORT_HEADERS = "headers for a collector of spans"
     STATIC_KEYS = "API keys that are taken in the place of leases"
+    TRACE_TOKENS = "trace tokens"
 
 
 class SecretReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from tests.support.manual_clock import ManualClock
 from tests.support.platform_kit import services_for
 from tests.support.ports import free_port
 from tests.support.trace_kit import MemoryStore, export, plainly
+from tests.support.trace_token_kit import TokenHand
 
 from keylease.contracts.api_keys import ApiKeyKind
 from keylease.errors import TraceQueueFull
@@ -32,6 +33,8 @@ class Door:
     begin: Any
     """The same call, whose message is still to be sent."""
     key: str
+    hand: TokenHand
+    """A gateway of the same organization."""
     store: MemoryStore
     intake: Intake
 
@@ -73,7 +76,8 @@ async def door(database: Database, clock: ManualClock, tmp_path: Path) -> AsyncI
         )
         async with otlp_grpc(behind, address, clock=clock), grpc.aio.insecure_channel(address) as c:
             path = f"/{SERVICE}/Export"
-            yield Door(c.unary_unary(path), c.stream_unary(path), key, store, intake)
+            hand = await TokenHand(clock).join(services, tenant)
+            yield Door(c.unary_unary(path), c.stream_unary(path), key, hand, store, intake)
 
 
 async def test_spans_are_taken_and_refused_with_the_codes_of_grpc(
@@ -86,9 +90,21 @@ async def test_spans_are_taken_and_refused_with_the_codes_of_grpc(
     await door.intake.settled(door.intake.log.last_logged)
     assert door.store.names == ["good"]
 
+    token = door.hand.token()
+    leased = export("leased").SerializeToString()
+    await door.send(leased, authorization=f"Bearer {token}")
+    await door.intake.settled(door.intake.log.last_logged)
+    assert door.store.names == ["good", "leased"]
+
     body = export("one").SerializeToString()
     for sent, metadata, code in (
         (body, {"authorization": "Bearer kll_x"}, "UNAUTHENTICATED"),
+        (body, {"authorization": f"Bearer {token}x"}, "UNAUTHENTICATED"),
+        (
+            body,
+            {"authorization": f"Bearer {token}", "x_keylease_project": "x"},
+            "PERMISSION_DENIED",
+        ),
         (body, {"authorization": "Bearer kl_ing_wrong"}, "UNAUTHENTICATED"),
         (body, {"x_keylease_project": "nowhere"}, "NOT_FOUND"),
         (b"\xff\xff", {}, "INVALID_ARGUMENT"),

@@ -66,6 +66,15 @@ KEPT: Final = (
         audit="every token that is issued is an audit entry",
     ),
     Kept(
+        kind="trace tokens of gateways",
+        elsewhere="nowhere: shown with each batch of spans, and not kept",
+        protector="an Ed25519 signature of the gateway that gave it; it sends spans of one "
+        "principal to one project, and no gateway takes it",
+        lifetime="at most 15 minutes; ends with its gateway, and with its lease where that is "
+        "revoked here",
+        audit="every one that a gateway gives is an audit entry",
+    ),
+    Kept(
         kind="webhook signing key",
         files=("webhooks/*.key",),
         protector=_FILE_MODE,
