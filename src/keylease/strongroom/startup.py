@@ -44,7 +44,7 @@ from keylease.strongroom.hardening.weaknesses import (
     weaknesses_of_configuration,
     weaknesses_of_process,
 )
-from keylease.strongroom.options import GatewayOptions, WorkerOptions
+from keylease.strongroom.options import STRONGROOM_UID, GatewayOptions, WorkerOptions
 
 _FEEDING_SECONDS: Final = 5.0
 _TERMINALS: Final = ("/dev/tty", "/dev/pts", "/dev/console")
@@ -78,8 +78,7 @@ def run_gateway(options: GatewayOptions) -> int:
     # 4. Give up everything that is not needed.
     starter = os.geteuid()
     separated = _separate(options, configuration, sealing_key)
-    # A measure that was taken again counts as it is now.
-    measures = tuple({measure.name: measure for measure in (*measures, *separated)}.values())
+    measures = _as_they_are_now(*measures, *separated)
     if options.stop_with_parent:
         stop_with_parent()
     owner_uid = starter if starter != os.geteuid() else None
@@ -237,10 +236,14 @@ def print_posture() -> int:
     """Say, as JSON, which measures a strongroom process has here."""
     measures = harden()
     needs = interpreter_needs()
+    # As a gateway does it, but for its files: this process has none, and ends at once.
+    memory_unlocked()
+    own_user = become(OwnUser(uid=STRONGROOM_UID, readable=(*needs.executable, *needs.readable)))
+    again = (memory_locked(), not_dumpable())
     confined = confine(
         Confinement(readable=needs.readable, executable=needs.executable, writable=needs.writable)
     )
-    measures = (*measures, confined)
+    measures = _as_they_are_now(*measures, own_user, *again, confined)
     posture = Posture(
         measures=measures,
         warnings=weaknesses_of_process(measures, shares_environment=shares_environment()),
@@ -308,6 +311,11 @@ def _separate(
         )
     )
     return (own_user, *again, confined)
+
+
+def _as_they_are_now(*measures: Measure) -> tuple[Measure, ...]:
+    """Each measure once: one that was taken again counts as it went the last time."""
+    return tuple({measure.name: measure for measure in measures}.values())
 
 
 def own_key_files(configuration: GatewayConfiguration) -> tuple[str, ...]:

@@ -360,5 +360,8 @@ def test_a_strongroom_process_insists_on_python_i() -> None:
 def test_the_posture_of_a_real_strongroom_process() -> None:
     result = run_as([sys.executable, "-I", "-m", "keylease.strongroom", "posture"], user=None)
     posture = json.loads(result.stdout)
+    measures = {measure["name"]: measure for measure in posture["measures"]}
+    assert len(measures) == len(posture["measures"]), "each is said once"
+    assert measures["own user"]["reason"], "on, or off and why"
     on = {measure["name"] for measure in posture["measures"] if measure["on"]}
     assert {"no core dumps", "not dumpable", "no new privileges", "confined by Landlock"} <= on
