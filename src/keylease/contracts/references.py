@@ -27,7 +27,10 @@ _SHAPES: Final[dict[str, tuple[re.Pattern[str], str]]] = {
     "sealed": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"), "sealed://name"),
     "keyring": (re.compile(r"[^/\x00]{1,128}/[^/\x00]{1,128}"), "keyring://service/name"),
     "vault": (re.compile(r"[^/\x00]+(?:/[^/\x00]+)+"), "vault://mount/path#field"),
-    "aws-sm": (re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d/[^\x00]{1,512}"), "aws-sm://region/name#field"),
+    "aws-sm": (
+        re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-\d/[^\x00]{1,512}"),
+        "aws-sm://region/name#field",
+    ),
 }
 _WITH_FIELD: Final = {"vault": True, "aws-sm": False}
 """Schemes that take a ``#field``, and whether it is required."""

@@ -25,6 +25,7 @@ from keylease.errors import ReferenceInvalid
             "api_key",
         ),
         ("aws-sm://us-gov-west-1/openai", "aws-sm", "us-gov-west-1/openai", ""),
+        ("aws-sm://eusc-de-east-1/openai", "aws-sm", "eusc-de-east-1/openai", ""),
         ("vault://secret/a%20b#key", "vault", "secret/a b", "key"),
         ("vault://secret/a%23b#key", "vault", "secret/a#b", "key"),
     ],
