@@ -160,6 +160,11 @@ class MethodNotAllowed(RequestRefused):
     code = "method_not_allowed"
     http_status = 405
 
+    def __init__(self, message: str, *, advice: str = "", allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message, advice=advice)
+        self.allowed = allowed
+        """What the path takes, for the field ``Allow`` (RFC 9110 section 15.5.6)."""
+
 
 class CallsNotAccepted(RequestRefused):
     """The gateway has no policy yet, or cannot record calls, and says so instead of serving."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keylease.errors import KeyleaseError, LeaseRefused, LimitReached
+from keylease.errors import KeyleaseError, LeaseRefused, LimitReached, MethodNotAllowed
 from keylease.primitives.http1.interfaces import Headers, Responder, ResponseHead
 from keylease.primitives.http1.rendering import render_fields
 from keylease.strongroom.gateway.providers.interfaces import Surface
@@ -101,6 +101,8 @@ def send_error(
     ]
     if isinstance(error, LimitReached):
         headers.append((b"retry-after", str(max(error.retry_after, 1)).encode()))
+    elif isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     elif isinstance(error, LeaseRefused):
         headers.append((b"www-authenticate", b'Bearer realm="keylease"'))
     if final:

@@ -244,14 +244,14 @@ class Listener(HandlerFactory):
 
     def _token(self, head: RequestHead, responder: Responder, request_id: str) -> RequestHandler:
         if head.method != "POST":
-            return _wrong_method(responder, "POST", request_id)
+            return _wrong_method(responder, "POST", request_id=request_id)
         return _TokenExchange(
             environment=self._environment, head=head, responder=responder, request=request_id
         )
 
     def _jwks(self, head: RequestHead, responder: Responder, request_id: str) -> RequestHandler:
         if head.method not in ("GET", "HEAD"):
-            return _wrong_method(responder, "GET", request_id)
+            return _wrong_method(responder, "GET", "HEAD", request_id=request_id)
         headers: Headers = [
             (b"content-type", b"application/jwk-set+json"),
             (b"cache-control", b"public, max-age=300"),
@@ -262,14 +262,14 @@ class Listener(HandlerFactory):
 
     def _healthz(self, head: RequestHead, responder: Responder, request_id: str) -> RequestHandler:
         if head.method not in ("GET", "HEAD"):
-            return _wrong_method(responder, "GET", request_id)
+            return _wrong_method(responder, "GET", "HEAD", request_id=request_id)
         headers = [JSON_TYPE, NO_STORE, (REQUEST_ID, request_id.encode())]
         responder.send(200, headers, b'{"status":"ok"}')
         return _IGNORED
 
     def _readyz(self, head: RequestHead, responder: Responder, request_id: str) -> RequestHandler:
         if head.method not in ("GET", "HEAD"):
-            return _wrong_method(responder, "GET", request_id)
+            return _wrong_method(responder, "GET", "HEAD", request_id=request_id)
         _send_answer(responder, self._ready(), request_id)
         return _IGNORED
 
@@ -280,7 +280,7 @@ def _read(head: RequestHead, surface: Surface, match: Match | None) -> CallHead:
         raise PathNotFound("This path of the API is not served here.", advice=_ADVICE)
     operation = match.methods.get(head.method)
     if operation is None:
-        raise MethodNotAllowed(f"This path takes {', '.join(sorted(match.methods))}.")
+        raise _not_allowed(*sorted(match.methods))
     return CallHead(head, surface=surface, operation=operation, object_id=match.object_id)
 
 
@@ -308,8 +308,12 @@ def _tail(path: str, surface: Surface) -> str:
     return path.removeprefix("/openai").removeprefix("/v1")
 
 
-def _wrong_method(responder: Responder, method: str, request_id: str) -> RequestHandler:
-    return _send_plain_error(responder, MethodNotAllowed(f"This path takes {method}."), request_id)
+def _not_allowed(*methods: str) -> MethodNotAllowed:
+    return MethodNotAllowed(f"This path takes {', '.join(methods)}.", allowed=methods)
+
+
+def _wrong_method(responder: Responder, *methods: str, request_id: str) -> RequestHandler:
+    return _send_plain_error(responder, _not_allowed(*methods), request_id)
 
 
 def _send_plain_error(
@@ -317,6 +321,8 @@ def _send_plain_error(
 ) -> RequestHandler:
     body = {"error": error.code, "error_description": str(error), "request_id": request_id}
     headers = [JSON_TYPE, NO_STORE, (REQUEST_ID, request_id.encode())]
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     responder.send(error.http_status, headers, msgspec.json.encode(body))
     return _IGNORED
 

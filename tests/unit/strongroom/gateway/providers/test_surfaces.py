@@ -159,6 +159,10 @@ async def test_another_method_is_not_allowed(method: str, path: str) -> None:
     rig = rig_with()
     call = rig.send(method, path, None)
     assert call.status == 405
+    allowed = call.headers["allow"].split(", ")
+    assert allowed, "RFC 9110 section 15.5.6"
+    assert method not in allowed
+    assert all(name in ("DELETE", "GET", "HEAD", "POST") for name in allowed)
     assert not rig.calls
 
 
