@@ -9,8 +9,7 @@ Protects: nothing here leaves the caller's organization and the project it names
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -25,24 +24,10 @@ from keylease.platform.traces.interfaces import MergeSpan, RemoveSpans
 from keylease.platform.traces.keeping import Keeping
 from keylease.platform.traces.model import Span
 from keylease.platform.traces.opening import WhenNeeded
-from keylease.platform.traces.query.twins import CALLS, twins
-from keylease.platform.traces.wire import Annotation, TraceSummary, Tree, Version, shown
+from keylease.platform.traces.query.scope import Scope
+from keylease.platform.traces.trees import read_tree
+from keylease.platform.traces.wire import Annotation, Tree, Version, shown
 
-TREE_COLUMNS: Final = (
-    "span_id",
-    "parent_span_id",
-    "name",
-    "kind",
-    "source",
-    "status",
-    "started_at",
-    "duration",
-    "model",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-    "error",
-)
 _DEEPEST: Final = 100
 """Lists and objects inside each other in what is said about a span."""
 
@@ -69,30 +54,13 @@ class TraceService:
     ) -> Tree:
         """A trace without its texts. Raises ``ResourceNotFound``."""
         keeping = await self._keeping()
-        reader, organization_id = keeping.store.reader, caller.organization_id
-        columns = (*TREE_COLUMNS, "xact_id")
-        read_at = keeping.store.applied() if at is None else at
-
-        def read(pinned: int | None) -> Sequence[tuple[Any, ...]]:
-            return reader.trace(
-                organization_id, project_id, trace_id, columns=columns, at=pinned
-            ).rows
-
-        found = await keeping.read(lambda: read(at))
-        if at is None and any(row[-1] > read_at for row in found):
-            # Written meanwhile. Where no row is newer, this is the state at ``read_at`` already.
-            found = await keeping.read(lambda: read(read_at))
-        if not found:
-            raise ResourceNotFound("There is no such trace.")
-        end = offset + limit
-        return Tree(
-            trace_id=trace_id,
-            summary=_summary(found),
-            columns=TREE_COLUMNS,
-            rows=[row[:-1] for row in found[offset:end]],
-            next_offset=end if end < len(found) else None,
-            at=str(read_at),
+        scope = Scope(organization_id=caller.organization_id, project_ids=(project_id,), at=at)
+        tree = await keeping.read(
+            lambda: read_tree(keeping.store, scope, trace_id, offset=offset, limit=limit)
         )
+        if tree is None:
+            raise ResourceNotFound("There is no such trace.")
+        return tree
 
     async def span(
         self, caller: Caller, project_id: str, trace_id: str, span_id: str, *, at: int | None = None
@@ -255,22 +223,3 @@ def _fields(annotation: Annotation) -> dict[str, msgspec.Raw]:
         for name in Annotation.__struct_fields__
         if (value := getattr(annotation, name)) is not UNSET
     }
-
-
-def _summary(rows: Sequence[tuple[Any, ...]]) -> TraceSummary:
-    position = {name: number for number, name in enumerate(TREE_COLUMNS)}
-    kind, status, cost = position["kind"], position["status"], position["cost"]
-    asked, answered = position["input_tokens"], position["output_tokens"]
-    started, duration = position["started_at"], position["duration"]
-    is_twin = twins(TREE_COLUMNS, rows)
-    calls = [row for row in rows if row[kind] in CALLS and not is_twin(row)]
-    return TraceSummary(
-        spans=len(rows),
-        errors=sum(row[status] == "error" for row in rows),
-        started_at=min(row[started] for row in rows),
-        ended_at=max(row[started] + row[duration] for row in rows),
-        input_tokens=sum(row[asked] or 0 for row in calls),
-        output_tokens=sum(row[answered] or 0 for row in calls),
-        cost=sum(row[cost] or 0 for row in calls),
-        cost_unknown=sum(row[cost] is None for row in calls),
-    )

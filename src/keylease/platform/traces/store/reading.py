@@ -58,7 +58,8 @@ _HISTORY: Final = """
     WHERE @trace AND span_id = {span_id:String} ORDER BY xact_id DESC LIMIT {limit:UInt32}
 """
 _TREE: Final = """
-    SELECT @columns FROM @spans FINAL PREWHERE @trace AND @minutes ORDER BY started_at, span_id
+    SELECT @columns FROM @spans FINAL PREWHERE @trace AND @minutes
+    ORDER BY started_at, span_id LIMIT {limit:UInt32} OFFSET {offset:UInt32}
 """
 _PINNED_TREE: Final = """
     SELECT @columns FROM (
@@ -67,7 +68,7 @@ _PINNED_TREE: Final = """
       UNION ALL
       SELECT @columns FROM @span_versions FINAL
       WHERE @trace AND xact_id <= {at:Int64} AND superseded_by > {at:Int64})
-    ORDER BY started_at, span_id LIMIT 1 BY span_id
+    ORDER BY started_at, span_id LIMIT 1 BY span_id LIMIT {limit:UInt32} OFFSET {offset:UInt32}
 """
 _PAYLOAD: Final = """
     SELECT text FROM @payloads
@@ -100,7 +101,7 @@ class Reader:
             return current
         return self._first(_SUPERSEDED, names | {"at": at})
 
-    def trace(
+    def trace(  # noqa: PLR0913 - which rows, and what of them
         self,
         organization_id: str,
         project_id: str,
@@ -108,9 +109,18 @@ class Reader:
         *,
         columns: Sequence[str] = TREE,
         at: int | None = None,
+        offset: int = 0,
+        limit: int = _WIDEST_TRACE,
+        minutes: Sequence[int] | None = None,
     ) -> Rows:
-        """The light rows of a trace, in the order in which its spans began."""
-        names = self._names(organization_id, project_id, trace_id)
+        """The light rows of a trace, in the order in which its spans began.
+
+        ``minutes``: what ``minutes_of`` gave, when somebody has asked already.
+        """
+        names = _names(organization_id, project_id, trace_id)
+        if minutes is None:
+            minutes = self.minutes_of(organization_id, project_id, trace_id)
+        names |= {"minutes": minutes, "offset": offset, "limit": limit}
         if at is not None:
             names["at"] = at
         wanted = dict.fromkeys((*columns, "started_at", "span_id"))
@@ -119,7 +129,7 @@ class Reader:
         return self._engine.read(
             self._layout.sql(sql, columns=chosen, **_ROW),
             names,
-            settings={"max_result_rows": _WIDEST_TRACE},
+            settings={"max_result_rows": limit},
         )
 
     def history(
@@ -148,11 +158,16 @@ class Reader:
         answer = self._engine.read(self._layout.sql(_PAYLOAD, **_ROW), names | {"digest": digest})
         return str(answer.rows[0][0]) if answer.rows else None
 
-    def _names(self, organization_id: str, project_id: str, trace_id: str) -> dict[str, object]:
-        """The parameters of a trace, with the minutes in which its rows lie."""
+    def minutes_of(self, organization_id: str, project_id: str, trace_id: str) -> list[int]:
+        """The minutes in which the rows of a trace lie, as seconds UTC."""
         names = _names(organization_id, project_id, trace_id)
         answer = self._engine.read(self._layout.sql(_MINUTES, **_ROW), names)
-        return names | {"minutes": [row[0] for row in answer.rows]}
+        return [int(str(row[0])) for row in answer.rows]
+
+    def _names(self, organization_id: str, project_id: str, trace_id: str) -> dict[str, object]:
+        """The parameters of a trace, with the minutes in which its rows lie."""
+        minutes = self.minutes_of(organization_id, project_id, trace_id)
+        return _names(organization_id, project_id, trace_id) | {"minutes": minutes}
 
     def _first(self, sql: str, names: dict[str, object]) -> Span | None:
         rows = self._engine.read(self._layout.sql(sql, **_ROW), names).dicts()
