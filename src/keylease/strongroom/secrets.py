@@ -21,8 +21,8 @@ STARS: Final = "********"
 class Secret:
     """The bytes of a provider key, or of another key that must not be shown.
 
-    ``str``, ``repr`` and ``format`` give stars. Pickling, copying, hashing and JSON raise
-    ``SecretMisused``. ``reveal`` is the only way to the bytes.
+    ``str``, ``repr`` and ``format`` give stars. Pickling, copying, comparing and hashing raise
+    ``SecretMisused``, JSON and MessagePack ``TypeError``. ``reveal`` is the only way to the bytes.
     """
 
     __slots__ = ("__weakref__", "_buffer")
@@ -64,6 +64,13 @@ class Secret:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise SecretMisused("A secret cannot be pickled.")
+
+    def __reduce__(self) -> NoReturn:
+        raise SecretMisused("A secret cannot be pickled.")
+
+    def __getstate__(self) -> NoReturn:
+        # Python's own (3.11) gives what is in the slots, which serialisers of all kinds ask for.
+        raise SecretMisused("A secret cannot be serialised.")
 
     def __copy__(self) -> Self:
         raise SecretMisused("A secret cannot be copied.")

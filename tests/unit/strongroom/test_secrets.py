@@ -209,3 +209,10 @@ def test_nothing_but_the_buffer_is_kept(secret: Secret) -> None:
         "reveal",
         "wipe",
     ]
+
+
+@pytest.mark.parametrize("name", ["__getstate__", "__reduce__", "__bytes__", "__copy__"])
+def test_no_method_of_serialisers_gives_the_bytes(secret: Secret, name: str) -> None:
+    with pytest.raises(SecretMisused) as caught:
+        getattr(secret, name)()
+    assert VALUE not in str(caught.value)
