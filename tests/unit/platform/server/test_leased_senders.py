@@ -46,7 +46,8 @@ async def denials(house: House) -> list[dict[str, object]]:
 async def test_spans_say_whose_lease_they_were_sent_with(house: House, hand: TokenHand) -> None:
     request = export("mine")
     span = request.resource_spans[0].scope_spans[0].spans[0]
-    for name in (names.SENDER, names.SENDER_LEASE_ID, "kept"):
+    of_calls = {names.PRINCIPAL, names.LEASE_ID}
+    for name in (names.SENDER, names.SENDER_LEASE_ID, *of_calls, "kept"):
         span.attributes.add(key=name).value.string_value = "user:somebody-else"
         resource = request.resource_spans[0].resource
         resource.attributes.add(key=name).value.string_value = "user:somebody-else"
@@ -62,11 +63,11 @@ async def test_spans_say_whose_lease_they_were_sent_with(house: House, hand: Tok
     }
     assert set(taken.origin.resource) == {"kept"}
 
-    # Nobody says it of themselves, with a key neither.
+    # Nobody says it of themselves, with a key neither; a key passes on what gateways have exported.
     key = await house.key(house.acme)
     assert (await house.send(key, content)).status_code == 200
     await house.settled()
-    assert set(spans(house)[-1].attributes) == {"kept"}
+    assert set(spans(house)[-1].attributes) == {"kept", *of_calls}
 
 
 async def test_spans_go_where_the_calls_of_the_lease_go(house: House, hand: TokenHand) -> None:

@@ -27,6 +27,9 @@ _UNKNOWN: Final = "a resource that names a project which is not there"
 _ELSEWHERE: Final = "a resource that names another project than the key's"
 _OURS: Final = (names.SENDER, names.SENDER_LEASE_ID)
 """Attributes that only the platform sets: taken from whatever a client sends."""
+_OF_CALLS: Final = (names.PRINCIPAL, names.LEASE_ID)
+"""What a gateway says of a call. The holder of a lease does not say it of anybody; whoever has a
+key may pass on what a gateway has exported."""
 _UNLOGGED: Final = "a span that is too large to be kept"
 
 
@@ -149,11 +152,12 @@ class Receiver:
 
 def marked(decoded: Decoded, attributes: Mapping[str, str]) -> Decoded:
     """Spans say who sent them in the platform's words, and in no client's."""
+    taken = (*_OURS, *_OF_CALLS) if attributes else _OURS
     for group in decoded.groups:
         for span in group.spans:
-            for name in _OURS:
-                span.attributes.pop(name, None)
-                span.origin.resource.pop(name, None)
+            for said in (span.attributes, span.origin.resource):
+                for name in taken:
+                    said.pop(name, None)
             span.attributes.update(attributes)
     return decoded
 
