@@ -13,8 +13,6 @@ transport holds of an answer that the client does not take.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -37,9 +35,9 @@ from keylease.primitives.http1.interfaces import RequestHandler
 from keylease.primitives.http1.outbox import Outlet
 from keylease.primitives.http1.rendering import CONTINUE, render_error, render_refusal
 from keylease.primitives.http1.request_head import IncomingRequest
+from keylease.primitives.http1.resets import reset_on_close
 from keylease.primitives.http1.sweeper import NEVER
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 DISCARDED_BYTES: Final = 64 * 1024
 """The rest of an answered request's body is read and dropped up to here, to keep the connection."""
 
@@ -390,9 +388,7 @@ class ServerProtocol(Connection):
         """The answer will never be whole."""
         self._exchange = None
         if hard:
-            # Nothing but a reset tells the client so; a plain close would send an orderly end.
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._transport)
             self.cut()
         else:
             self._close()
