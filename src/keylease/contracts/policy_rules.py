@@ -164,6 +164,7 @@ def _grants_that_lead_nowhere(bundle: PolicyBundle) -> Iterator[Finding]:
                 object_id=grant.id,
                 message=f'No credential on the routes of the grant "{grant.name}" has one of its '
                 "purposes and environments.",
+                suggestion="Compare the purposes and environments of the two.",
             )
 
 

@@ -107,7 +107,9 @@ def read_gateway(path: Path) -> LoadedGateway:
         path=str(path),
         group=gateway.parsed("group", str, _group, _DEFAULTS.group, expected='"local"'),
         listen=listen,
-        public_urls=gateway.each("public_urls", _public_url),
+        public_urls=gateway.each(
+            "public_urls", _public_url, expected='"https://gateway.example.com"'
+        ),
         metrics=_metrics(gateway, listen),
         workers=gateway.integer("workers", _DEFAULTS.workers, minimum=1, maximum=64),
         tls_certificate_file=certificate,
@@ -156,9 +158,13 @@ def _public_url(text: str) -> str:
 
 
 def _listen(gateway: Table) -> tuple[Address, ...]:
-    found = gateway.each("listen", parse_address)
+    found = gateway.each("listen", parse_address, expected='"127.0.0.1:4141"')
     if gateway.take("listen") == []:
-        gateway.report("listen", "listen is empty: nothing could reach the gateway.")
+        gateway.report(
+            "listen",
+            "listen is empty: nothing could reach the gateway.",
+            'Write: listen = "127.0.0.1:4141"',
+        )
     return found or _DEFAULTS.listen
 
 
@@ -174,7 +180,11 @@ def _metrics(gateway: Table, listen: tuple[Address, ...]) -> Address | None:
             'Write: metrics = "127.0.0.1:4142"',
         )
     if metrics is not None and metrics.port != 0 and metrics in listen:
-        gateway.report("metrics", "metrics and listen have the same address.")
+        gateway.report(
+            "metrics",
+            "metrics and listen have the same address.",
+            "Give metrics a port of its own, or write: metrics = false",
+        )
     return metrics
 
 
@@ -224,7 +234,11 @@ def _static_keys(root: Table) -> StaticKeyUse | None:
         )
     environment = table.text("environment", required=True, expected='"local"')
     if environment and ("*" in environment or not is_pattern(environment)):
-        table.report("environment", "environment is one plain name, such as local.")
+        table.report(
+            "environment",
+            "environment is one plain name, without *.",
+            'Write: environment = "local"',
+        )
     table.finish()
     return StaticKeyUse(purpose=purpose, environment=environment)
 
@@ -267,7 +281,7 @@ def _binding(table: Table, number: int) -> Binding:
             f"There is no provider {quoted(provider)}.",
             did_you_mean(provider, CATALOGUE),
         )
-    listed = table.each("hosts", parse_origin)
+    listed = table.each("hosts", parse_origin, expected='"https://llm.internal:8443"')
     if table.take("hosts") == []:
         table.report(
             "hosts",
@@ -283,9 +297,13 @@ def _binding(table: Table, number: int) -> Binding:
             "This binding serves eval and production alike; only the policy keeps them apart.",
             "Write one binding for each, with references of their own.",
         )
-    environments = table.each("environments", parse_pattern, ("*",))
+    environments = table.each("environments", parse_pattern, ("*",), expected='"local"')
     if table.take("environments") == []:
-        table.report("environments", "environments is empty: the binding could never apply.")
+        table.report(
+            "environments",
+            "environments is empty: the binding could never apply.",
+            'Write: environments = ["*"], or take it out.',
+        )
     maximum = table.parsed(
         "maximum_usd_per_day", (str, int, Decimal), parse_money, None, expected='"25.00"'
     )
@@ -326,7 +344,11 @@ def _check_reference_pattern(table: Table, reference: str) -> None:
             )
         return
     if _REFERENCE_PATTERN.fullmatch(reference) is None or "***" in reference:
-        table.report("reference", "reference is no pattern of a reference.")
+        table.report(
+            "reference",
+            "reference is no pattern of a reference.",
+            "* stands for anything but / and #, ** for anything at all.",
+        )
     elif scheme == "vault" and "#" not in rest and not rest.endswith("**"):
         table.report(
             "reference",
@@ -335,7 +357,9 @@ def _check_reference_pattern(table: Table, reference: str) -> None:
         )
     elif "#" in rest and scheme not in _SCHEMES_WITH_FIELD:
         table.report(
-            "reference", f"A {scheme} reference has no #field, so this pattern matches none."
+            "reference",
+            f"A {scheme} reference has no #field, so this pattern matches none.",
+            f"Write: reference = {quoted(reference.partition('#')[0])}",
         )
 
 
@@ -360,6 +384,7 @@ def _warn_of_plain_http(table: Table, listed: tuple[Origin, ...]) -> None:
                 "hosts",
                 f"The key goes to {quoted(origin.host)} without TLS; whoever is on the way can "
                 "read it.",
+                "Write https:// in front of the host, if it can be had so.",
             )
 
 
@@ -379,7 +404,11 @@ def _issuers(root: Table, path: Path) -> tuple[TrustedIssuer, ...]:
         private = table.boolean("allow_private_address", default=False)
         issuer = kinds.url(table, "issuer", http=private, required=True)
         if issuer and issuer in [other.issuer for other in found]:
-            table.report("issuer", f"The issuer {quoted(issuer)} is listed twice.")
+            table.report(
+                "issuer",
+                f"The issuer {quoted(issuer)} is listed twice.",
+                "Take one of the two out.",
+            )
         found.append(
             TrustedIssuer(
                 issuer=issuer,
@@ -400,7 +429,9 @@ def _stores(table: Table, path: Path) -> StoreSettings:
         grace_seconds=kinds.seconds(table, "grace", defaults.grace_seconds, minimum=0),
         timeout_seconds=kinds.seconds(table, "timeout", defaults.timeout_seconds, maximum=60),
         attempts=table.integer("attempts", defaults.attempts, minimum=1, maximum=10),
-        file_directories=table.each("file_directories", kinds.absolute_directory),
+        file_directories=table.each(
+            "file_directories", kinds.absolute_directory, expected='"/run/secrets"'
+        ),
         vault_address=kinds.url(vault, "address", http=True),
         vault_namespace=vault.text("namespace"),
         vault_auth=vault.choice("auth", VaultAuth, VaultAuth.TOKEN).value,
@@ -418,7 +449,11 @@ def _stores(table: Table, path: Path) -> StoreSettings:
     )
     _check_vault(vault, settings)
     if settings.sealed_key_file and settings.sealed_passphrase_file:
-        sealed.report("passphrase_file", "A sealed store has a key file or a passphrase, not both.")
+        sealed.report(
+            "passphrase_file",
+            "A sealed store has a key file or a passphrase, not both.",
+            "Take out key_file, or passphrase_file.",
+        )
     for part in (table, sealed, vault, aws):
         part.finish()
     return settings
@@ -433,7 +468,11 @@ def _check_vault(vault: Table, settings: StoreSettings) -> None:
     }[VaultAuth(settings.vault_auth)]
     for key in needed:
         if not vault.take(key):
-            vault.report("auth", f"auth = {quoted(settings.vault_auth)} needs {key}.")
+            vault.report(
+                "auth",
+                f"auth = {quoted(settings.vault_auth)} needs {key}.",
+                f'Write: {key} = "..."',
+            )
     if vault.values and not settings.vault_address and not vault.damaged:
         vault.report("address", "address is missing.", 'Write: address = "https://vault:8200"')
 

@@ -52,7 +52,11 @@ def read_platform(root: Table, gateway: Table, path: Path) -> PlatformSettings |
 def _origin(table: Table, url: str) -> str:
     parts = urlsplit(url)
     if parts.path not in ("", "/"):
-        table.report("url", "url is the platform's address without a path.")
+        table.report(
+            "url",
+            "url is the platform's address without a path.",
+            f'Write: url = "{parts.scheme}://{parts.netloc}"',
+        )
     origin = parse_origin(f"{parts.scheme}://{parts.netloc}")
     if origin.scheme == "http" and not kinds.is_loopback(origin.host):
         table.report(

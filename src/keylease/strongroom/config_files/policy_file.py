@@ -135,7 +135,11 @@ class _Reader:
                 self._organization_id, kind, name or f"#{table.path[-1]}"
             )
             if identifier in self.paths and name not in names:
-                table.report("id", f"The id {quoted(identifier)} is used twice.")
+                table.report(
+                    "id",
+                    f"The id {quoted(identifier)} is used twice.",
+                    "Take one of them out: a name is enough for an id of its own.",
+                )
             self.paths.setdefault(identifier, table.path)
             if kind == "credential" and name:
                 self._credential_ids.setdefault(name, identifier)
@@ -227,11 +231,17 @@ class _Reader:
         )
         period = table.choice("budget_period", BudgetPeriod, BudgetPeriod.DAY)
         if budget is None and table.take("budget_period") is not None and not table.damaged:
-            table.warn("budget_period", "budget_period has no meaning without budget_usd.")
+            table.warn(
+                "budget_period",
+                "budget_period has no meaning without budget_usd.",
+                'Write: budget_usd = "25.00"',
+            )
         return Grant(
             id=identifier,
             name=name,
-            principals=table.each("principals", _principal_pattern, required=True),
+            principals=table.each(
+                "principals", _principal_pattern, expected='"user:*"', required=True
+            ),
             models=_patterns(table, "models"),
             purposes=table.words("purposes", Purpose, required=True),
             environments=_patterns(table, "environments", "*"),
@@ -274,7 +284,11 @@ class _Reader:
         if not table.damaged and not claims.damaged:
             for problem in check_rule(rule):
                 key = re.split(r"[ .:]", problem, maxsplit=1)[0]
-                table.report(key if key in table.values else "", problem)
+                table.report(
+                    key if key in table.values else "",
+                    problem,
+                    "docs/reference/keylease-toml.md shows a whole trust rule.",
+                )
         return rule
 
 
@@ -319,7 +333,7 @@ def _reference(table: Table) -> str:
 
 
 def _patterns(table: Table, key: str, *default: str) -> tuple[str, ...]:
-    found = table.each(key, _pattern, default, required=not default)
+    found = table.each(key, _pattern, default, expected='"..."', required=not default)
     if default and table.take(key) == []:
         table.report(key, f"{key} is empty, so nothing could match.", f'Write: {key} = ["*"]')
     return found

@@ -70,14 +70,22 @@ class Document:
             self._fail("There is no such file.", "`keylease up` writes a first one.")
         except (OSError, ValueError) as error:
             reason = (getattr(error, "strerror", None) or "not a usable path").lower()
-            self._fail(f"The file cannot be read: {reason}.")
+            self._fail(
+                f"The file cannot be read: {reason}.",
+                "It has to be a file that the user Keylease runs as can read.",
+            )
         if len(content) > MAXIMUM_BYTES:
-            self._fail(f"The file is larger than {MAXIMUM_BYTES} bytes.")
+            self._fail(
+                f"The file is larger than {MAXIMUM_BYTES} bytes.",
+                "`keylease policy example` shows what belongs into it.",
+            )
         try:
             return content.decode()
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            self._fail("The file is not UTF-8.", position=Position(line, 1))
+            self._fail(
+                "The file is not UTF-8.", "Save it as UTF-8 in your editor.", Position(line, 1)
+            )
 
     def _parse(self, text: str) -> dict[str, object]:
         try:
@@ -96,14 +104,14 @@ class Document:
             reason = detectors.mask(message)[0].replace("\n", " ")
             self._fail(f"The file is not valid TOML: {reason}.", _toml_hint(reason), position)
         except RecursionError:
-            self._fail("The file is nested too deeply.")
+            self._fail(
+                "The file is nested too deeply.", "Write its tables as [table] and [[table]]."
+            )
         except ValueError:  # an integer with more digits than Python converts
-            self._fail("The file holds a number that is too long.")
+            self._fail("The file holds a number that is too long.", "Write a shorter one.")
         return values
 
-    def _fail(
-        self, message: str, suggestion: str = "", position: Position = _WHOLE_FILE
-    ) -> NoReturn:
+    def _fail(self, message: str, suggestion: str, position: Position = _WHOLE_FILE) -> NoReturn:
         self._diagnostics.append(
             Diagnostic(
                 path=str(self.path),
@@ -340,9 +348,13 @@ class Table:
             place = (*self.path, key, number)
             if not item or not item.isprintable():
                 self.damaged = True
-                self.document.report(place, f"{key} holds an empty or unprintable text.")
+                self.document.report(
+                    place, f"{key} holds an empty or unprintable text.", "Take it out."
+                )
             elif item in seen:
-                self.document.warn(place, f"{quoted(item)} is listed twice in {key}.")
+                self.document.warn(
+                    place, f"{quoted(item)} is listed twice in {key}.", "Take one of them out."
+                )
             else:
                 seen.append(item)
         return tuple(seen)
@@ -353,9 +365,13 @@ class Table:
         parse: Callable[[str], _Value],
         default: Sequence[str] = (),
         *,
+        expected: str,
         required: bool = False,
     ) -> tuple[_Value, ...]:
-        """A list of texts, each as ``parse`` reads it; its ``ValueError`` is reported."""
+        """A list of texts, each as ``parse`` reads it; its ``ValueError`` is reported.
+
+        ``expected`` is an entry as it would stand in the file.
+        """
         result = []
         for item in self.texts(key, default, required=required):
             try:
@@ -363,7 +379,9 @@ class Table:
             except ValueError as error:
                 self.damaged = True
                 self.document.report(
-                    self._place_of(key, item), f"{quoted(item)} in {key} is not {error}."
+                    self._place_of(key, item),
+                    f"{quoted(item)} in {key} is not {error}.",
+                    f"Write: {key} = [{expected}]",
                 )
         return tuple(result)
 
