@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from functools import partial
 
 import pytest
-from tests.support.call_rig import CHAT_ANSWER, CallRig, Sent, bundle, credential, grant, route
+from tests.support.call_rig import CallRig, Sent, bundle, credential, grant, route
 from tests.support.eventually import eventually
+from tests.support.surface_kit import rig_with
 
-from keylease.contracts.policy import ObjectAccess, Revocation, RevocationKind, Target
-from keylease.contracts.purposes import Purpose
-from keylease.errors import StorageFull, StoreUnavailable, TokenExchangeRefused
-from keylease.strongroom.configuration import WireLimits
-from keylease.strongroom.gateway.interfaces import HttpAnswer, OwnedObject, PriceQuote
+from keylease.contracts.policy import Revocation, RevocationKind, Target
+from keylease.errors import StoreUnavailable, TokenExchangeRefused
+from keylease.strongroom.gateway.interfaces import HttpAnswer
 from keylease.strongroom.gateway.providers.anthropic import ANTHROPIC
 from keylease.strongroom.gateway.providers.openai import OPENAI
 
-QUOTE = PriceQuote(input=1, output=1, cache_read=0, cache_write=0, version="1")
-ALL = bundle(grants=(grant(objects=ObjectAccess.ALL),))
-
-
-def rig_with(policy: object = None, **changes: object) -> CallRig:
-    rig = CallRig(policy or bundle(), **changes)  # type: ignore[arg-type]  # as CallRig has them
-    for model in ("gpt-4o-mini", "gpt-4o", "o1"):
-        rig.link.prices["openai", model] = QUOTE
-    rig.link.prices["anthropic", "claude-4"] = QUOTE
-    return rig
-
-
-# --- paths -------------------------------------------------------------------------------------
+# --- paths ---------------------------------------------------------------------------------------
 
 
 def test_the_lists_are_what_the_documentation_promises() -> None:
@@ -200,7 +185,7 @@ async def test_query_parameters_that_are_not_listed_are_refused(query: str) -> N
     assert ("Get a new one" in call.body.decode()) is ("kll_" in query)
 
 
-# --- the lease ---------------------------------------------------------------------------------
+# --- the lease -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("header", [b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"])
@@ -250,7 +235,7 @@ async def test_a_sender_bound_lease_needs_its_proof() -> None:
     assert (call.status, call.code) == (401, "sender_not_proven")
 
 
-# --- error shapes ------------------------------------------------------------------------------
+# --- error shapes --------------------------------------------------------------------------------
 
 
 async def test_errors_have_the_shape_of_the_provider() -> None:
@@ -267,7 +252,7 @@ async def test_errors_have_the_shape_of_the_provider() -> None:
     assert anthropic.json["error"]["type"] == "authentication_error"  # type: ignore[index]  # JSON
 
 
-# --- own endpoints -----------------------------------------------------------------------------
+# --- own endpoints -------------------------------------------------------------------------------
 
 
 async def test_own_endpoints() -> None:
@@ -323,7 +308,7 @@ async def test_no_calls_are_served_when_they_cannot_be_recorded() -> None:
     assert rig.send("GET", "/healthz", lease=b"").status == 200
 
 
-# --- models ------------------------------------------------------------------------------------
+# --- models --------------------------------------------------------------------------------------
 
 
 async def test_models_are_what_the_lease_may_use_in_both_shapes() -> None:
@@ -444,329 +429,3 @@ async def test_models_with_slashes_and_colons_are_found() -> None:
         assert rig.send("GET", f"/v1/models/{path}").status == 200, path
     for path in ("", "a/../b%00", "%2e%2e", "a%20b"):
         assert rig.send("GET", f"/v1/models/{path}").status == 404, path
-
-
-# --- stored objects ----------------------------------------------------------------------------
-
-
-def owned(object_id: str, principal: str = "user:ada", held_by: str = "cred-openai") -> OwnedObject:
-    return OwnedObject(
-        object_id=object_id,
-        principal=principal,
-        credential_id=held_by,
-        purpose="development",
-        environment="local",
-    )
-
-
-def own(rig: CallRig, *objects: OwnedObject) -> None:
-    rig.link.objects.update({made.object_id: made for made in objects})
-
-
-async def settled(rig: CallRig, call: Sent) -> Sent:
-    await eventually(lambda: call.status or rig.calls)
-    return call
-
-
-STATEFUL = [
-    ("GET", "/v1/files/ID"),
-    ("DELETE", "/v1/files/ID"),
-    ("GET", "/v1/files/ID/content"),
-    ("GET", "/v1/batches/ID"),
-    ("POST", "/v1/batches/ID/cancel"),
-    ("GET", "/v1/responses/ID?stream=true&starting_after=3&include%5B%5D=x"),
-    ("DELETE", "/v1/responses/ID"),
-    ("POST", "/v1/responses/ID/cancel"),
-    ("GET", "/v1/responses/ID/input_items?limit=5"),
-    ("GET", "/v1/messages/batches/ID"),
-    ("DELETE", "/v1/messages/batches/ID"),
-    ("POST", "/v1/messages/batches/ID/cancel"),
-    ("GET", "/v1/messages/batches/ID/results"),
-]
-
-
-@pytest.mark.parametrize(("method", "path"), STATEFUL)
-async def test_only_the_principal_that_created_an_object_uses_it(method: str, path: str) -> None:
-    held_by = "cred-anthropic" if "messages" in path else "cred-openai"
-    mine, theirs = path.replace("ID", "obj-1"), path.replace("ID", "obj-2")
-    rig = rig_with()
-    own(rig, owned("obj-1", held_by=held_by), owned("obj-2", "user:eve", held_by))
-    for other in (theirs, path.replace("ID", "unknown")):
-        refused = await settled(rig, rig.send(method, other))
-        assert (refused.status, refused.code) == (403, "object_not_allowed")
-    assert not rig.calls
-    allowed = await settled(rig, rig.send(method, mine))
-    assert rig.upstream.target == mine
-    assert rig.secrets[held_by] in rig.upstream.raw_headers
-    rig.upstream.answer(b"{}")
-    await eventually(lambda: allowed.status == 200)
-    assert rig.link.records[-1].path == path.partition("?")[0].replace("ID", "{id}")
-
-
-async def test_a_grant_for_all_objects_reaches_them_through_their_own_credential() -> None:
-    policy = bundle(
-        credentials=(credential("a"), credential("b")),
-        routes=(route(targets=(Target(credential_id="a"), Target(credential_id="b"))),),
-        grants=(grant(objects=ObjectAccess.ALL),),
-    )
-    rig = rig_with(policy)
-    own(rig, owned("file-1", "user:eve", "b"))
-    await settled(rig, rig.send("GET", "/v1/files/file-1"))
-    assert rig.secrets["b"] in rig.upstream.raw_headers
-
-
-async def test_an_object_of_a_credential_that_the_lease_does_not_reach_is_refused() -> None:
-    policy = bundle(
-        credentials=(credential(), credential("prod", purposes=(Purpose.PRODUCTION,))),
-        routes=(
-            route(targets=(Target(credential_id="cred-openai"), Target(credential_id="prod"))),
-        ),
-        grants=(grant(objects=ObjectAccess.ALL),),
-    )
-    rig = rig_with(policy)
-    own(rig, owned("file-1", held_by="prod"))
-    refused = await settled(rig, rig.send("GET", "/v1/files/file-1"))
-    assert refused.code == "object_not_allowed"
-    assert not rig.calls
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"previous_response_id": "obj-2"},
-        {"conversation": {"id": "obj-2"}},
-        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "obj-2"}]}]},
-        {"input": [{"type": "item_reference", "id": "obj-2"}]},
-        {"tools": [{"type": "file_search", "vector_store_ids": ["obj-2"]}]},
-        {"previous_response_id": "../files/x"},
-    ],
-)
-async def test_bodies_cannot_name_other_peoples_objects(body: dict[str, object]) -> None:
-    rig = rig_with()
-    own(rig, owned("obj-2", "user:eve"))
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o", **body})
-    await eventually(lambda: call.status)
-    assert (call.status, call.code) == (403, "object_not_allowed")
-    assert not rig.calls
-
-
-async def test_a_chain_of_responses_stays_with_the_credential_that_made_it() -> None:
-    policy = bundle(
-        credentials=(credential("a"), credential("b")),
-        routes=(route(targets=(Target(credential_id="a"), Target(credential_id="b"))),),
-    )
-    rig = rig_with(policy)
-    own(rig, owned("resp_1", held_by="b"))
-    body: dict[str, object] = {"model": "gpt-4o", "previous_response_id": "resp_1"}
-    await settled(rig, rig.send("POST", "/v1/responses", body))
-    assert rig.secrets["b"] in rig.upstream.raw_headers
-
-
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/batches", "/v1/messages/batches"])
-async def test_lists_need_a_grant_for_all_objects(path: str) -> None:
-    rig = rig_with()
-    refused = rig.send("GET", path)
-    assert (refused.status, refused.code) == (403, "object_not_allowed")
-    everybody = rig_with(ALL)
-    everybody.send("GET", f"{path}?limit=2")
-    assert everybody.upstream.target == f"{path}?limit=2"
-
-
-async def test_a_new_response_is_remembered_before_the_client_has_it() -> None:
-    rig = rig_with()
-    rig.link.object_gate = asyncio.Event()
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o", "input": "hi"})
-    rig.upstream.answer({"id": "resp_1", "output": [{"id": "msg_1"}, {"id": "rs_1"}]})
-    await asyncio.sleep(0.01)
-    assert not call.status
-    rig.link.object_gate.set()
-    await eventually(lambda: call.finished)
-    assert set(rig.link.objects) == {"resp_1", "msg_1", "rs_1"}
-    assert rig.link.objects["resp_1"] == owned("resp_1")
-    await settled(rig, rig.send("GET", "/v1/responses/resp_1"))
-
-
-async def test_a_response_that_is_not_stored_is_not_remembered() -> None:
-    rig = rig_with()
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o", "store": False})
-    rig.upstream.answer({"id": "resp_1"})
-    assert call.finished
-    assert not rig.link.objects
-
-
-async def test_an_object_that_cannot_be_remembered_is_an_error() -> None:
-    rig = rig_with()
-    rig.link.object_error = StorageFull("The disk is full.")
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o"})
-    rig.upstream.answer({"id": "resp_1"})
-    await eventually(lambda: call.status)
-    assert (call.status, call.code) == (503, "storage_full")
-
-
-def event(kind: str, response: dict[str, object]) -> bytes:
-    data = json.dumps({"type": kind, "response": response}, separators=(",", ":"))
-    return f"event: {kind}\ndata: {data}\n\n".encode()
-
-
-async def test_a_streamed_response_is_remembered_before_its_end_is_sent() -> None:
-    rig = rig_with()
-    rig.link.object_gate = asyncio.Event()
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o", "stream": True})
-    created = event("response.created", {"id": "resp_1", "output": []})
-    completed = event("response.completed", {"id": "resp_1", "output": [{"id": "msg_1"}]})
-    rig.upstream.stream(created[:20], created[20:], completed)
-    assert call.body == created + completed
-    await asyncio.sleep(0.01)
-    assert not call.finished
-    rig.link.object_gate.set()
-    await eventually(lambda: call.finished)
-    assert set(rig.link.objects) == {"resp_1", "msg_1"}
-
-
-async def test_a_stream_that_its_client_left_is_remembered_too() -> None:
-    rig = rig_with()
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o", "stream": True})
-    rig.upstream.stream(event("response.created", {"id": "resp_1"}), complete=False)
-    call.handler.client_gone()
-    await eventually(lambda: rig.link.objects)
-    assert set(rig.link.objects) == {"resp_1"}
-
-
-async def test_the_files_a_batch_makes_belong_to_who_made_the_batch() -> None:
-    rig = rig_with()
-    own(rig, owned("batch_1"))
-    call = await settled(rig, rig.send("GET", "/v1/batches/batch_1"))
-    rig.upstream.answer({"id": "batch_1", "output_file_id": "file-out", "error_file_id": None})
-    await eventually(lambda: call.finished)
-    assert set(rig.link.objects) == {"batch_1", "file-out"}
-
-
-async def test_reading_somebody_elses_batch_does_not_make_it_ones_own() -> None:
-    rig = rig_with(ALL)
-    own(rig, owned("batch_1", "user:eve"))
-    call = await settled(rig, rig.send("GET", "/v1/batches/batch_1"))
-    rig.upstream.answer({"id": "batch_1", "output_file_id": "file-out"})
-    await eventually(lambda: call.finished)
-    assert set(rig.link.objects) == {"batch_1"}
-    assert rig.link.objects["batch_1"].principal == "user:eve"
-
-
-# --- batches -----------------------------------------------------------------------------------
-
-
-async def test_every_model_of_an_anthropic_batch_must_be_allowed() -> None:
-    rig = rig_with()
-    request = {"custom_id": "1", "params": {"model": "claude-4", "max_tokens": 5}}
-    call = rig.send("POST", "/v1/messages/batches", {"requests": [request, request]})
-    assert len(rig.calls) == 1
-    rig.upstream.answer({"id": "msgbatch_1", "type": "message_batch"})
-    await eventually(lambda: call.finished)
-    assert rig.link.objects["msgbatch_1"].credential_id == "cred-anthropic"
-    assert rig.link.records[0].usage is None, "it is carried out later"
-    other = {"custom_id": "2", "params": {"model": "gpt-4o", "max_tokens": 5}}
-    assert rig.send("POST", "/v1/messages/batches", {"requests": [request, other]}).status == 403
-    twice = {"custom_id": "2", "params": {"model": "claude-3", "max_tokens": 5}}
-    assert rig.send("POST", "/v1/messages/batches", {"requests": [request, twice]}).status == 400
-    assert len(rig.calls) == 1
-
-
-# --- uploads -----------------------------------------------------------------------------------
-
-FORM = (b"content-type", b"multipart/form-data; boundary=b")
-
-
-UPLOADED = (
-    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data'
-    b'\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello'
-    b"\r\n--b--\r\n"
-)
-
-
-async def test_an_upload_streams_through() -> None:
-    rig = rig_with()
-    call = rig.open("POST", "/v1/files", headers=[FORM], length=len(UPLOADED), has_body=True)
-    sent = rig.upstream
-    assert (sent.body, sent.content_length, sent.target) == (None, len(UPLOADED), "/v1/files")
-    assert sent.headers["content-type"] == FORM[1].decode()
-    call.handler.body_received(UPLOADED[:70])
-    assert b"".join(sent.written).endswith(b"user_data"), "as it comes"
-    sent.receiver.pause_writing()
-    paused = call.reading_paused
-    sent.receiver.resume_writing()
-    assert (paused, call.reading_paused) == (True, False)
-    call.handler.body_received(UPLOADED[70:])
-    assert b"".join(sent.written).endswith(b"hello"), "the end waits until all was looked at"
-    call.handler.request_complete()
-    assert b"".join(sent.written) == UPLOADED
-    assert sent.finished
-    sent.answer({"id": "file-1"})
-    await eventually(lambda: call.finished)
-    assert rig.link.objects["file-1"].principal == "user:ada"
-
-
-async def test_an_upload_waits_for_its_credential_without_being_read() -> None:
-    rig = rig_with(None, warm=False)
-    call = rig.open("POST", "/v1/files", headers=[FORM], has_body=True)
-    paused = call.reading_paused
-    call.handler.body_received(UPLOADED)
-    await eventually(lambda: rig.calls)
-    assert (paused, call.reading_paused) == (True, False)
-    assert b"".join(rig.upstream.written).endswith(b"hello")
-    before = rig.upstream.finished
-    call.handler.request_complete()
-    assert (before, rig.upstream.finished) == (False, True)
-    assert b"".join(rig.upstream.written) == UPLOADED
-
-
-async def test_an_upload_over_the_limit_is_cut_off() -> None:
-    rig = rig_with(None, limits=WireLimits(upload_bytes=10))
-    announced = rig.open("POST", "/v1/files", headers=[FORM], length=11, has_body=True)
-    assert announced.status == 413
-    assert not rig.calls
-    chunked = rig.open("POST", "/v1/files", headers=[FORM], has_body=True)
-    chunked.handler.body_received(b"x" * 11)
-    assert chunked.status == 413
-    assert rig.upstream.cancelled
-    assert rig.upstream.written == []
-
-
-async def test_encoded_uploads_are_refused() -> None:
-    rig = rig_with()
-    encoded = [FORM, (b"content-encoding", b"gzip")]
-    assert rig.open("POST", "/v1/files", headers=encoded, has_body=True).status == 400
-    plain = [(b"content-type", b"application/json")]
-    assert rig.open("POST", "/v1/files", headers=plain, has_body=True).status == 400
-
-
-async def test_chat_answers_pass_unchanged_on_both_surfaces() -> None:
-    rig = rig_with()
-    call = rig.send("POST", "/v1/messages", {"model": "claude-4", "max_tokens": 5})
-    rig.upstream.answer(CHAT_ANSWER, headers=[(b"request-id", b"req_1")])
-    assert call.json == CHAT_ANSWER
-    assert call.headers["request-id"] == "req_1"
-    assert rig.link.records[0].provider_request_id == "req_1"
-
-
-async def test_usage_counts_although_the_client_left_before_the_end_was_sent() -> None:
-    rig = rig_with()
-    rig.link.object_gate = asyncio.Event()
-    call = rig.send("POST", "/v1/responses", {"model": "gpt-4o"})
-    usage = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
-    rig.upstream.answer({"id": "resp_1", "model": "gpt-4o", "usage": usage})
-    await asyncio.sleep(0.01)
-    call.handler.client_gone()
-    rig.link.object_gate.set()
-    [record] = rig.link.records
-    assert record.usage is not None
-    assert (record.usage.output_tokens, record.estimated, record.client_gone) == (3, False, True)
-    await eventually(lambda: rig.link.objects)
-
-
-async def test_a_client_that_leaves_an_error_answer_pays_nothing() -> None:
-    rig = rig_with()
-    call = rig.chat("gpt-4o")
-    rig.upstream.head(500)
-    rig.upstream.receiver.data_received(b"{")
-    call.handler.client_gone()
-    [record] = rig.link.records
-    assert (record.status, record.usage, record.estimated) == (500, None, False)
