@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -66,7 +67,8 @@ class House:
     def _recall(self, worker: int, order: int, keys: tuple[LimitKey, ...]) -> None:
         self.recalls.append((worker, keys))
         late, self.late = self.late, None
-        self.ledger.report(worker, (late,) if late else (), order=order)
+        uses = (late,) if late else ()
+        asyncio.get_running_loop().call_soon(lambda: self.ledger.report(worker, uses, order=order))
 
     async def start_batch(self, batch_id: str = "batch_1", *, reported: bool = True) -> None:
         """Draw a batch's charge from both budgets, and remember it."""
