@@ -462,4 +462,4 @@ def _toml_hint(reason: str) -> str:
         return 'Text stands in quotes: key = "value".'
     if "Cannot overwrite" in reason or "twice" in reason:
         return "Each key and each table is written once; lists of tables use [[name]]."
-    return ""
+    return "Look at the quotes and brackets in this line and the one before."
