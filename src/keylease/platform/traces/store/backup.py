@@ -11,10 +11,12 @@ for good removes old back-ups too. On a server the server's own back-ups are use
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from keylease.errors import TraceStoreTooNew, TraceStoreUnavailable
 from keylease.platform.traces.store.backup_files import (
@@ -38,6 +40,9 @@ from keylease.platform.traces.store.place import SHADOW, Place
 from keylease.platform.traces.store.store import TABLES, TraceStore, open_embedded
 from keylease.primitives.clock import Clock
 from keylease.primitives.files import explained, make_private_directory, replace
+
+_PIECE: Final = re.compile(r"[A-Za-z0-9_.%-]+")
+"""A name of the engine's; columns have escapes in theirs (``attributes%2Ekeys.bin``)."""
 
 
 def back_up(
@@ -179,8 +184,7 @@ def _checked(file: File) -> tuple[str, str, str]:
     table, _, rest = file.path.partition("/")
     part, _, name = rest.partition("/")
     safe = all(
-        piece and piece not in {".", ".."} and piece.replace("_", "").replace(".", "").isalnum()
-        for piece in (part, *name.split("/"))
+        piece not in {".", ".."} and _PIECE.fullmatch(piece) for piece in (part, *name.split("/"))
     )
     if table not in TABLES or not safe:
         raise TraceStoreUnavailable(
