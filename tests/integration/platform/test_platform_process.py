@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.platform_doors import Doors
 from tests.support.platform_process import RunningPlatform, running_platform
 
 from keylease.platform.__main__ import main
@@ -18,7 +20,11 @@ from keylease.platform.server.configuration import PLATFORM_UID
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """One for the tests that only look at it."""
-    with running_platform(tmp_path_factory.mktemp("process") / "platform") as running:
+    home = tmp_path_factory.mktemp("process")
+    promise = {"result": "kept", "passed": 3, "failed": 0, "skipped": 0}
+    results = {"format": 1, "commit": "abc", "at": "then", "promises": {"P4": promise}}
+    (home / "promises.json").write_text(json.dumps(results))
+    with running_platform(home / "platform", promises_file=str(home / "promises.json")) as running:
         yield running
 
 
@@ -51,6 +57,19 @@ def test_it_keeps_its_own_user_or_directory(platform: RunningPlatform) -> None:
     posture = platform.ready.posture
     uid = status.partition("Uid:")[2].split()[0]
     assert (uid == str(PLATFORM_UID)) == ("own user off" not in posture)
+
+
+def test_a_confined_server_shows_the_last_results_of_the_promises(
+    platform: RunningPlatform,
+) -> None:
+    owner = Doors(platform.url)
+    with owner.api:
+        owner.set_up(platform.ready.sign_in_link)
+        shown = {one["id"]: one for one in owner.ask("GET", "/v1/trust")["promises"]}
+    assert (shown["P4"]["result"], shown["P4"]["commit"], shown["P4"]["at"]) == (
+        "kept", "abc", "then",
+    )  # fmt: skip
+    assert shown["P1"]["result"] == "not verified"
 
 
 def test_a_second_server_on_the_same_directory_is_refused(platform: RunningPlatform) -> None:
