@@ -18,6 +18,7 @@ from keylease.platform.traces.opening import WhenNeeded
 from keylease.platform.traces.query.aggregates import Bucket, aggregates
 from keylease.platform.traces.query.evaluate import prepare, selects
 from keylease.platform.traces.query.lists import (
+    LIST_COLUMNS,
     SpanOrder,
     found_by_places,
     places_of_traces,
@@ -30,7 +31,7 @@ from keylease.platform.traces.query.lists import (
     traces_page,
     traces_places,
 )
-from keylease.platform.traces.query.newest import Places, newest_rows
+from keylease.platform.traces.query.newest import Places, newest_rows, rows_statement
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import Argument, scoped_query
@@ -225,7 +226,9 @@ class TraceSearch:
         search = newest_rows(
             wanted["limit"],
             partial(places, scope, where=where, time=time, after=after),
+            partial(rows_statement, scope, LIST_COLUMNS),
             partial(page, scope, **wanted),
+            one_of="trace_id" if roots else "",
         )
         statement = next(search)
         while True:

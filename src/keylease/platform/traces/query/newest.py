@@ -2,10 +2,13 @@
 
 FINAL cannot stop after some rows, and uses the order of the table for values only, not for what a
 sub-select gives. So a list asks first, without FINAL, where the newest versions are for which the
-filter holds: the engine stops when it has enough. Then it asks, with these places as values, which
-rows are there now. A row for which the filter holds now is among them, because its current version
-is a version. When versions have taken the places of rows, more places are looked at, and in the end
-all rows.
+filter holds: the engine stops when it has enough. A row for which the filter holds now is among
+them, because its current version is a version.
+
+Then it asks, with these places as values, which rows are there now. A row of a version that was
+found is one of the page, and the filter is not asked for again. Another version there was written
+since, or the filter does not hold for it: then the places are asked with FINAL and the filter. When
+versions have taken the places of rows, more places are looked at, and in the end all rows.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ _MOST: Final = 4_000
 """Places, so that 21 bytes for each hash stay under the 128 KiB that a server takes for one
 parameter (``http_max_field_value_size``)."""
 _MINUTE: Final = "toStartOfMinute(sort_at)"
-_PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, trace_hash AS kl_hash, span_id"
+_PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, trace_hash AS kl_hash, span_id, xact_id"
 _MINUTES: Final = "Array(DateTime('UTC'))"
 _SECOND: Final = 1_000_000
 _MINUTE_SECONDS: Final = 60
@@ -42,6 +45,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[int, ...]
     span_ids: tuple[str, ...] = ()
     """Empty: all spans of the traces."""
+    versions: frozenset[tuple[int, str, int]] = frozenset()
+    """Hash, span and transaction of what was found; without any, these are not known."""
     oldest: tuple[int, str, str] | None = None
     """``sort_at``, trace and span before which there may be more; ``None``: these are all."""
 
@@ -75,6 +80,13 @@ class PageQuestion(Protocol):
         """Of all rows, or of those at some places."""
 
 
+class RowsQuestion(Protocol):
+    """Asks for what is at some places now, whatever the filter says."""
+
+    def __call__(self, *, among: Places) -> Statement:
+        """See ``rows_statement``."""
+
+
 def places_statement(
     scope: Scope,
     fixed: Sequence[str],
@@ -95,7 +107,7 @@ def places_statement(
     if minute is not None:
         owner.append(f"{_MINUTE} = toDateTime({parameters.bind(minute, 'Int64')}, 'UTC')")
         columns = f"{_PLACE}, toUnixTimestamp64Micro(sort_at) AS kl_sort_at, trace_id"
-        order = "sort_at DESC, trace_id DESC, span_id DESC"
+        order = "sort_at DESC, trace_id DESC, span_id DESC, xact_id DESC"
     sql = select_sql(
         columns,
         "spans PREWHERE",
@@ -106,18 +118,58 @@ def places_statement(
     return Statement(sql, parameters.values())
 
 
+def rows_statement(scope: Scope, columns: Sequence[str], among: Places) -> Statement:
+    """The current rows at these places, and others between them; ``kl_hash`` with ``columns``.
+
+    Without FINAL, which would tell versions apart by one thread: these rows are few.
+    """
+    parameters = Parameters()
+    where = [owner_sql(scope, parameters), *among.conditions(parameters)]
+    sql = select_sql(
+        f"{', '.join(columns)}, trace_hash AS kl_hash",
+        "spans PREWHERE",
+        " AND ".join(where),
+        "ORDER BY xact_id DESC LIMIT 1 BY project_id, trace_id, span_id",
+    )
+    return Statement(sql, parameters.values())
+
+
 def newest_rows(
-    limit: int, places: PlacesQuestion, page: PageQuestion
+    limit: int, places: PlacesQuestion, now: RowsQuestion, page: PageQuestion, *, one_of: str = ""
 ) -> Generator[Statement, list[Row], list[Row]]:
-    """Yields statements, takes their rows, and gives the rows of the page."""
+    """Yields statements, takes their rows, and gives the rows of the page.
+
+    ``one_of`` is a column of which a page shows one row for each value, the newest.
+    """
     for each in LOOKED_AT:
         among = yield from _places(min(limit * each, _MOST - _SPARE), places)
         if not among.minutes:
             return []
-        rows = yield page(among=among)
+        rows = yield now(among=among)
+        current = _found(rows, among)
+        rows = (yield page(among=among)) if current is None else _page(current, limit, one_of)
         if len(rows) >= limit or among.oldest is None:
             return rows
     return (yield page())
+
+
+def _found(rows: list[Row], among: Places) -> list[Row] | None:
+    """Those that were found; ``None`` when one of them has another version now."""
+    spans = {(kl_hash, span_id) for kl_hash, span_id, _ in among.versions}
+    found = [row for row in rows if (row["kl_hash"], row["span_id"]) in spans]
+    if any((row["kl_hash"], row["span_id"], row["xact_id"]) not in among.versions for row in found):
+        return None
+    return found
+
+
+def _page(rows: list[Row], limit: int, one_of: str) -> list[Row]:
+    rows.sort(key=lambda row: (row["sort_at"], row["trace_id"], row["span_id"]), reverse=True)
+    if one_of:
+        newest = {row[one_of]: row for row in reversed(rows)}
+        rows = [row for row in rows if newest[row[one_of]] is row]
+    for row in rows:
+        del row["kl_hash"]
+    return rows[:limit]
 
 
 def _places(count: int, ask: PlacesQuestion) -> Generator[Statement, list[Row], Places]:
@@ -139,5 +191,6 @@ def _places(count: int, ask: PlacesQuestion) -> Generator[Statement, list[Row], 
         minutes=tuple(sorted({row["kl_minute"] for row in rows})),
         hashes=tuple(sorted({row["kl_hash"] for row in rows})),
         span_ids=tuple(sorted({row["span_id"] for row in rows})),
+        versions=frozenset((row["kl_hash"], row["span_id"], row["xact_id"]) for row in rows),
         oldest=oldest,
     )

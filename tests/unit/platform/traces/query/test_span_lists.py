@@ -17,6 +17,7 @@ from keylease.errors import CursorInvalid, QueryInvalid
 from keylease.platform.traces.query import newest
 from keylease.platform.traces.query.aggregates import Bucket, aggregates
 from keylease.platform.traces.query.lists import (
+    LIST_COLUMNS,
     NEWEST,
     SortBy,
     SpanOrder,
@@ -30,7 +31,7 @@ from keylease.platform.traces.query.lists import (
     traces_page,
     traces_places,
 )
-from keylease.platform.traces.query.newest import Places, newest_rows
+from keylease.platform.traces.query.newest import Places, newest_rows, rows_statement
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import scoped_query
@@ -109,7 +110,9 @@ def searched(
     search = newest_rows(
         limit,
         partial(asked, scope, where=where, after=after),
+        partial(rows_statement, scope, LIST_COLUMNS),
         partial(page, scope, limit=limit, where=where, after=after),
+        one_of="trace_id" if traces else "",
     )
     statement, count = next(search), 1
     while True:
@@ -144,6 +147,32 @@ def test_a_list_is_whole_however_many_versions_its_rows_have(
             assert questions == 7  # twice two for places and one for rows; then all rows
     finally:
         store.engine.run("SYSTEM START MERGES spans")
+
+
+@pytest.mark.parametrize(("name", "is_found"), [("kept", True), ("another", False)])
+def test_a_row_that_is_written_during_a_search_is_asked_for_again(
+    store: TraceStore, name: str, *, is_found: bool
+) -> None:
+    project = f"018f0000-0000-7000-8000-0000000000{'b1' if is_found else 'b2'}"
+    scope = Scope(organization_id=OURS, project_ids=(project,))
+    spans = [stored_span(number, project_id=project, name="kept") for number in range(3)]
+    put(store, spans, xact_id=40_000)
+    where = filtered("name = kept")
+    search = newest_rows(
+        5,
+        partial(spans_places, scope, where=where),
+        partial(rows_statement, scope, LIST_COLUMNS),
+        partial(spans_page, scope, limit=5, where=where),
+    )
+    statement = search.send(rows_of(store, next(search)))
+    later = msgspec.structs.replace(spans[1], name=name, ended_at=START + 10**12)
+    put(store, [later], xact_id=41_000)
+    statement = search.send(rows_of(store, statement))
+    with pytest.raises(StopIteration) as found:
+        search.send(rows_of(store, statement))
+    seen = {row["span_id"]: row["xact_id"] for row in found.value.value}
+    assert (seen.get(later.span_id) == 41_000) == is_found
+    assert seen.keys() >= {spans[0].span_id, spans[2].span_id}
 
 
 @pytest.mark.parametrize("where", ["kind = llm", "kind = task", "duration >= 0s", "name = never"])
@@ -192,7 +221,10 @@ def test_no_more_places_are_named_than_a_server_takes() -> None:
         del minute
         return Statement("", {})
 
-    search = newest_rows(501, places, lambda *, among=None: Statement("", {"among": among}))
+    def rows_of_places(*, among: Places | None = None) -> Statement:
+        return Statement("", {"among": among})
+
+    search = newest_rows(501, places, rows_of_places, rows_of_places)
     statement = next(search)
     with contextlib.suppress(StopIteration):
         while True:
@@ -207,7 +239,9 @@ def test_no_more_places_are_named_than_a_server_takes() -> None:
                     "kl_hash": 2**64 - 1 - number,
                     "span_id": f"{number:016x}",
                     "kl_sort_at": 10**15,
+                    "sort_at": 10**15,
                     "trace_id": "a" * 32,
+                    "xact_id": 1,
                 }
                 for number in range(asked[-1] if isinstance(among, int) else 1)
             ]
