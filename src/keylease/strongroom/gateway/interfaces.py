@@ -90,7 +90,7 @@ class BatchBound(msgspec.Struct, frozen=True, kw_only=True):
 class BatchCharge(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch drew from budgets when it was started: the most that it may cost.
 
-    Stored: append-only.
+    A response in the background is one, too. Stored: append-only.
     """
 
     batch_id: str

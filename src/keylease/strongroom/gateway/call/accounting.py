@@ -3,8 +3,8 @@
 Protects: every call that got past its lease is settled once and recorded once, however it ends.
 Limits: where the provider's numbers never arrive, the charge is an estimate and marked as one. It
     is the reservation, unless a part of a stream arrived: then not more output than its bytes say.
-    A batch is charged its reservation, until what it really used is read (``batch_settling``).
-    A response in the background goes on when nobody listens, so its estimate is the reservation.
+    A batch, and a response in the background, is charged its reservation until what it really used
+    is read (``batch_settling``).
 """
 
 from __future__ import annotations
@@ -251,8 +251,16 @@ class Account:
         """The provider carries out many requests later."""
         return self.operation.any_model or self.operation.batch
 
-    def batch_charge(self, batch_id: str) -> BatchCharge | None:
-        """What the batch is charged when this call is closed; ``None`` if no budget is."""
+    @property
+    def goes_on(self) -> bool:
+        """The provider works on when this call is over, and says later what that used."""
+        return self.starts_batch or self._background
+
+    def later_charge(self, object_id: str) -> BatchCharge | None:
+        """What a call that goes on is charged when it is closed; ``None`` if no budget is.
+
+        ``object_id``: of the batch, or of the response in the background.
+        """
         hold = self._holds
         if hold is None or self.price is None:
             return None
@@ -261,17 +269,19 @@ class Account:
             return None
         reservation = self.reservation
         return BatchCharge(
-            batch_id=batch_id,
+            batch_id=object_id,
             provider=self.target.provider.name if self.target is not None else "",
             model=self.upstream_model,
-            micro_usd=self._batch_cost(self.price, self._estimate(None)),
+            micro_usd=self._cost(self.price, self._estimate(None), estimated=True),
             limits=drawn,
             charged_at=self._clock.now(),
             requests=reservation.requests,
             largest_input=reservation.largest_input,
         )
 
-    def _batch_cost(self, price: PriceQuote, usage: Usage) -> int:
+    def _cost(self, price: PriceQuote, usage: Usage, *, estimated: bool) -> int:
+        if not estimated or not self.starts_batch:
+            return prices.cost_micro_usd(price, usage)
         reservation = self.reservation
         return prices.batch_micro_usd(
             price,
@@ -367,11 +377,7 @@ class Account:
             estimated = True
         cost: int | None = None
         if usage is not None and self.price is not None:
-            cost = (
-                self._batch_cost(self.price, usage)
-                if estimated and self.starts_batch
-                else prices.cost_micro_usd(self.price, usage)
-            )
+            cost = self._cost(self.price, usage, estimated=estimated)
         tokens = usage.input_tokens + usage.output_tokens if usage is not None else 0
         self._settle(requests=int(sent), tokens=tokens, cost=cost or 0)
         self._link.record(

@@ -88,9 +88,9 @@ class Attempt(ResponseReceiver):
     """Receives one upstream answer. Every call after ``over`` is ignored."""
 
     __slots__ = (
-        "_capture", "_collect", "_fields", "_filter", "_guard", "_meter", "_names", "_owner",
-        "_pieces", "_reads", "_unread", "authentication", "learned", "learns", "over", "request",
-        "started", "status", "strip_usage", "wire_format",
+        "_answer", "_capture", "_collect", "_fields", "_filter", "_guard", "_meter", "_names",
+        "_owner", "_pieces", "_reads", "_unread", "authentication", "learned", "learns", "over",
+        "request", "started", "status", "strip_usage", "wire_format",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +128,7 @@ class Attempt(ResponseReceiver):
         self._collect = False
         self._pieces: list[bytes] = []
         self._meter: UsageMeter | None = None
+        self._answer: MeteredAnswer | None = None
         self._filter: StreamFilter | None = None
         self._names: StreamedNames | None = None
         self._capture = False
@@ -316,10 +317,12 @@ class Attempt(ResponseReceiver):
             responder.finish()
 
     def metered(self) -> MeteredAnswer | None:
-        """What the meter saw so far; once."""
+        """What the meter saw until this was asked first."""
         self._read()
         meter, self._meter = self._meter, None
-        return meter.finish() if meter is not None else None
+        if meter is not None:
+            self._answer = meter.finish()
+        return self._answer
 
     def streamed_names(self) -> tuple[str, ...]:
         """Objects that a stream named so far."""

@@ -1,14 +1,19 @@
 """A batch draws what it may use at most when it is started, and what it used once that is known.
 
-Promise: nobody has to ask for it. Whoever reads the batch after its end, or its results, through
-    this gateway has its charge settled before the answer is whole: the rest goes back to the
-    budgets, and what it used over the bound, if a provider allows that, is charged.
+So does a response in the background: both go on when the call that started them is over.
+
+Promise: nobody has to ask for it. Whoever reads the batch after its end, its results, or the
+    finished response through this gateway has its charge settled before the answer is whole: the
+    rest goes back to the budgets, and what it used over the bound, if a provider allows that, is
+    charged.
 Limits: only the period that was charged gets something back: a daily budget has forgotten the
-    charge on the next day. A batch that nobody reads keeps the charge of its bound. Token limits
-    count by the minute, and get nothing back.
+    charge on the next day. What nobody reads keeps the charge of its bound. Token limits count by
+    the minute, and get nothing back.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
 
 from keylease.contracts.catalogue import WireFormat
 from keylease.errors import StorageError
@@ -34,9 +39,41 @@ async def look_on(
         return
     price = await environment.prices.ask(charge.provider, charge.model)
     if price is not None:
-        account.batch_reader = BatchReader(
-            wire_format, charge, price, results=tells_of is TellsOfBatch.RESULTS
-        )
+        account.batch_reader = BatchReader(wire_format, charge, price, tells_of)
+
+
+def charges_of(account: Account, attempt: Attempt, object_id: str) -> dict[str, BatchCharge]:
+    """What a call that goes on is charged, where its answer does not say what it used."""
+    if not account.goes_on:
+        return {}
+    answer = attempt.metered()
+    if answer is not None and answer.usage is not None:
+        return {}
+    charge = account.later_charge(object_id)
+    return {object_id: charge} if charge is not None else {}
+
+
+def remembering(
+    environment: CallEnvironment, account: Account, attempt: Attempt, names: tuple[str, ...]
+) -> Callable[[], Coroutine[object, object, None]]:
+    """Work for a client that left in the middle of a stream that had named its object already.
+
+    Ask for it before the account is closed: what is charged then is read here.
+    """
+    target = account.target
+    charges = charges_of(account, attempt, names[0])
+
+    async def remember_names() -> None:
+        if target is not None:
+            await objects.remember(
+                environment.link,
+                account.claims,
+                target.credential.id,
+                names,
+                batch_charges=charges,
+            )
+
+    return remember_names
 
 
 async def remember(
@@ -53,10 +90,8 @@ async def remember(
     if reader is not None:
         attempt.metered()
         charges[reader.results_id] = reader.charge
-    elif account.starts_batch and learned:
-        charge = account.batch_charge(learned[0])
-        if charge is not None:
-            charges[charge.batch_id] = charge
+    elif learned:
+        charges = charges_of(account, attempt, learned[0])
     if target is not None and learned:
         await objects.remember(
             environment.link,

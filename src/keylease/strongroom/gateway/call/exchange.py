@@ -154,7 +154,10 @@ class Exchange(RequestHandler, DispatchOwner):
             answer = attempt.metered()
             names = attempt.streamed_names()
             if names:
-                self.start(partial(self._remember_quietly, names), "remember objects")
+                self.start(
+                    batch_settling.remembering(self._environment, self.account, attempt, names),
+                    "remember objects",
+                )
         self.account.close(
             status=self.account.status or CLIENT_GONE,
             answer=answer,
@@ -402,14 +405,6 @@ class Exchange(RequestHandler, DispatchOwner):
             return
         if not self.done:
             self._finish(attempt)
-
-    async def _remember_quietly(self, names: tuple[str, ...]) -> None:
-        """The client left in the middle of a stream that had named its object already."""
-        target = self.account.target
-        if target is not None:
-            await objects.remember(
-                self._environment.link, self.account.claims, target.credential.id, names
-            )
 
     def _finish(self, attempt: Attempt) -> None:
         self.done = True

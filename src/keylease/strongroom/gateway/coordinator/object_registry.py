@@ -72,6 +72,12 @@ CREATE TABLE IF NOT EXISTS batch_results (
     batch_id TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_FORGET_CHARGES: Final = (
+    "DELETE FROM batch_charges WHERE settled = 1"
+    " OR (cost IS NULL AND batch_id NOT IN (SELECT object_id FROM objects))"
+)
+"""At a start: what was settled, when nobody holds any more what was read of it, and what nobody can
+ask for."""
 _TABLES: Final = (
     _SCHEMA,
     _BATCH_FILES,
@@ -148,6 +154,7 @@ class ObjectRegistry:
             for table in _TABLES:
                 connection.execute(table)
             connection.execute(_FORGET, (self._clock.now() - _FORGET_AFTER, *_PASSING))
+            connection.execute(_FORGET_CHARGES)
             connection.commit()
         except sqlite3.Error as error:
             self._refuse(error)

@@ -2,7 +2,8 @@
 
 OpenAI says it in the batch, once that has ended: ``usage``. Older batches, and some compatible
 providers, do not; then the file with the results says it line by line. Anthropic says it in the
-results only. Requests that failed, were cancelled or expired cost nothing at either.
+results only. Requests that failed, were cancelled or expired cost nothing at either. A response in
+the background says it when it has ended; one that failed may have cost something all the same.
 
 Protects: budgets against giving back too much. What cannot be read, or is not the whole, settles
     nothing: the charge of the upper bound stays.
@@ -26,12 +27,13 @@ from keylease.strongroom.gateway.metering import prices
 from keylease.strongroom.gateway.metering.meters import MeteredAnswer, UsageMeter
 from keylease.strongroom.gateway.metering.usage import usage_of
 from keylease.strongroom.gateway.metering.wire import BatchLine, BatchObject
+from keylease.strongroom.gateway.providers.interfaces import TellsOfBatch
 
 _LONGEST_BATCH: Final = 1024 * 1024
 """Bytes; a batch's description has a few thousand."""
 _LONGEST_LINE: Final = 16 * 1024 * 1024
-_ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
-"""OpenAI's words for a batch of which nothing more will be carried out."""
+_ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled", "incomplete"})
+"""OpenAI's words for a batch, or a response, of which nothing more will be carried out."""
 _OK: Final = range(200, 300)
 _decode_batch: Final = msgspec.json.Decoder(BatchObject).decode
 _decode_line: Final = msgspec.json.Decoder(BatchLine).decode
@@ -42,9 +44,12 @@ class BatchReader(UsageMeter):
     """Sees every byte of one answer about a batch; ``cost`` and the like hold after ``finish``."""
 
     def __init__(
-        self, wire_format: WireFormat, charge: BatchCharge, price: PriceQuote, *, results: bool
+        self,
+        wire_format: WireFormat,
+        charge: BatchCharge,
+        price: PriceQuote,
+        tells_of: TellsOfBatch,
     ) -> None:
-        """``results``: the answer is the lines of its results, and not the batch itself."""
         self.charge: Final = charge
         self.cost: int | None = None
         """Micro-USD; ``None`` where the batch goes on, or the answer does not say."""
@@ -52,7 +57,8 @@ class BatchReader(UsageMeter):
         """Of the file with the results of a batch that has ended."""
         self._wire_format = wire_format
         self._price = price
-        self._results = results
+        self._results = tells_of is TellsOfBatch.RESULTS
+        self._response = tells_of is TellsOfBatch.RESPONSE
         self._pieces: list[bytes] = []
         """Of the batch, or of a line that is not whole."""
         self._size = 0
@@ -121,8 +127,10 @@ class BatchReader(UsageMeter):
                 requests=counts.completed if counts is not None else self.charge.requests,
                 largest_input=self.charge.largest_input,
             )
-        elif not self.results_id and (
-            batch.status == "failed" or (counts is not None and not counts.completed)
+        elif (
+            not self._response
+            and not self.results_id
+            and (batch.status == "failed" or (counts is not None and not counts.completed))
         ):
             self.cost = 0
 

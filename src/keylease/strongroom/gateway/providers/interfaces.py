@@ -53,6 +53,8 @@ class TellsOfBatch(Enum):
     """The batch itself."""
     RESULTS = "results"
     """One line for each of its requests; so does a file, if it is that of a batch's results."""
+    RESPONSE = "response"
+    """A response, which may have gone on in the background like a batch."""
 
 
 class Operation:

@@ -54,6 +54,7 @@ _OPERATIONS: Final = (
         template="/responses/{id}",
         role=ObjectRole.USES,
         query=_REPLAY,
+        tells_of=TellsOfBatch.RESPONSE,
     ),
     Operation(
         name="responses.delete", method="DELETE", template="/responses/{id}", role=ObjectRole.USES
@@ -63,6 +64,7 @@ _OPERATIONS: Final = (
         method="POST",
         template="/responses/{id}/cancel",
         role=ObjectRole.USES,
+        tells_of=TellsOfBatch.RESPONSE,
     ),
     Operation(
         name="responses.input_items",

@@ -347,3 +347,67 @@ async def test_also_when_the_answer_comes_in_pieces_and_in_lists() -> None:
         "has_more": False,
     }
     assert b"anthropic.com" not in call.body
+
+
+# --- responses in the background ------------------------------------------------------------------
+
+ASKED: dict[str, object] = {
+    "model": "gpt-4o",
+    "input": "x",
+    "background": True,
+    "max_output_tokens": 500,
+}
+
+
+async def in_background(rig: CallRig, **answer: object) -> None:
+    call = await sent(rig, "POST", "/v1/responses", ASKED)
+    rig.upstream.answer({"id": "resp_1", "status": "queued", "usage": None, **answer})
+    await ended(call)
+
+
+async def test_a_response_in_the_background_is_settled_when_it_has_ended() -> None:
+    rig = make_rig()
+    await in_background(rig)
+    charge = rig.link.objects["resp_1"].batch_charge
+    assert charge is not None
+    assert charge.micro_usd == rig.link.used[BUDGET] > 2 * 500
+    going = {"id": "resp_1", "status": "in_progress", "usage": None}
+    await read(rig, "/v1/responses/resp_1", going)
+    for state in ("failed", "cancelled"):
+        await read(rig, "/v1/responses/resp_1", {**going, "status": state})
+    assert not rig.link.batches_settled, "what it used is not said"
+    await read(rig, "/v1/responses/resp_1", {"id": "resp_1", "status": "completed", "usage": USAGE})
+    assert rig.link.batches_settled == [("resp_1", 40)]
+
+
+async def test_an_answer_that_says_what_it_used_is_charged_at_once() -> None:
+    rig = make_rig()
+    await in_background(rig, status="completed", usage=USAGE)
+    assert rig.link.objects["resp_1"].batch_charge is None
+    assert rig.link.used[BUDGET] == 40
+    assert rig.link.records[-1].cost == 40
+
+
+async def test_a_response_that_does_not_go_on_is_not_settled_later() -> None:
+    rig = make_rig()
+    body = {**ASKED, "background": False}
+    call = await sent(rig, "POST", "/v1/responses", body)
+    rig.upstream.answer({"id": "resp_1", "status": "completed"})
+    await ended(call)
+    assert rig.link.objects["resp_1"].batch_charge is None
+
+
+async def test_who_leaves_a_stream_of_the_background_finds_its_charge_open() -> None:
+    rig = make_rig()
+    call = await sent(rig, "POST", "/v1/responses", {**ASKED, "stream": True})
+    created = {"type": "response.created", "response": {"id": "resp_1", "status": "queued"}}
+    rig.upstream.stream(b"data: " + json.dumps(created).encode() + b"\n\n", complete=False)
+    call.handler.client_gone()
+    await eventually(lambda: "resp_1" in rig.link.objects)
+    charge = rig.link.objects["resp_1"].batch_charge
+    assert charge is not None
+    assert charge.micro_usd == rig.link.used[BUDGET]
+    await read(
+        rig, "/v1/responses/resp_1", {"id": "resp_1", "status": "incomplete", "usage": USAGE}
+    )
+    assert rig.link.batches_settled == [("resp_1", 40)]

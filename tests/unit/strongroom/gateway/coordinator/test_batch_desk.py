@@ -274,3 +274,15 @@ async def test_a_registry_from_before_batches_were_settled_is_read(
     found = await house.objects.find("file-1")
     assert found is not None
     assert found.batch_bound == BatchBound(input_tokens=9, output_tokens=8, open_answers=7)
+
+
+async def test_what_is_settled_or_forgotten_takes_no_room(house: House, tmp_path: Path) -> None:
+    for name in ("batch_1", "batch_2", "resp_1"):
+        await house.objects.remember(owned(name, house.clock.now()))
+    await house.desk.settle("batch_1", 1)
+    house.clock.advance(61 * 86_400)
+    later = await again(house, tmp_path)
+    await later.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "objects" / "objects.sqlite")) as connection:
+        kept = connection.execute("SELECT batch_id FROM batch_charges").fetchall()
+    assert kept == [("batch_2",)], "stored responses are forgotten with their charges"
