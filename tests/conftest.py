@@ -15,6 +15,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+from tests.support.long_first import long_first
 from tests.support.promise_results import PromiseResults
 
 TESTS = Path(__file__).parent
@@ -82,7 +83,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(results, "promise-results")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        items[:] = long_first(items, processes=worker["workercount"], takes_long=_takes_long)
+    _leave_out_of_coverage(items)
+
+
+def _takes_long(path: Path) -> bool:
+    """Whether a file starts processes, in most of its tests."""
+    return any(path.is_relative_to(TESTS / kind) for kind in ("integration", "promises"))
+
+
+def _leave_out_of_coverage(items: list[pytest.Item]) -> None:
     """Leave out of coverage what runs the same lines again, and again.
 
     Measuring makes Python code take 1.7 times as long (CPython 3.11). A test on PostgreSQL has its
