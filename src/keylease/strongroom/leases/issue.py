@@ -39,6 +39,7 @@ from keylease.primitives.clock import MICROSECONDS, Clock
 from keylease.primitives.identifiers import uuid7
 from keylease.strongroom.configuration import GatewayConfiguration
 from keylease.strongroom.leases.keys import SigningKeys
+from keylease.strongroom.leases.revocation import issued_at
 from keylease.strongroom.leases.verify import MAXIMUM_TOKEN_BYTES
 
 PRINCIPAL: Final = re.compile(r"(?:user|service_account|workload):[A-Za-z0-9._@+=/-]{1,200}")
@@ -91,6 +92,9 @@ class LeaseIssuer:
         self._keys = keys
         self._configuration = configuration
         self._clock = clock
+        self.latest_issued_at = 0
+        """Of the leases of this process, in microseconds: when the clock was set back since, later
+        than now."""
 
     def replace_keys(self, keys: SigningKeys) -> None:
         """Sign with these keys from now on."""
@@ -139,6 +143,7 @@ class LeaseIssuer:
                 "The lease would be longer than any gateway reads.",
                 advice="Ask for fewer models, or for patterns with *.",
             )
+        self.latest_issued_at = max(self.latest_issued_at, issued_at(claims))
         return IssuedLease(LEASE_PREFIX + signed.decode(), claims, shortened_by)
 
     def _lifetime(self, request: LeaseRequest, longest: int, now: int) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import pwd
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -28,6 +28,12 @@ from keylease.strongroom.leases.issue import PRINCIPAL, LeaseIssuer, LeaseReques
 from keylease.strongroom.leases.key_source import SigningKeySource
 from keylease.strongroom.leases.keys import SigningKeys
 from keylease.strongroom.leases.revocation_store import RevocationStore
+from keylease.strongroom.leases.verify import CLOCK_SKEW
+
+_SKEW: Final = CLOCK_SKEW * MICROSECONDS
+"""By so much clocks may differ, or one be set back, without a lease outliving its revocation."""
+_WITHOUT_MOMENT: Final = (RevocationKind.LEASE, RevocationKind.CREDENTIAL)
+"""What they name is dead, whenever it was issued."""
 
 
 class LeaseWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,10 +87,25 @@ class LeaseDesk:
         self._clock = clock
         self._put_in_force = put_in_force
         self._changing = asyncio.Lock()
+        self._seen: dict[Revocation, int] = {}
 
     def revocations(self) -> tuple[Revocation, ...]:
         """Everything that is in force: made here, or part of the policy."""
-        return (*self._store.revocations(), *self._policy().revocations)
+        now = self._clock.now()
+        theirs = self._policy().revocations
+        self._seen = {one: self._seen.get(one, now) for one in theirs}
+        return (*self._store.revocations(), *map(self._by_our_clock, theirs))
+
+    def _by_our_clock(self, revocation: Revocation) -> Revocation:
+        """A revocation of the policy, which also kills what was issued here before it arrived.
+
+        It has its moment from another machine's clock. When ours is ahead, a lease that we issued
+        before it would seem to be of a later moment, and live on.
+        """
+        if revocation.kind in _WITHOUT_MOMENT:
+            return revocation
+        latest = min(self._seen[revocation], revocation.at + _SKEW)
+        return msgspec.structs.replace(revocation, at=max(revocation.at, latest))
 
     async def write(self, entry: LeaseAudit) -> None:
         """The audit of the token exchange."""
@@ -143,7 +164,10 @@ class LeaseDesk:
         """Revoke; in force in every worker when this returns."""
         wish = msgspec.convert(arguments, RevocationWish)
         value = self._checked_value(wish)
-        revocation = Revocation(kind=wish.kind, value=value, at=self._clock.now())
+        # Leases that were issued before the clock was set back seem to be of a later moment.
+        now = self._clock.now()
+        at = max(now, min(self._issuer.latest_issued_at, now + _SKEW))
+        revocation = Revocation(kind=wish.kind, value=value, at=at)
         async with self._changing:
             await asyncio.to_thread(self._store.add, revocation)
             workers = await self._put_in_force()

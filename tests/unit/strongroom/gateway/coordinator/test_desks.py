@@ -13,18 +13,21 @@ import pytest
 from tests.support.lease_kit import ORGANIZATION, grant
 from tests.support.manual_clock import ManualClock
 
-from keylease.contracts.policy import Credential, PolicyBundle
+from keylease.contracts.leases import LeaseClaims
+from keylease.contracts.policy import Credential, PolicyBundle, Revocation, RevocationKind
 from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import Reference
 from keylease.errors import (
     BindingMissing,
     KeyleaseError,
+    LeaseRevoked,
     PurposeNotAllowed,
     RequestMalformed,
     SecretNotFound,
     StorageFull,
     StoreUnavailable,
 )
+from keylease.primitives.clock import MICROSECONDS
 from keylease.strongroom.configuration import (
     Binding,
     GatewayConfiguration,
@@ -34,9 +37,10 @@ from keylease.strongroom.configuration import (
 from keylease.strongroom.gateway.coordinator.credential_desk import CredentialDesk
 from keylease.strongroom.gateway.coordinator.lease_desk import LeaseDesk, login_principal
 from keylease.strongroom.gateway.records.audit_spool import AuditSpool
-from keylease.strongroom.leases.issue import LeaseIssuer
+from keylease.strongroom.leases.issue import LeaseIssuer, LeaseRequest
 from keylease.strongroom.leases.key_source import SigningKeySource
 from keylease.strongroom.leases.keys import SigningKeys
+from keylease.strongroom.leases.revocation import RevocationList
 from keylease.strongroom.leases.revocation_store import RevocationStore
 from keylease.strongroom.secrets import Secret
 from keylease.strongroom.stores.cache import Signature
@@ -125,12 +129,13 @@ class Desks:
             on_change=self.changed,
         )
         keys = SigningKeys.generate(self.clock.now())
+        self.issuer = LeaseIssuer(keys, configuration, self.clock)
         self.leases = LeaseDesk(
             keys=keys,
             source=SigningKeySource(
                 "sealed://keys", fetch=self.source.fetch, sealer=self.source, clock=self.clock
             ),
-            issuer=LeaseIssuer(keys, configuration, self.clock),
+            issuer=self.issuer,
             store=RevocationStore(home, clock=self.clock),
             policy=lambda: self.bundle,
             audit=self.audit,
@@ -208,6 +213,72 @@ async def test_a_full_disk_under_the_audit_does_not_stop_a_revocation(desks: Des
         await desks.leases.revoke(os.getuid(), {"kind": "all"})
     assert [item.kind.value for item in desks.leases.revocations()] == ["all"]
     assert desks.in_force == 1
+
+
+def dead(desks: Desks, *leases: LeaseClaims) -> list[bool]:
+    """Whether each lease is refused under what is in force."""
+    revoked = RevocationList(desks.leases.revocations())
+    found = []
+    for claims in leases:
+        try:
+            revoked.check(claims)
+        except LeaseRevoked:
+            found.append(True)
+        else:
+            found.append(False)
+    return found
+
+
+def issued(desks: Desks) -> LeaseClaims:
+    wish = LeaseRequest(
+        principal="user:ada",
+        purpose=Purpose.DEVELOPMENT,
+        environment="local",
+        models=("gpt-4o",),
+    )
+    return desks.issuer.issue(wish, desks.bundle).claims
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(RevocationKind.PRINCIPAL, "user:ada"), (RevocationKind.ALL, "")]
+)
+@pytest.mark.parametrize("behind", [0, 5, 59])
+async def test_a_platform_whose_clock_is_behind_revokes_what_was_issued_here_before(
+    desks: Desks, kind: RevocationKind, value: str, behind: int
+) -> None:
+    before = issued(desks)
+    desks.clock.advance(0.5)
+    at = desks.clock.now() - behind * MICROSECONDS
+    revocation = Revocation(kind=kind, value=value, at=at)
+    desks.bundle = msgspec.structs.replace(desks.bundle, revocations=(revocation,))
+    assert dead(desks, before) == [True]
+    desks.clock.advance(0.5)
+    after = issued(desks)
+    desks.clock.advance(600)
+    assert dead(desks, before, after) == [True, False], "its moment stays what it was"
+
+
+async def test_an_old_revocation_that_arrives_late_kills_little_more_than_it_says(
+    desks: Desks,
+) -> None:
+    at = desks.clock.now()
+    desks.clock.advance(90)
+    lease = issued(desks)
+    revocation = Revocation(kind=RevocationKind.ALL, at=at)
+    desks.bundle = msgspec.structs.replace(desks.bundle, revocations=(revocation,))
+    assert dead(desks, lease) == [False]
+
+
+@pytest.mark.parametrize("back", [0.0, 1.0, 59.0])
+async def test_a_clock_that_was_set_back_saves_no_lease_from_its_revocation(
+    desks: Desks, back: float
+) -> None:
+    lease = issued(desks)
+    desks.clock.set_back(back)
+    await desks.leases.revoke(os.getuid(), {"kind": "principal", "value": "user:ada"})
+    assert dead(desks, lease) == [True]
+    desks.clock.advance(60)
+    assert dead(desks, lease, issued(desks)) == [True, False]
 
 
 async def test_lifting_is_written_down_first(desks: Desks) -> None:
