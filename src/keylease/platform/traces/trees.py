@@ -7,7 +7,7 @@ trace is newer, that is its current state, which is read without looking at vers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -100,15 +100,24 @@ def _read(store: TraceStore, asked: _Asked, minutes: list[int], *, at: int | Non
     # After the rows: what they have seen, the sums have seen too, and ``last`` tells of it.
     scope = msgspec.structs.replace(asked.scope, at=at)
     sums = _first(store, trace_totals(scope, asked.trace_id, minutes))
-    last, below = sums.pop("last"), sums.pop("below")
+    last, below = sums.pop("last") or 0, sums.pop("below")
     if below:
         sums |= _first(store, trace_costs_once(scope, asked.trace_id, minutes))
-    return _Found(rows, TraceSummary(**sums), last)
+    return _Found(rows, msgspec.convert(sums, TraceSummary), last)
 
 
-def _first(store: TraceStore, statement: Statement) -> dict[str, int]:
+def _first(store: TraceStore, statement: Statement) -> dict[str, int | None]:
     (row,) = store.select(statement.sql, statement.parameters).dicts()
-    return {name.removeprefix("kl_"): int(str(value or 0)) for name, value in row.items()}
+    return {
+        name.removeprefix("kl_"): None if value is None else int(str(value))
+        for name, value in row.items()
+    }
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Of what is known; ``None`` where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _summary(rows: Sequence[tuple[Any, ...]]) -> TraceSummary:
@@ -123,8 +132,8 @@ def _summary(rows: Sequence[tuple[Any, ...]]) -> TraceSummary:
         errors=sum(row[status] == "error" for row in rows),
         started_at=min((row[started] for row in rows), default=0),
         ended_at=max((row[started] + row[duration] for row in rows), default=0),
-        input_tokens=sum(row[asked] or 0 for row in calls),
-        output_tokens=sum(row[answered] or 0 for row in calls),
-        cost=sum(row[cost] or 0 for row in calls),
+        input_tokens=_sum(row[asked] for row in calls),
+        output_tokens=_sum(row[answered] for row in calls),
+        cost=_sum(row[cost] for row in calls),
         cost_unknown=sum(row[cost] is None for row in calls),
     )

@@ -58,10 +58,11 @@ class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
     errors: int
     started_at: int
     ended_at: int
-    input_tokens: int
-    output_tokens: int
-    cost: int
-    """Micro-USD."""
+    input_tokens: int | None
+    """``null`` where no call says them, as ``output_tokens``."""
+    output_tokens: int | None
+    cost: int | None
+    """Micro-USD; ``null`` where no cost is known."""
     cost_unknown: int
     """Spans of a model whose cost is in no sum, because nobody knows it."""
 

@@ -138,3 +138,17 @@ def test_what_is_written_between_rows_and_sums_is_in_neither(
     monkeypatch.setattr(store.reader, "trace", meanwhile)
     assert found(store, trace, limit=5) == before
     assert found(store, trace, limit=5).summary.spans == SPANS + 1
+
+
+def test_sums_of_what_nobody_knows_are_unknown_and_not_zero(store: TraceStore) -> None:
+    for kind, known in ((SpanKind.TOOL, None), (SpanKind.LLM, None), (SpanKind.LLM, 0)):
+        trace = new_id()
+        batch = Writes(store.applied() + 1)
+        for number in range(3):
+            span = a_span(trace_id=trace, span_id=f"{number + 1:016x}", kind=kind, cost=known)
+            batch.put(span)
+        store.apply(*applied(batch))
+        summary = found(store, trace).summary
+        assert (summary.cost, summary.input_tokens) == (known, None)
+        assert summary.cost_unknown == (3 if kind is SpanKind.LLM and known is None else 0)
+        assert found(store, trace, limit=1).summary == summary

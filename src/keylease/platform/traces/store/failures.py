@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
+import structlog
 from clickhouse_connect.driver.exceptions import Error
 
 from keylease.errors import (
@@ -45,6 +46,9 @@ _INVALID: Final = frozenset(
 """Codes of ClickHouse's ``ErrorCodes.cpp`` that are about the statement or its values."""
 _REFUSED: Final = frozenset({6, 16, 26, 27, 33, 41, 44, 53, 69, 70, 72, 117, 131, 321, 349, 407})
 """Of those, what an insert of ours can meet: values that no column takes."""
+_DAMAGED: Final = frozenset({40, 107, 226, 227, 228, 231, 246, 271, 432})
+"""CHECKSUM_DOESNT_MATCH, FILE_DOESNT_EXIST, NO_FILE_IN_DATA_PART, ..., CORRUPTED_DATA,
+CANNOT_DECOMPRESS, UNKNOWN_CODEC: no query can bring them about."""
 _SIGN_IN: Final = frozenset({192, 193, 194, 516})
 """UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED."""
 _INSIDE: Final = re.compile(
@@ -54,6 +58,7 @@ _INSIDE: Final = re.compile(
 )
 _LONGEST: Final = 300
 _Kind = TypeVar("_Kind", bound=BaseException)
+_log: Final = structlog.stdlib.get_logger
 
 
 def code_of(error: BaseException) -> int | None:
@@ -79,6 +84,9 @@ def reading_failed(error: Exception) -> TraceError:
         return QueryInvalid(f"The engine does not take the query: {_sentence(error)}.")
     if code in _SIGN_IN:
         return _refused_sign_in()
+    _say(error)
+    if code in _DAMAGED:
+        return _damaged()
     return TraceStoreUnavailable(
         "The trace store did not answer.",
         advice="What was sent is safe in the write-ahead log. Try again; the log says why.",
@@ -91,6 +99,9 @@ def writing_failed(error: Exception) -> TraceError:
         return _refused_sign_in()
     if code_of(error) in _REFUSED:
         return TraceBatchRefused(f"The trace store does not take these rows: {_sentence(error)}.")
+    _say(error)
+    if code_of(error) in _DAMAGED:
+        return _damaged()
     return TraceStoreUnavailable(
         "The trace store could not write.",
         advice="Check the free space and the memory limit of the store; it is tried again.",
@@ -131,6 +142,20 @@ def connecting_failed(
 def is_refused_sign_in(error: BaseException | None) -> bool:
     """Whether a server does not know the user, or not this password."""
     return error is not None and code_of(error) in _SIGN_IN
+
+
+def _damaged() -> TraceStoreUnavailable:
+    return TraceStoreUnavailable(
+        "Files of the trace store are damaged.",
+        advice="Stop the server, move the store away and restore a back-up with `keylease traces "
+        "restore`. What is acknowledged meanwhile waits in the write-ahead log.",
+    )
+
+
+def _say(error: Exception) -> None:
+    """The engine's number for the log: its words hold statements and what stands in them."""
+    if (code := code_of(error)) is not None:
+        _log().error("trace_engine_failed", engine_code=code, error=type(error).__name__)
 
 
 def _refused_sign_in(why_not_again: str = "") -> TraceStoreUnavailable:

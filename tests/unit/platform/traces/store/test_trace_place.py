@@ -137,7 +137,7 @@ def test_a_store_is_there_again_after_a_restart_and_damage_to_it_is_refused(
         for file in Path(str(path[0])).iterdir():
             if file.is_file():
                 file.write_bytes(b"\0" * file.stat().st_size)
-    with pytest.raises(TraceStoreUnavailable, match=r"cannot be opened|did not answer") as refused:
+    with pytest.raises(TraceStoreUnavailable, match=r"cannot be opened|are damaged") as refused:
         open_embedded(tmp_path / "store", limits=SMALL)
     assert "back-up" in str(refused.value)
 
