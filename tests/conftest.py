@@ -99,10 +99,12 @@ def _leave_out_of_coverage(items: list[pytest.Item]) -> None:
     """Leave out of coverage what runs the same lines again, and again.
 
     Measuring makes Python code take 1.7 times as long (CPython 3.11). A test on PostgreSQL has its
-    twin on SQLite, and generated cases are many rounds through what examples have shown.
+    twin on SQLite, and generated cases are many rounds through what examples have shown. What a
+    platform does in tests of whole ones, tests of its parts have shown. Tests that give one loop
+    more and more to do (twenty times as long) carry the mark themselves.
     """
     for item in items:
-        if _on_postgresql(item) or _is_generated(item):
+        if _on_postgresql(item) or _is_generated(item) or _has_whole_platforms(item):
             item.add_marker(pytest.mark.no_cover)
 
 
@@ -118,3 +120,7 @@ def _on_postgresql(item: pytest.Item) -> bool:
 
 def _is_generated(item: pytest.Item) -> bool:
     return getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+
+
+def _has_whole_platforms(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(TESTS / "integration" / "platform")

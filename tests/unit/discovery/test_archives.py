@@ -86,6 +86,7 @@ def test_what_is_inside_is_read(tmp_path: Path, content: bytes, where: str) -> N
     assert found == {where: TEXT}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "compress",
     [gzip.compress, bz2.compress, lzma.compress, zstd.compress],

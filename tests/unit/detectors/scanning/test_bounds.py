@@ -47,6 +47,7 @@ def test_a_bomb_in_a_bomb_is_opened_once() -> None:
     assert scan.omissions
 
 
+@pytest.mark.no_cover
 def test_escapes_of_escapes_are_taken_off_a_bounded_number_of_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,6 +119,7 @@ def work(scanner: Scanner, data: bytes) -> int:
     return count
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("unit", UNITS)
 def test_work_grows_with_the_length_and_not_faster(unit: str) -> None:
     # Calls are counted; what one call does is bounded by bounded patterns. A pattern that is not
@@ -128,6 +130,7 @@ def test_work_grows_with_the_length_and_not_faster(unit: str) -> None:
     assert work(SCANNER, large) <= 7 * work(SCANNER, small) + 500
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("unit", ["key = ", "aB3dE6gH9jK2mN5p", "a line of words and no break "])
 def test_one_very_long_line_is_searched_in_blocks(unit: str) -> None:
     data = (unit * (3 * BLOCK // len(unit))).encode() + b" " + KEY
@@ -141,6 +144,7 @@ def test_one_very_long_line_is_searched_in_blocks(unit: str) -> None:
     assert most < 60 * BLOCK
 
 
+@pytest.mark.no_cover
 def test_the_literal_matcher_needs_no_more_than_linear_work_either() -> None:
     literals = LiteralMatcher()
     for unit in ("key=", "mistral ", "sk-"):

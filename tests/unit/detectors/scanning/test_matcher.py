@@ -44,6 +44,7 @@ def test_the_same_is_found_without_vectorscan(
     assert found(fast, text)
 
 
+@pytest.mark.no_cover
 def test_scanners_in_threads_do_not_disturb_each_other() -> None:
     texts = [" ".join(fill("hf_{l:34}", n * 100 + m) for m in range(60)) for n in range(4)]
     results: dict[int, set[int]] = {}

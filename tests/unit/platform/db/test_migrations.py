@@ -68,6 +68,7 @@ def rows(connection: Connection) -> Rows:
     }
 
 
+@pytest.mark.no_cover
 async def test_each_step_keeps_what_was_there(empty: Database) -> None:
     seen: Rows = {}
     for version in VERSIONS:

@@ -105,6 +105,7 @@ def test_a_cost_that_the_span_says_wins_over_every_price() -> None:
     assert (row.cost, row.price_version) == (10_000, "reported")
 
 
+@pytest.mark.no_cover
 def test_prices_are_remembered_and_not_without_end() -> None:
     understander = Understander()
     for number in range(5000):
