@@ -19,6 +19,7 @@ _QUESTIONS: Final = (
     ("audit", "audit"),
 )
 _WIDTH: Final = max(len(word) for word, _ in _QUESTIONS) + 2
+_COMMIT: Final = 12
 
 
 def command(
@@ -42,11 +43,27 @@ def command(
             output.emit(output.printable(f"    {weakness['advice']}"))
     output.emit()
     output.emit("Promises, with the last result of their tests:")
-    rows = [
-        (promise["id"], promise["result"], promise["at"] or None, promise["says"])
+    output.emit_table(("PROMISE", "RESULT", "AT", "COMMIT", "SAYS"), promise_rows(report))
+
+
+def promise_rows(report: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Each promise with its last result, and of which commit and day that is."""
+    return [
+        (
+            promise["id"],
+            promise["result"],
+            promise["at"] or None,
+            _short(promise["commit"]) or None,
+            promise["says"],
+        )
         for promise in report["promises"]
     ]
-    output.emit_table(("PROMISE", "RESULT", "AT", "SAYS"), rows)
+
+
+def _short(commit: str) -> str:
+    """Enough of it to find it, and that something was changed besides."""
+    number, dash, changed = commit.partition("-")
+    return f"{number[:_COMMIT]}{dash}{changed}"
 
 
 def _say_secret(secret: dict[str, Any]) -> None:

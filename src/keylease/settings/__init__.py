@@ -268,7 +268,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Declaration(
             "The last results of the promises' tests, which the trust report shows with their "
-            "commit and date; `make test` writes build/promises.json. Read whenever it is asked.",
+            "commit and date; `make test` writes build/promises.json. Read whenever the report is "
+            "asked for; it has to be there when the server starts.",
             as_file,
             constant(""),
             "none: every promise is shown as not verified",
