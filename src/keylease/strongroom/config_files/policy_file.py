@@ -45,6 +45,7 @@ from keylease.strongroom.leases.rules import check_rule, is_github
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAXIMUM_PER_MINUTE: Final = 10**12
+_EXAMPLES: Final = {"models": '"gpt-*"', "environments": '"local"'}
 _PRINCIPAL_KINDS: Final = ("user", "service_account", "workload")
 
 
@@ -333,7 +334,7 @@ def _reference(table: Table) -> str:
 
 
 def _patterns(table: Table, key: str, *default: str) -> tuple[str, ...]:
-    found = table.each(key, _pattern, default, expected='"..."', required=not default)
+    found = table.each(key, _pattern, default, expected=_EXAMPLES[key], required=not default)
     if default and table.take(key) == []:
         table.report(key, f"{key} is empty, so nothing could match.", f'Write: {key} = ["*"]')
     return found
