@@ -179,10 +179,23 @@ class LimitReached(RequestRefused):
     code = "limit_reached"
     http_status = 429
 
-    def __init__(self, message: str, *, retry_after: int, advice: str = "") -> None:
+    def __init__(
+        self, message: str, *, retry_after: int, advice: str = "", hopeless: bool = False
+    ) -> None:
         super().__init__(message, advice=advice)
         self.retry_after = retry_after
         """Whole seconds after which the same request may succeed."""
+        self.hopeless = hopeless
+        """It asks for more than the whole limit: waiting does not help, only another request."""
+
+    def explained(self, more: str, *, advice: str) -> LimitReached:
+        """The same refusal with a reason behind it, and with other advice."""
+        return LimitReached(
+            f"{self.message} {more}",
+            retry_after=self.retry_after,
+            advice=advice,
+            hopeless=self.hopeless,
+        )
 
 
 class TokenExchangeRefused(KeyleaseError):

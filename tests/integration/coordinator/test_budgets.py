@@ -121,10 +121,12 @@ def test_a_batch_gives_back_what_it_did_not_use_also_over_a_kill(priced: Priced)
         made = first.files.create(file=("a.jsonl", batch_file(1)), purpose="batch")
         many = first.files.create(file=("a.jsonl", batch_file(20)), purpose="batch")
         batch_id = start_batch(first, made.id)
-        with pytest.raises(openai.RateLimitError):
+        with pytest.raises(openai.RateLimitError) as for_now:
             start_batch(first, made.id)
+        assert "x-should-retry" not in for_now.value.response.headers
         with pytest.raises(openai.RateLimitError) as refused:
             start_batch(first, many.id)
+        assert refused.value.response.headers["x-should-retry"] == "false", "it never fits"
         assert "Answers without a bound of their own: 20" in str(refused.value)
         assert "at most $0.19" in str(refused.value)
         assert "Set max_tokens" in str(refused.value)

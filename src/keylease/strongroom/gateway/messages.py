@@ -152,6 +152,8 @@ class Failed(_Message, frozen=True, array_like=True, tag=True):
     message: str
     advice: str = ""
     retry_after: int = 0
+    hopeless: bool = False
+    """As ``LimitReached`` has it."""
 
 
 ToWorker = (
@@ -368,13 +370,19 @@ def describe(request: int, error: KeyleaseError) -> Failed:
         message=error.message,
         advice=error.advice,
         retry_after=error.retry_after if isinstance(error, LimitReached) else 0,
+        hopeless=isinstance(error, LimitReached) and error.hopeless,
     )
 
 
 def rebuild(failed: Failed) -> KeyleaseError:
     """The error on the other side: of the same class, with nothing but its safe parts."""
     if failed.code == LimitReached.code:
-        return LimitReached(failed.message, retry_after=failed.retry_after, advice=failed.advice)
+        return LimitReached(
+            failed.message,
+            retry_after=failed.retry_after,
+            advice=failed.advice,
+            hopeless=failed.hopeless,
+        )
     pending: list[type[KeyleaseError]] = [KeyleaseError]
     while pending:
         kind = pending.pop()

@@ -89,7 +89,8 @@ def send_error(
 ) -> None:
     """Answer with one of our errors in the provider's shape.
 
-    ``final``: the call may have been carried out, so the caller's SDK is told not to repeat it.
+    ``final``: the call may have been carried out, so the caller's SDK is told not to repeat it. So
+    it is where a limit can never hold the call.
     """
     identifier = request_id.encode()
     headers: Headers = [
@@ -101,6 +102,7 @@ def send_error(
     ]
     if isinstance(error, LimitReached):
         headers.append((b"retry-after", str(max(error.retry_after, 1)).encode()))
+        final = final or error.hopeless
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     elif isinstance(error, LeaseRefused):

@@ -167,7 +167,7 @@ def explained(
             "Set max_tokens (chat: max_completion_tokens, responses: max_output_tokens) in every "
             f"request of the batch; or {larger}."
         )
-    return LimitReached(f"{refusal.message} {said}", retry_after=refusal.retry_after, advice=advice)
+    return refusal.explained(said, advice=advice)
 
 
 def _answers(members: dict[str, object]) -> int:

