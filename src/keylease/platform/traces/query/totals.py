@@ -8,6 +8,7 @@ from typing import Final
 from keylease.platform.traces.query.scope import Scope, rows_sql, select_sql
 from keylease.platform.traces.query.statement import Parameters, Statement
 from keylease.platform.traces.query.twins import BELOW, CALLS, counted_once_sql
+from keylease.platform.traces.store.reading import MOST_MINUTES
 
 _IS_CALL: Final = f"kind IN ({', '.join(repr(kind.value) for kind in sorted(CALLS))})"
 _COSTS: Final = (
@@ -47,9 +48,14 @@ def trace_costs_once(scope: Scope, trace_id: str, minutes: Sequence[int]) -> Sta
 
 def _of_trace(trace_id: str, minutes: Sequence[int], parameters: Parameters) -> list[str]:
     named = parameters.text(trace_id)
-    within = parameters.bind(list(minutes), "Array(DateTime('UTC'))")
+    kind = "DateTime('UTC')"
+    if len(minutes) <= MOST_MINUTES:
+        within = f"IN {parameters.bind(list(minutes), f'Array({kind})')}"
+    else:
+        first, last = (parameters.bind(edge(minutes), kind) for edge in (min, max))
+        within = f"BETWEEN {first} AND {last}"
     return [
-        f"toStartOfMinute(sort_at) IN {within}",
+        f"toStartOfMinute(sort_at) {within}",
         f"cityHash64(trace_id) = cityHash64({named})",
         f"trace_id = {named}",
     ]

@@ -23,8 +23,18 @@ from tests.support.trace_stores import (
 
 from keylease.errors import QueryInvalid, QueryNotAllowed, TraceStoreUnavailable
 from keylease.platform.traces.interfaces import Payload
+from keylease.platform.traces.model import Span
+from keylease.platform.traces.query.scope import Scope
 from keylease.platform.traces.store.address import StorePassword, StoreServer, server_address
+from keylease.platform.traces.store.columns import (
+    KEY_COLUMNS,
+    columns_of,
+    kind_of,
+    spans_table,
+)
+from keylease.platform.traces.store.states import digest_of
 from keylease.platform.traces.store.store import TraceStore, open_server
+from keylease.platform.traces.trees import read_tree
 
 SPAN = "b" * 16
 
@@ -83,6 +93,35 @@ def test_a_block_of_many_traces_is_looked_up(server_store: TraceStore) -> None:
         {"x": writes.xact_id},
     )
     assert answer.rows == [(4_000, NOW + 3_999)]
+
+
+def test_a_trace_of_many_days_is_read(server_store: TraceStore) -> None:
+    """A span in each of more minutes than one parameter could name."""
+    trace, count = new_id(), 12_500
+    rows = [
+        a_span(trace_id=trace, span_id=f"{number + 1:016x}", started_at=NOW + number * 60_000_000)
+        for number in range(count)
+    ]
+    store = server_store
+    store.engine.insert(store.layout.table("spans"), spans_table(rows))
+    keys = [
+        (*_place(row), row.sort_at, row.created_at, row.xact_id, digest_of(row)) for row in rows
+    ]
+    kinds = {"digest": kind_of("digest_bytes")}
+    table = columns_of(KEY_COLUMNS, keys, kinds=kinds)
+    store.engine.insert(store.layout.table("span_keys"), table)
+    scope = Scope(organization_id=ORGANIZATION, project_ids=("project",))
+    tree = read_tree(store, scope, trace, offset=count - 3, limit=2)
+    assert tree is not None
+    assert [row[0] for row in tree.rows] == [f"{count - 2:016x}", f"{count - 1:016x}"]
+    assert (tree.summary.spans, tree.next_offset) == (count, count - 1)
+    last = store.reader.span(ORGANIZATION, "project", trace, f"{count:016x}")
+    assert last is not None
+    assert last.started_at == rows[-1].started_at
+
+
+def _place(row: Span) -> tuple[str, ...]:
+    return row.organization_id, row.project_id, row.trace_id, row.span_id
 
 
 def test_errors_of_the_engine_are_told_apart(server_store: TraceStore) -> None:
