@@ -6,7 +6,9 @@ Protects: principal and project are what the gateway has signed; a client that n
     here sends nothing more from the next second on.
 Does not protect: whoever has the token can send any span in that principal's name until it ends.
 Limits: what was decided about a token holds for a second. A revocation that was made at a gateway,
-    without the platform, ends no token that is out already; it ends within 15 minutes.
+    without the platform, ends no token that is out already, and one by time none of a lease that
+    is of a later moment by the clock of a gateway that is ahead. No gateway gives a further one,
+    and those end within 15 minutes.
 """
 
 from __future__ import annotations
