@@ -83,7 +83,7 @@
         |   |                             IngestKeyRequired, TraceTokenRefused (401),
         |   |                             TraceQueueFull (429),
         |   |                             TraceStoreUnavailable (503; TraceStoreInUse,
-        |   |                             TraceStoreTooNew), TraceBatchRefused
+        |   |                             TraceStoreTooNew, TraceStoreTooOld), TraceBatchRefused
         |   `-- QueryInvalid              422, with the character: QueryNotAllowed (403);
         |                                 QueryTooExpensive (422)
         |-- ApiProblem                  what the platform answered to the command line
