@@ -231,7 +231,7 @@ def names_in(value: object) -> set[str]:
     st.sampled_from(["", " ", "\n", "\t", "\r", " \n "]),
     st.sampled_from(["escaped", "plain"]),
 )
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_names_are_known_only_where_none_was_sent_twice(
     document: Members, space: str, form: str
 ) -> None:

@@ -40,7 +40,7 @@ def picked(data: bytes, cuts: list[int]) -> dict[Member, object]:
     st.lists(st.integers(0, 500), max_size=10),
     st.sampled_from([None, 1]),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_members_are_those_of_a_decoder(
     document: dict[str, object], cuts: list[int], indent: int | None
 ) -> None:
@@ -58,7 +58,7 @@ def test_members_are_those_of_a_decoder(
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_anything_is_survived(data: bytes, cuts: list[int]) -> None:
     members = JsonMembers(WANTED)
     for cut in cuts:

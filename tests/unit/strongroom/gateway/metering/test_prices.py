@@ -108,7 +108,7 @@ WITH_SOUND_OR_IMAGES: Final = [
 
 
 @given(st.one_of(st.sampled_from(MODELS), st.sampled_from(WITH_SOUND_OR_IMAGES)), usages())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=750, deadline=None)
 def test_costs_agree_with_the_table(named: tuple[str, str], usage: Usage) -> None:
     price = quote(*named, at=AT)
     if price is None:
@@ -132,7 +132,7 @@ def test_only_models_without_token_prices_have_no_quote() -> None:
 
 
 @given(st.sampled_from(MODELS), usages(), st.integers(0, 50_000), st.integers(0, 50_000))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_reservation_is_never_less_than_the_cost(
     named: tuple[str, str], usage: Usage, more_input: int, more_output: int
 ) -> None:
