@@ -139,13 +139,15 @@ async def test_one_is_made_at_a_time_and_listed_until_it_is_removed(
     assert (shown.state, shown.done_bytes) == ("copying", 1)
     pretended.may_go_on.set()
     assert await ended(backups, begun.id) == "done"
+    taken_at = clock.now()
+    clock.advance(1)
     second = await backups.start(OWNER)
     assert await ended(backups, second.id) == "done"
     (tmp_path / BACKUPS / "0").mkdir()  # somebody's, without a manifest
     listed = await backups.listed()
     assert [one.id for one in listed] == [second.id, begun.id, "0"]
     assert [one.state for one in listed] == ["done", "done", "damaged"]
-    assert (listed[1].applied, listed[1].taken_at, listed[1].done_bytes) == ("7", clock.now(), 2)
+    assert (listed[1].applied, listed[1].taken_at, listed[1].done_bytes) == ("7", taken_at, 2)
     await backups.remove(OWNER, begun.id)
     assert sorted(path.name for path in (tmp_path / BACKUPS).iterdir()) == ["0", second.id]
     with pytest.raises(ResourceNotFound):
