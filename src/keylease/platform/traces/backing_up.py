@@ -161,12 +161,13 @@ class BackUps:
 
     async def listed(self) -> list[TraceBackup]:
         """Those that are there, the newest first; before them one that is made, or that failed."""
-        made = await asyncio.to_thread(lambda: [_shown(path) for path in self._found()])
-        made.sort(key=lambda one: one.id, reverse=True)
         attempt = self._attempt
-        if attempt is None or attempt.state == "done":
-            return made
-        return [attempt.shown(), *(one for one in made if one.id != attempt.id)]
+        # Before the directory is read: what is finished meanwhile is in one of them, or in both.
+        first = [] if attempt is None or attempt.state == "done" else [attempt.shown()]
+        shown = await asyncio.to_thread(lambda: [_shown(path) for path in self._found()])
+        made = [one for one in shown if one is not None]
+        made.sort(key=lambda one: one.id, reverse=True)
+        return first + [one for one in made if not first or one.id != first[0].id]
 
     async def read(self, backup_id: str) -> TraceBackup:
         """One of them. Raises ``ResourceNotFound``."""
@@ -267,10 +268,13 @@ class BackUps:
                     yield path
 
 
-def _shown(path: Path) -> TraceBackup:
+def _shown(path: Path) -> TraceBackup | None:
+    """``None`` for one that is removed, or taken elsewhere, while it is looked at."""
     try:
         summary = summary_of(path)
     except TraceStoreUnavailable as error:
+        if not path.is_dir():
+            return None
         return TraceBackup(
             id=path.name, state="damaged", place=str(path), code=error.code, message=error.message
         )

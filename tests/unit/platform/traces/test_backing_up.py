@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -152,6 +153,28 @@ async def test_one_is_made_at_a_time_and_listed_until_it_is_removed(
     assert sorted(path.name for path in (tmp_path / BACKUPS).iterdir()) == ["0", second.id]
     with pytest.raises(ResourceNotFound):
         await backups.remove(OWNER, begun.id)
+
+
+async def test_one_that_is_finished_while_the_list_is_made_is_in_it(
+    backups: BackUps, pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretended.may_go_on.clear()
+    begun = await backups.start(OWNER)
+    await shows(backups, begun.id, lambda one: one.state == "copying")
+
+    def before_it_has_its_name() -> Iterator[Path]:
+        pretended.may_go_on.set()
+        deadline = time.monotonic() + 30
+        while backups._attempt is not None and backups._attempt.is_under_way:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return iter(())
+
+    monkeypatch.setattr(backups, "_found", before_it_has_its_name)
+    assert [one.id for one in await backups.listed()] == [begun.id]
+    # And one that is taken away while the list is made is not called damaged.
+    monkeypatch.setattr(backups, "_found", lambda: [Path("/nowhere")])
+    assert await backups.listed() == []
 
 
 async def test_what_is_acknowledged_is_waited_for(backups: BackUps, pretended: Pretended) -> None:
