@@ -31,7 +31,12 @@ from keylease.platform.traces.query.lists import (
     traces_page,
     traces_places,
 )
-from keylease.platform.traces.query.newest import Places, newest_rows, rows_statement
+from keylease.platform.traces.query.newest import (
+    MOST_PLACES,
+    Places,
+    newest_rows,
+    rows_statement,
+)
 from keylease.platform.traces.query.parser import parse_filter
 from keylease.platform.traces.query.scope import Scope, TimeRange
 from keylease.platform.traces.query.sql.scoping import Argument, scoped_query
@@ -113,10 +118,11 @@ class TraceSearch:
 
     async def _sums_of(self, scope: Scope, trace_ids: list[str]) -> list[Row]:
         places = await self._rows(places_of_traces(scope, trace_ids))
-        among = Places(
-            minutes=tuple(sorted({row["kl_minute"] for row in places})),
-            hashes=tuple(sorted({row["kl_hash"] for row in places})),
-        )
+        minutes = sorted({row["kl_minute"] for row in places})
+        among = None
+        if len(minutes) <= MOST_PLACES:
+            hashes = sorted({row["kl_hash"] for row in places})
+            among = Places(minutes=tuple(minutes), hashes=tuple(hashes))
         sums = await self._rows(trace_summaries(scope, trace_ids, among=among))
         if twice := [row["trace_id"] for row in sums if row["kl_below"]]:
             rows = await self._rows(sums_once(scope, twice, among=among))

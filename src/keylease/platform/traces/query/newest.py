@@ -23,8 +23,8 @@ from keylease.platform.traces.query.statement import Parameters, Statement
 
 LOOKED_AT: Final = (1, 4, 20)
 """How many places are looked at for one row of a page: at first, and while these are too few."""
-_MOST: Final = 4_000
-"""Places, so that 21 bytes for each hash stay under the 128 KiB that a server takes for one
+MOST_PLACES: Final = 4_000
+"""So that 21 bytes for each hash stay under the 128 KiB that a server takes for one
 parameter (``http_max_field_value_size``)."""
 _MINUTE: Final = "toStartOfMinute(sort_at)"
 _PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, trace_hash AS kl_hash, span_id, xact_id"
@@ -142,7 +142,7 @@ def newest_rows(
     ``one_of`` is a column of which a page shows one row for each value, the newest.
     """
     for each in LOOKED_AT:
-        among = yield from _places(min(limit * each, _MOST - _SPARE), places)
+        among = yield from _places(min(limit * each, MOST_PLACES - _SPARE), places)
         if not among.minutes:
             return []
         rows = yield now(among=among)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import pytest
 from tests.support.clickhouse_server import ClickHouseServer, running_clickhouse
+from tests.support.manual_clock import ManualClock
 from tests.support.ports import free_port
 from tests.support.trace_stores import (
     FIRST,
@@ -22,9 +24,13 @@ from tests.support.trace_stores import (
 )
 
 from keylease.errors import QueryInvalid, QueryNotAllowed, TraceStoreUnavailable
-from keylease.platform.traces.interfaces import Payload
+from keylease.platform.db.callers import Caller
+from keylease.platform.db.paging import PageRequest
+from keylease.platform.traces.interfaces import Payload, Rows
 from keylease.platform.traces.model import Span
+from keylease.platform.traces.query.lists import NEWEST
 from keylease.platform.traces.query.scope import Scope
+from keylease.platform.traces.searching import Asked, TraceSearch
 from keylease.platform.traces.store.address import StorePassword, StoreServer, server_address
 from keylease.platform.traces.store.columns import (
     KEY_COLUMNS,
@@ -35,6 +41,7 @@ from keylease.platform.traces.store.columns import (
 from keylease.platform.traces.store.states import digest_of
 from keylease.platform.traces.store.store import TraceStore, open_server
 from keylease.platform.traces.trees import read_tree
+from keylease.platform.traces.wire import TraceLine
 
 SPAN = "b" * 16
 
@@ -99,7 +106,13 @@ def test_a_trace_of_many_days_is_read(server_store: TraceStore) -> None:
     """A span in each of more minutes than one parameter could name."""
     trace, count = new_id(), 12_500
     rows = [
-        a_span(trace_id=trace, span_id=f"{number + 1:016x}", started_at=NOW + number * 60_000_000)
+        a_span(
+            trace_id=trace,
+            span_id=f"{number + 1:016x}",
+            parent_span_id=f"{1:016x}" if number else "",
+            started_at=NOW + number * 60_000_000,
+            project_id="days",
+        )
         for number in range(count)
     ]
     store = server_store
@@ -110,14 +123,35 @@ def test_a_trace_of_many_days_is_read(server_store: TraceStore) -> None:
     kinds = {"digest": kind_of("digest_bytes")}
     table = columns_of(KEY_COLUMNS, keys, kinds=kinds)
     store.engine.insert(store.layout.table("span_keys"), table)
-    scope = Scope(organization_id=ORGANIZATION, project_ids=("project",))
+    scope = Scope(organization_id=ORGANIZATION, project_ids=("days",))
     tree = read_tree(store, scope, trace, offset=count - 3, limit=2)
     assert tree is not None
     assert [row[0] for row in tree.rows] == [f"{count - 2:016x}", f"{count - 1:016x}"]
     assert (tree.summary.spans, tree.next_offset) == (count, count - 1)
-    last = store.reader.span(ORGANIZATION, "project", trace, f"{count:016x}")
+    last = store.reader.span(ORGANIZATION, "days", trace, f"{count:016x}")
     assert last is not None
     assert last.started_at == rows[-1].started_at
+    (line,) = asyncio.run(_listed(store))
+    assert line.trace is not None
+    assert (line.trace_id, line.trace.spans) == (trace, count)
+
+
+async def _listed(store: TraceStore) -> Sequence[TraceLine]:
+    class Open:
+        def __init__(self) -> None:
+            self.store = store
+
+        async def read(self, job: Callable[[], Rows]) -> Rows:
+            return job()
+
+    async def keeping() -> Open:
+        return Open()
+
+    search = TraceSearch(keeping, ManualClock())  # type: ignore[arg-type]  # as far as it is needed
+    caller = Caller(principal=None, organization_id=ORGANIZATION)
+    asked = Asked(project_id="days")
+    page = await search.traces(caller, asked, PageRequest(limit=5), order=NEWEST)
+    return page.items
 
 
 def _place(row: Span) -> tuple[str, ...]:
