@@ -44,6 +44,10 @@ _MEASURES: Final = (
     "sum(input_tokens) AS sum_input_tokens, sum(output_tokens) AS sum_output_tokens, "
     "sum(cost) AS sum_cost, countIf(model != '' AND isNull(cost)) AS unknown_costs"
 )
+_IN_PARALLEL: Final = (
+    "SETTINGS group_by_two_level_threshold = 1, group_by_two_level_threshold_bytes = 1"
+)
+"""Quantiles of many rows are sorted at the end: in several threads only of tables in two levels."""
 _SHOWN: Final = ", ".join(
     (
         "spans, errors",
@@ -116,8 +120,9 @@ def aggregates(
     grouped = f"GROUP BY {', '.join(names)}" if names else ""
     ordered = f"ORDER BY {', '.join(names)}" if names else ""
     inner = select_sql(", ".join([*columns, _MEASURES]), rows, grouped)
+    clauses = (ordered, _IN_PARALLEL) if names else ()
     return Statement(
-        select_sql(", ".join([*names, _SHOWN]), f"({inner})", ordered), parameters.values()
+        select_sql(", ".join([*names, _SHOWN]), f"({inner})", *clauses), parameters.values()
     )
 
 

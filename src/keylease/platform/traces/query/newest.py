@@ -30,8 +30,7 @@ _MINUTE: Final = "toStartOfMinute(sort_at)"
 _PLACE: Final = f"toUnixTimestamp({_MINUTE}) AS kl_minute, trace_hash AS kl_hash, span_id, xact_id"
 _MINUTES: Final = "Array(DateTime('UTC'))"
 _SECOND: Final = 1_000_000
-_MINUTE_SECONDS: Final = 60
-_SPARE: Final = 2
+_SPARE: Final = 8
 """Places more than are wanted: without those of the last minute, which may have more, there are
 mostly enough when few rows of a minute are selected, and that minute is not asked for."""
 Row = dict[str, Any]
@@ -179,7 +178,6 @@ def _places(count: int, ask: PlacesQuestion) -> Generator[Statement, list[Row], 
         # Of the last minute these are any; which of it are the newest is asked for.
         last = rows[-1]["kl_minute"]
         rows = [row for row in rows if row["kl_minute"] != last]
-        oldest = ((last + _MINUTE_SECONDS) * _SECOND, "", "")
         if (wanted := count - len(rows)) > 0:
             of_last = yield ask(count=wanted, minute=last)
             rows += of_last
@@ -187,6 +185,10 @@ def _places(count: int, ask: PlacesQuestion) -> Generator[Statement, list[Row], 
             if len(of_last) >= wanted:
                 end = of_last[-1]
                 oldest = (end["kl_sort_at"], end["trace_id"], end["span_id"])
+        else:
+            minute = rows[count - 1]["kl_minute"]
+            rows = [row for row in rows if row["kl_minute"] >= minute]
+            oldest = (minute * _SECOND, "", "")
     return Places(
         minutes=tuple(sorted({row["kl_minute"] for row in rows})),
         hashes=tuple(sorted({row["kl_hash"] for row in rows})),

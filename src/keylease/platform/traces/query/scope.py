@@ -114,14 +114,20 @@ def last_minute_sql(
     """The minute before which none of the ``count`` newest spans lies, or the beginning of time.
 
     Without FINAL, which cannot stop after some rows, the engine reads these few only. Versions of
-    one row count once: when there are too few different rows among them, nothing is cut off.
+    one row count once, and all lie in one minute: when there are too few different rows among
+    them, nothing is cut off.
     """
     keys = select_sql(
-        "toStartOfMinute(sort_at) AS kl_minute, trace_id, span_id",
+        "toStartOfMinute(sort_at) AS kl_minute, trace_hash, span_hash",
         "spans PREWHERE",
         " AND ".join([owner_sql(scope, parameters), *fixed]),
         f"ORDER BY kl_minute DESC LIMIT {parameters.bind(_VERSIONS * count, 'UInt32')}",
     )
-    enough = f"uniqExact(trace_id, span_id) >= {parameters.bind(count, 'UInt32')}"
-    minute = f"if({enough}, min(kl_minute), toDateTime(0, 'UTC'))"
-    return f"({select_sql(minute, f'({keys})')})"
+    different = select_sql(
+        "kl_minute, uniqExact(trace_hash, span_hash) AS kl_rows", f"({keys})", "GROUP BY kl_minute"
+    )
+    newer = select_sql(
+        "kl_minute, sum(kl_rows) OVER (ORDER BY kl_minute DESC) AS kl_newer", f"({different})"
+    )
+    enough = f"kl_newer >= {parameters.bind(count, 'UInt32')}"
+    return f"({select_sql(f'maxIf(kl_minute, {enough})', f'({newer})')})"

@@ -94,6 +94,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "max_threads": self.threads,
             # The engine's default, a gigabyte for each thread, would leave one of them.
             "max_threads_min_free_memory_per_thread": 0,
+            # Parts overlap little, in the newest minutes: planning how to tell those versions apart
+            # in several threads takes longer than it saves.
+            "split_intersecting_parts_ranges_into_layers_final": 0,
             # Both would read the text of every row instead of asking the index for its words.
             "use_skip_indexes_for_top_k": 0,
             "use_top_k_dynamic_filtering": 0,

@@ -134,7 +134,7 @@ def test_a_list_is_whole_however_many_versions_its_rows_have(
     busy = roots[-1]
     store.engine.run("SYSTEM STOP MERGES spans")
     try:
-        for number in range(1, 7):  # more than are looked at for two rows of a page
+        for number in range(1, 20):  # more than are looked at for two rows of a page
             later = msgspec.structs.replace(busy, ended_at=START + number * 10**9)
             put(store, [later], xact_id=20_000 + 10 * number)
         for traces, where in (

@@ -116,6 +116,7 @@ def test_a_trace_of_many_days_is_read(server_store: TraceStore) -> None:
         for number in range(count)
     ]
     store = server_store
+    store.apply(*applied(Writes(FIRST + 20).put(a_span(trace_id=new_id()))))  # after these rows
     store.engine.insert(store.layout.table("spans"), spans_table(rows))
     keys = [
         (*_place(row), row.sort_at, row.created_at, row.xact_id, digest_of(row)) for row in rows
