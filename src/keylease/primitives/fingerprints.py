@@ -144,15 +144,24 @@ def estimated_bits(secret: bytes) -> float:
     """How many bits of chance a secret is likely to hold, from its own text, cautiously.
 
     Shannon's entropy of its bytes times its length; words and what is repeated count little.
+    Bytes that are no UTF-8 text are no words.
     """
     if not secret:
         return 0.0
     folded = _REPEATED.sub(rb"\1", secret)
-    if _WORDS.fullmatch(folded):
+    if _is_text(secret) and _WORDS.fullmatch(folded):
         return _BITS_OF_A_LETTER_IN_WORDS * len(folded)
     length = len(folded)
     each = -sum(n / length * math.log2(n / length) for n in Counter(folded).values())
     return each * length
+
+
+def _is_text(secret: bytes) -> bool:
+    try:
+        secret.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 # --- the key file --------------------------------------------------------------------------

@@ -64,6 +64,12 @@ def test_what_providers_issue_has_one() -> None:
         assert new_keys().of(secret.encode()), estimated_bits(secret.encode())
 
 
+def test_random_bytes_without_a_digit_are_no_words() -> None:
+    """As in the text of a word every byte is a sign or a small letter, and yet it is chance."""
+    secret = bytes.fromhex("8806e711e71ecec68cdac226997bd08ca18ce301c6cbd36ef5c57e878cd68400")
+    assert new_keys().of(secret)
+
+
 def test_while_a_key_is_rotated_old_and_new_stand_side_by_side() -> None:
     old = new_keys("acme")
     both = old.rotated()
