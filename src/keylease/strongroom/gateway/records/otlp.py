@@ -157,7 +157,8 @@ class OtlpExporter:
             return
         if batch.dropped:
             self._log.error("calls_dropped_before_export")
-        await self._deliver(batch.records)
+        if batch.records:  # what is beyond the cursor may be its segment's end, or not synced yet
+            await self._deliver(batch.records)
         await self._advance(batch.following)
 
     async def _advance(self, cursor: Cursor) -> None:

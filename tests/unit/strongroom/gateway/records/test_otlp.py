@@ -19,7 +19,7 @@ from keylease.contracts import span_attributes as names
 from keylease.contracts.call_records import CallRecord, Usage
 from keylease.errors import GatewayFileInvalid
 from keylease.primitives.http1.simple import Request, Response, serve
-from keylease.primitives.segments import SegmentLog, WhenFull, encode
+from keylease.primitives.segments import Batch, Cursor, SegmentLog, WhenFull, encode
 from keylease.strongroom.configuration import SpoolSettings
 from keylease.strongroom.gateway.coordinator.log import make_log
 from keylease.strongroom.gateway.records.otlp import OtlpExporter
@@ -206,6 +206,26 @@ async def test_what_may_work_later_is_tried_again(rig: Rig, status: int) -> None
     assert len(tries) == 4
     assert exporter.state.set_aside == 0
     assert [pause >= 7 for pause in rig.pauses[1:4]] == [True] * 3
+    await spool.close()
+
+
+async def test_a_read_without_records_sends_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = rig.spool()
+    whole = spool.read
+    reads = 0
+
+    async def read(cursor: Cursor, *, maximum_records: int = 500) -> Batch:
+        nonlocal reads
+        reads += 1
+        return Batch((), cursor) if reads == 1 else await whole(cursor)
+
+    monkeypatch.setattr(spool, "read", read)
+    put(spool, record(1))
+    async with rig.running(spool) as exporter:
+        await eventually(lambda: exporter.state.exported == 1)
+    assert [len(request.resource_spans) for request in rig.collector.requests] == [1]
     await spool.close()
 
 
