@@ -92,6 +92,11 @@ def compiled_modules(root: Path, config: dict[str, Any]) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in named)
 
 
+_CALLED_WITHIN = ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
+"""Functions of one shared object call each other directly, and not through a table that is there so
+that another library could replace them. A call after a pause finds all of it cold."""
+
+
 def _require_tools() -> None:
     compiler = str(sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None and shutil.which("cc") is None:
@@ -129,6 +134,10 @@ def _compile(place: Path, modules: list[str]) -> None:
             target_dir=str(place / "c" / name),
         )
     ]
+    if sys.platform == "linux":
+        for extension in extensions:
+            extension.extra_compile_args += _CALLED_WITHIN
+            extension.extra_link_args += ["-Wl,-Bsymbolic"]
     command: Any = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib = str(place / "wheel")
     command.build_temp = str(place / "objects")

@@ -11,6 +11,7 @@ from keylease.contracts.policy import Credential
 from keylease.errors import KeyleaseError, LeaseRefused, LimitReached, SecretNotFound
 from keylease.primitives.clock import Clock
 from keylease.strongroom.gateway.interfaces import (
+    ClosedCall,
     Demand,
     Hold,
     HttpAnswer,
@@ -131,8 +132,8 @@ class FakeLink:
             self.used[demand.key] += amount - demand.amount
         self.settled.append((hold, used))
 
-    def record(self, record: CallRecord) -> None:
-        self.records.append(record)
+    def record(self, call: ClosedCall) -> None:
+        self.records.append(call.record())
 
     def accepts_calls(self) -> bool:
         return self.accepting

@@ -133,6 +133,14 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class ClosedCall(Protocol):
+    """A call that is settled."""
+
+    def record(self) -> CallRecord:
+        """What is kept of it; holds nothing secret and no body while it waits to be asked."""
+        ...
+
+
 class CoordinatorLink(Protocol):
     """A worker's side of the channel to the coordinator."""
 
@@ -163,8 +171,8 @@ class CoordinatorLink(Protocol):
         """Charge what was really used, in the order of ``hold.demands``; the rest goes back."""
         ...
 
-    def record(self, record: CallRecord) -> None:
-        """Hand a call record to the spool: fsynced within 50 ms."""
+    def record(self, call: ClosedCall) -> None:
+        """Hand a call's record to the spool: fsynced within 50 ms."""
         ...
 
     def accepts_calls(self) -> bool:

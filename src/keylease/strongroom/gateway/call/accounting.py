@@ -33,7 +33,7 @@ from keylease.strongroom.gateway.interfaces import (
 )
 from keylease.strongroom.gateway.metering import prices
 from keylease.strongroom.gateway.metering.batch_usage import BatchReader
-from keylease.strongroom.gateway.metering.content import ContentCapture
+from keylease.strongroom.gateway.metering.content import CapturedContent, ContentCapture
 from keylease.strongroom.gateway.metering.meters import MeteredAnswer, Reservation
 from keylease.strongroom.gateway.providers.interfaces import Operation
 
@@ -84,13 +84,20 @@ class Account:
         "_background",
         "_body",
         "_bounds",
+        "_client_gone",
         "_clock",
         "_closed",
+        "_content",
+        "_cost_micro_usd",
+        "_duration",
+        "_error",
+        "_estimated",
         "_holds",
         "_link",
         "_members",
         "_names",
         "_reservation",
+        "_response_model",
         "_started",
         "answer_bytes",
         "batch_bound",
@@ -115,6 +122,7 @@ class Account:
         "time_to_first_chunk",
         "trace_id",
         "upstream_model",
+        "usage",
     )  # fmt: skip
 
     def __init__(
@@ -164,6 +172,15 @@ class Account:
         self.streamed = False
         self.time_to_first_chunk: int | None = None
         self.answer_bytes = 0
+        # Of the record, known when the call is over:
+        self.usage: Usage | None = None
+        self._cost_micro_usd: int | None = None
+        self._estimated = False
+        self._error = ""
+        self._client_gone = False
+        self._duration = 0
+        self._response_model = ""
+        self._content: CapturedContent | None = None
 
     @property
     def closed(self) -> bool:
@@ -371,26 +388,34 @@ class Account:
         self._closed = True
         metered = answer or _NO_ANSWER
         usage = metered.usage
-        estimated = False
         if usage is None and in_doubt and self._estimable:
             usage = self._estimate(metered.partial)
-            estimated = True
-        cost: int | None = None
+            self._estimated = True
         if usage is not None and self.price is not None:
-            cost = self._cost(self.price, usage, estimated=estimated)
+            self._cost_micro_usd = self._cost(self.price, usage, estimated=self._estimated)
         tokens = usage.input_tokens + usage.output_tokens if usage is not None else 0
-        self._settle(requests=int(sent), tokens=tokens, cost=cost or 0)
-        self._link.record(
-            self._record(
-                status=status,
-                error="" if error is None else error.code,
-                response_model=metered.response_model,
-                usage=usage,
-                cost=cost,
-                estimated=estimated,
-                client_gone=client_gone,
-            )
-        )
+        self._settle(requests=int(sent), tokens=tokens, cost=self._cost_micro_usd or 0)
+        self.status = status
+        self.usage = usage
+        self._error = "" if error is None else error.code
+        self._client_gone = client_gone
+        self._duration = self._elapsed()
+        self._let_go(metered.response_model)
+        self._link.record(self)
+
+    def _let_go(self, response_model: str) -> None:
+        """Nothing that is secret or large waits for the record."""
+        if self.capture is not None or self.secret:
+            secret = self.secret.decode("latin-1")
+            if self.capture is not None:
+                self._content = self.capture.finish(secret)
+            if secret and secret in response_model:
+                response_model = ""
+        self._response_model = response_model
+        self.capture = None
+        self.secret = b""
+        self._body = b""
+        self._members = _NO_MEMBERS
 
     def _estimate(self, partial: Usage | None) -> Usage:
         output = self.reservation.output_tokens
@@ -401,26 +426,16 @@ class Account:
         # The input was counted before the stream broke off; the output was still growing.
         return msgspec.structs.replace(partial, output_tokens=max(output, partial.output_tokens))
 
-    def _record(
-        self,
-        *,
-        status: int,
-        error: str,
-        response_model: str,
-        usage: Usage | None,
-        cost: int | None,
-        estimated: bool,
-        client_gone: bool,
-    ) -> CallRecord:
+    def record(self) -> CallRecord:
+        """What is kept of the call. Built behind it, with those of other calls."""
         claims = self.claims
         target = self.target
         compact = self.request_id.replace("-", "")
-        secret = self.secret.decode("latin-1")
-        content = self.capture.finish(secret) if self.capture is not None else None
-        if secret and secret in response_model:
-            response_model = ""
+        content = self._content
+        cost = self._cost_micro_usd
         requested = _without_secrets(self.model)
         upstream = self.upstream_model
+        response = self._response_model
         return CallRecord(
             id=self.request_id,
             trace_id=self.trace_id or compact,
@@ -441,22 +456,20 @@ class Account:
             path=self.operation.recorded_path,
             requested_model=requested,
             upstream_model=(requested if upstream == self.model else _without_secrets(upstream)),
-            response_model=(
-                requested if response_model == self.model else _without_secrets(response_model)
-            ),
+            response_model=(requested if response == self.model else _without_secrets(response)),
             provider_request_id=self.provider_request_id,
             started_at=self.started_at,
-            duration=self._elapsed(),
+            duration=self._duration,
             time_to_first_chunk=self.time_to_first_chunk,
             streamed=self.streamed,
-            status=status,
-            error=error,
+            status=self.status,
+            error=self._error,
             retries=self.retries,
-            client_gone=client_gone,
-            usage=usage,
+            client_gone=self._client_gone,
+            usage=self.usage,
             cost=cost,
             price_version=self.price.version if cost is not None and self.price else "",
-            estimated=estimated,
+            estimated=self._estimated,
             policy_version=self.policy_version,
             input=content.input if content is not None else None,
             output=content.output if content is not None else None,

@@ -10,6 +10,7 @@ import pytest
 from tests.support.call_records import call_record
 from tests.support.eventually import eventually
 
+from keylease.contracts.call_records import CallRecord
 from keylease.contracts.policy import Credential, PolicyBundle
 from keylease.contracts.purposes import Purpose
 from keylease.errors import LimitReached, StorageError, StoreTimedOut
@@ -31,6 +32,21 @@ from keylease.strongroom.gateway.worker.link import WorkerLink
 TOKENS = LimitKey("grant", LimitKind.TOKENS, LimitWindow.MINUTE)
 DEMANDS = (Demand(TOKENS, 1000, 10),)
 PRICE = PriceQuote(input=1, output=2, cache_read=0, cache_write=0, version="v1")
+
+
+class Closed:
+    """A call that is over; ``defect`` is raised when its record is built."""
+
+    def __init__(
+        self, record: CallRecord | None = None, *, defect: Exception | None = None
+    ) -> None:
+        self._record = record or call_record()
+        self._defect = defect
+
+    def record(self) -> CallRecord:
+        if self._defect is not None:
+            raise self._defect
+        return self._record
 
 
 class Rig:
@@ -80,14 +96,33 @@ async def rig() -> AsyncIterator[Rig]:
 
 async def test_records_leave_together(rig: Rig) -> None:
     for number in range(100):
-        rig.link.record(call_record(number))
+        rig.link.record(Closed(call_record(number)))
+    await eventually(lambda: len(rig.blocks) > 1)
+    assert [count(block) for block in rig.blocks] == [64, 36]
+
+
+async def test_long_records_leave_in_blocks_of_bounded_size(rig: Rig) -> None:
+    long = msgspec.structs.replace(call_record(), input="x" * 200_000)
+    for _ in range(5):
+        rig.link.record(Closed(long))
+    await eventually(lambda: len(rig.blocks) > 2)
+    assert [count(block) for block in rig.blocks] == [2, 2, 1]
+
+
+async def test_a_record_that_cannot_be_built_is_reported_and_loses_no_other(rig: Rig) -> None:
+    for defect in (None, ValueError("sk-live-secret"), None):
+        rig.link.record(Closed(defect=defect))
+    problem = await rig.next(messages.Problem)
+    assert isinstance(problem, messages.Problem)
+    assert problem.error == "ValueError"
+    assert problem.place.startswith("test_link.py:")
     await eventually(lambda: rig.blocks)
-    assert [count(block) for block in rig.blocks] == [100]
+    assert [count(block) for block in rig.blocks] == [2]
 
 
 async def test_counts_are_reported(rig: Rig) -> None:
     for _ in range(3):
-        rig.link.record(call_record())
+        rig.link.record(Closed())
     counts = await rig.next(messages.CallCounts)
     assert isinstance(counts, messages.CallCounts)
     (line,) = counts.counts
