@@ -219,7 +219,11 @@ async def test_a_read_without_records_sends_nothing(
     async def read(cursor: Cursor, *, maximum_records: int = 500) -> Batch:
         nonlocal reads
         reads += 1
-        return Batch((), cursor) if reads == 1 else await whole(cursor)
+        return (
+            Batch((), cursor)
+            if reads == 1
+            else await whole(cursor, maximum_records=maximum_records)
+        )
 
     monkeypatch.setattr(spool, "read", read)
     put(spool, record(1))
