@@ -48,6 +48,7 @@ _BITS_OF_A_LETTER_IN_WORDS: Final = 2.0
 """Shannon, Prediction and Entropy of Printed English (1951), gives 0.6 to 1.3 bits for long text
 and about 2 with little context."""
 _WORDS: Final = re.compile(rb"[a-z\W_]+[0-9]{0,4}[!.?]*|[A-Z\W_]+[0-9]{0,4}[!.?]*|[A-Z]?[a-z]+")
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _REPEATED: Final = re.compile(rb"(.{1,32}?)\1+", re.DOTALL)
 _CONTEXT: Final = b"keylease fingerprint 1\x00"
 _MAXIMUM_FILE_BYTES: Final = 16 * 1024
@@ -144,24 +145,26 @@ def estimated_bits(secret: bytes) -> float:
     """How many bits of chance a secret is likely to hold, from its own text, cautiously.
 
     Shannon's entropy of its bytes times its length; words and what is repeated count little.
-    Bytes that are no UTF-8 text are no words.
+    Words are text in any encoding with one byte a letter, or in UTF-8.
     """
     if not secret:
         return 0.0
     folded = _REPEATED.sub(rb"\1", secret)
-    if _is_text(secret) and _WORDS.fullmatch(folded):
+    if _WORDS.fullmatch(folded) and not _is_binary(secret):
         return _BITS_OF_A_LETTER_IN_WORDS * len(folded)
     length = len(folded)
     each = -sum(n / length * math.log2(n / length) for n in Counter(folded).values())
     return each * length
 
 
-def _is_text(secret: bytes) -> bool:
+def _is_binary(secret: bytes) -> bool:
+    if not _CONTROLS.search(secret):
+        return False
     try:
         secret.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return True
+    return False
 
 
 # --- the key file --------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from keylease.primitives.fingerprints import (
 SECRET = b"sk-" + secrets.token_urlsafe(36).encode()
 GUESSABLE = (
     b"", b"hunter2", b"password123!", b"correct-horse-battery-staple", b"Passwort2026Passwort2026",
+    "Grüße aus münchen und köln".lower().encode("latin-1"),
     b"a" * 200, b"0123456789" * 10, b"abcdef" * 20, b"changeme", b"MY SECRET PASSPHRASE 12",
 )  # fmt: skip
 

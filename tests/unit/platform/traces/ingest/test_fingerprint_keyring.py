@@ -8,7 +8,7 @@ from pathlib import Path
 from keylease.platform.traces.ingest.fingerprint_keys import FingerprintKeyring
 from keylease.primitives.fingerprints import new_keys, read_keys
 
-SECRET = secrets.token_bytes(32)
+SECRET = secrets.token_hex(32).encode()
 
 
 def test_an_organization_has_a_key_of_its_own_until_it_shares_one(tmp_path: Path) -> None:
