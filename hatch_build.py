@@ -29,6 +29,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _PLACE: Final = "build/compiled"
 _LONGEST: Final = 900
 """Seconds; about 60 on one core are usual."""
+_COMPILE_DIRECT_CALLS: Final = ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
+_LINK_DIRECT_CALLS: Final = ["-Wl,-Bsymbolic"]
+"""Functions of one shared object call each other directly, and not through the table by which
+another library could replace them. A call after a pause finds that table cold."""
 
 
 class _NotCompiled(Exception):
@@ -92,11 +96,6 @@ def compiled_modules(root: Path, config: dict[str, Any]) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in named)
 
 
-_CALLED_WITHIN = ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
-"""Functions of one shared object call each other directly, and not through a table that is there so
-that another library could replace them. A call after a pause finds all of it cold."""
-
-
 def _require_tools() -> None:
     compiler = str(sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None and shutil.which("cc") is None:
@@ -136,8 +135,8 @@ def _compile(place: Path, modules: list[str]) -> None:
     ]
     if sys.platform == "linux":
         for extension in extensions:
-            extension.extra_compile_args += _CALLED_WITHIN
-            extension.extra_link_args += ["-Wl,-Bsymbolic"]
+            extension.extra_compile_args += _COMPILE_DIRECT_CALLS
+            extension.extra_link_args += _LINK_DIRECT_CALLS
     command: Any = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib = str(place / "wheel")
     command.build_temp = str(place / "objects")

@@ -46,6 +46,8 @@ class FakeLink:
         """Whether ``try_reserve`` answers; without, calls have to wait for ``reserve``."""
         self.live_holds: list[Hold] = []
         self.settled: list[tuple[Hold, tuple[int, ...]]] = []
+        self.closed: list[ClosedCall] = []
+        """The calls whose records stand in ``records``."""
         self.records: list[CallRecord] = []
         self.accepting = True
         self.prices: dict[tuple[str, str], PriceQuote] = {}
@@ -133,6 +135,7 @@ class FakeLink:
         self.settled.append((hold, used))
 
     def record(self, call: ClosedCall) -> None:
+        self.closed.append(call)
         self.records.append(call.record())
 
     def accepts_calls(self) -> bool:

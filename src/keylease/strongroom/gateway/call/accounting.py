@@ -225,6 +225,9 @@ class Account:
     def forget_body(self) -> None:
         """A long answer begins: only the bound is kept of the request, and not its body."""
         self._reservation = self.reservation
+        self._drop_body()
+
+    def _drop_body(self) -> None:
         self._body = b""
         self._members = _NO_MEMBERS
         self._names = None
@@ -414,8 +417,7 @@ class Account:
         self._response_model = response_model
         self.capture = None
         self.secret = b""
-        self._body = b""
-        self._members = _NO_MEMBERS
+        self._drop_body()
 
     def _estimate(self, partial: Usage | None) -> Usage:
         output = self.reservation.output_tokens

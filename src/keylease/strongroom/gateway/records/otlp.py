@@ -157,7 +157,7 @@ class OtlpExporter:
             return
         if batch.dropped:
             self._log.error("calls_dropped_before_export")
-        if batch.records:  # what is beyond the cursor may be its segment's end, or not synced yet
+        if batch.records:  # none where the cursor only moved to a segment's beginning
             await self._deliver(batch.records)
         await self._advance(batch.following)
 
