@@ -16,6 +16,21 @@ import processes
 from keylease.sdk.control import ControlClient
 
 MODELS = json.dumps(list(payloads.MODELS))
+_FORM = (
+    "from keylease.strongroom.gateway.form import form_of_call_path; "
+    "print(form_of_call_path().in_words())"
+)
+
+
+def strongroom_python() -> str:
+    """The Python that the gateway runs in; it decides whether the call path is compiled."""
+    return os.environ.get("KEYLEASE_STRONGROOM_PYTHON", sys.executable)
+
+
+def form() -> str:
+    """In which form the call path is measured, in words."""
+    command = [strongroom_python(), "-I", "-c", _FORM]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 class Gateway:
@@ -82,13 +97,12 @@ maximum_lease = "24h"
         self.process = self._start(config / "gateway.toml")
 
     def _start(self, gateway_file: Path) -> subprocess.Popen[str]:
-        python = os.environ.get("KEYLEASE_STRONGROOM_PYTHON", sys.executable)
         reading, writing = os.pipe()
         begun = time.monotonic()
         with (self.directory / "keylease.log").open("w") as log:
             process = subprocess.Popen(
                 [
-                    python,
+                    strongroom_python(),
                     "-I",
                     "-m",
                     "keylease.strongroom",

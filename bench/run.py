@@ -444,7 +444,7 @@ def main() -> int:
     unknown = set(only) - {OURS, *peers.PEERS}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    facts = report.machine()
+    facts = [*report.machine(), f"Keylease's call path: {ours.form()}"]
     print("\n".join(facts), flush=True)
     directory = Path(tempfile.mkdtemp(prefix="keylease-bench-"))
     directory.chmod(0o755)
@@ -466,7 +466,7 @@ def main() -> int:
     session.show(session.goals)
     if options.write:
         kind = "quick look" if options.quick else f"{plan.rounds} interleaved rounds"
-        lines = [f"Measured {facts[0]} ({kind}) on {facts[1]}; {facts[2]}.", ""]
+        lines = [f"Measured {facts[0]} ({kind}) on {facts[1]}; {facts[2]}. {facts[3]}.", ""]
         report.write_section(PAGE, "\n".join(lines + [t.markdown() for t in session.tables]))
         print(f"\nwrote {PAGE}")
     return 0
