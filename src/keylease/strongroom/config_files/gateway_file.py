@@ -1,7 +1,6 @@
 """Reads gateway.toml, the file that fixes what this gateway may ever do.
 
-Protects: a slip of the pen is an error with its line, never a setting that silently has no effect;
-    a host that is not in the catalogue is used only when the file names it.
+Protects: a slip of the pen is an error with its line, never a setting that silently has no effect.
 Does not protect: against a file that its owner wrote too wide.
 Limits: 1 MiB; files that it names are not opened here.
 """
@@ -10,38 +9,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
-from keylease.contracts.catalogue import CATALOGUE
 from keylease.contracts.leases import LONGEST_LIFETIME
 from keylease.contracts.patterns import is_pattern
 from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import SCHEMES, Reference
 from keylease.errors import Diagnostic, GatewayFileInvalid, ReferenceInvalid
 from keylease.strongroom.config_files import kinds
+from keylease.strongroom.config_files.binding_table import read_binding
 from keylease.strongroom.config_files.connector_table import read_connectors
 from keylease.strongroom.config_files.platform_table import read_platform
 from keylease.strongroom.config_files.positions import Position
-from keylease.strongroom.config_files.reader import Document, Table, did_you_mean, quoted
+from keylease.strongroom.config_files.reader import Document, Table, quoted
 from keylease.strongroom.config_files.values import (
     parse_address,
     parse_duration,
-    parse_money,
     parse_origin,
     parse_size,
 )
 from keylease.strongroom.config_files.verification_table import read_verification
 from keylease.strongroom.configuration import (
     Address,
-    Binding,
     GatewayConfiguration,
-    Origin,
     PlatformSettings,
     SpoolSettings,
     StaticKeyUse,
@@ -51,8 +45,6 @@ from keylease.strongroom.configuration import (
 )
 
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_REFERENCE_PATTERN: Final = re.compile(r"[a-z-]+://[^\x00-\x20\x7f]{1,1000}")
-_SCHEMES_WITH_FIELD: Final = frozenset({"vault", "aws-sm"})
 _DEFAULTS: Final = GatewayConfiguration(path="")
 _TABLES: Final = (
     "gateway",
@@ -101,7 +93,7 @@ def read_gateway(path: Path) -> LoadedGateway:
     certificate, key = _tls(gateway, path)
     platform = read_platform(root, gateway, path)
     bindings = tuple(
-        _binding(table, number) for number, table in enumerate(root.tables("binding"), start=1)
+        read_binding(table, number) for number, table in enumerate(root.tables("binding"), start=1)
     )
     configuration = GatewayConfiguration(
         path=str(path),
@@ -265,134 +257,6 @@ def _whole_seconds(gateway: Table, key: str) -> int:
         return int(seconds)
 
     return gateway.parsed(key, str, parse, _DEFAULTS.maximum_lease_seconds, expected='"15m"')
-
-
-# --- [[binding]] ---------------------------------------------------------------------------
-
-
-def _binding(table: Table, number: int) -> Binding:
-    reference = table.text("reference", required=True, expected='"sealed://openai-*"')
-    if reference:
-        _check_reference_pattern(table, reference)
-    provider = table.text("provider", required=True, expected='"openai"')
-    if provider and provider not in CATALOGUE:
-        table.report(
-            "provider",
-            f"There is no provider {quoted(provider)}.",
-            did_you_mean(provider, CATALOGUE),
-        )
-    listed = table.each("hosts", parse_origin, expected='"https://llm.internal:8443"')
-    if table.take("hosts") == []:
-        table.report(
-            "hosts",
-            "hosts is empty: the binding could never apply.",
-            "Take it out, and the provider's own host is meant.",
-        )
-    origins = listed or _catalogue_origins(table, provider)
-    _warn_of_plain_http(table, listed)
-    purposes = table.words("purposes", Purpose, required=True)
-    if Purpose.EVAL in purposes and Purpose.PRODUCTION in purposes:
-        table.warn(
-            "purposes",
-            "This binding serves eval and production alike; only the policy keeps them apart.",
-            "Write one binding for each, with references of their own.",
-        )
-    environments = table.each("environments", parse_pattern, ("*",), expected='"local"')
-    if table.take("environments") == []:
-        table.report(
-            "environments",
-            "environments is empty: the binding could never apply.",
-            'Write: environments = ["*"], or take it out.',
-        )
-    maximum = table.parsed(
-        "maximum_usd_per_day", (str, int, Decimal), parse_money, None, expected='"25.00"'
-    )
-    table.finish()
-    return Binding(
-        id=f"binding:{number}",
-        reference=reference,
-        provider=provider,
-        origins=origins,
-        listed=bool(listed),
-        purposes=purposes,
-        environments=environments,
-        maximum_micro_usd_per_day=maximum,
-    )
-
-
-def _check_reference_pattern(table: Table, reference: str) -> None:
-    scheme, separator, rest = reference.partition("://")
-    if not separator or scheme not in SCHEMES:
-        table.report(
-            "reference",
-            "reference does not begin with the name of a store.",
-            did_you_mean(f"{scheme}", SCHEMES, say="Stores: ")
-            + f" For example: {SCHEMES[2]}://openai-*",
-        )
-        return
-    if "*" not in reference:
-        try:
-            canonical = str(Reference.parse(reference))
-        except ReferenceInvalid as error:
-            table.report("reference", error.message, error.advice)
-            return
-        if canonical != reference:
-            table.report(
-                "reference",
-                "reference is not in its plain form, so it would match nothing.",
-                f"Write: reference = {quoted(canonical)}",
-            )
-        return
-    if _REFERENCE_PATTERN.fullmatch(reference) is None or "***" in reference:
-        table.report(
-            "reference",
-            "reference is no pattern of a reference.",
-            "* stands for anything but / and #, ** for anything at all.",
-        )
-    elif scheme == "vault" and "#" not in rest and not rest.endswith("**"):
-        table.report(
-            "reference",
-            "A vault reference ends with #field, so this pattern matches none.",
-            f"Write: reference = {quoted(reference + '#*')}",
-        )
-    elif "#" in rest and scheme not in _SCHEMES_WITH_FIELD:
-        table.report(
-            "reference",
-            f"A {scheme} reference has no #field, so this pattern matches none.",
-            f"Write: reference = {quoted(reference.partition('#')[0])}",
-        )
-
-
-def _catalogue_origins(table: Table, provider: str) -> tuple[Origin, ...]:
-    if provider not in CATALOGUE:
-        return ()
-    if not CATALOGUE[provider].base_url:
-        table.report(
-            "hosts",
-            f"{provider} exists only where somebody runs it, so the binding must name its hosts.",
-            'Write: hosts = ["https://llm.internal:8443"]',
-        )
-        return ()
-    parts = urlsplit(CATALOGUE[provider].base_url)
-    return (parse_origin(f"{parts.scheme}://{parts.netloc}"),)
-
-
-def _warn_of_plain_http(table: Table, listed: tuple[Origin, ...]) -> None:
-    for origin in listed:
-        if origin.scheme == "http" and not kinds.is_loopback(origin.host):
-            table.warn(
-                "hosts",
-                f"The key goes to {quoted(origin.host)} without TLS; whoever is on the way can "
-                "read it.",
-                "Write https:// in front of the host, if it can be had so.",
-            )
-
-
-def parse_pattern(text: str) -> str:
-    """A name or a pattern with ``*``; raises ``ValueError``."""
-    if not is_pattern(text):
-        raise ValueError("a name or a pattern with *, in ASCII and without spaces")
-    return text
 
 
 # --- the other tables ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from keylease.contracts import base_urls
+from keylease.contracts.patterns import is_pattern
 from keylease.strongroom.configuration import Address, Origin
 
 _DURATION: Final = re.compile(
@@ -95,3 +96,10 @@ def parse_address(text: str) -> Address:
         return Address(parse_host(host.lower()), base_urls.read_port(port, minimum=0))
     except ValueError:
         raise ValueError(expected) from None
+
+
+def parse_pattern(text: str) -> str:
+    """A name or a pattern with ``*``; raises ``ValueError``."""
+    if not is_pattern(text):
+        raise ValueError("a name or a pattern with *, in ASCII and without spaces")
+    return text
