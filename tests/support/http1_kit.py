@@ -27,6 +27,9 @@ from keylease.primitives.http1.rendering import render_fields
 from keylease.primitives.http1.server import Http1Server
 from keylease.primitives.http1.server_protocol import ServerProtocol
 
+PATIENCE_SECONDS = 20
+"""For what takes milliseconds on a machine that has nothing else to do."""
+
 
 def no_error(error: BaseException) -> None:
     raise AssertionError("nothing should have been reported") from error
@@ -52,7 +55,7 @@ class RecordingHandler:
         self.changed.set()
 
     async def until(self, event: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while event not in self.events:
                 self.changed.clear()
                 await self.changed.wait()
@@ -94,7 +97,7 @@ class Recorder:
         return handler
 
     async def nth(self, number: int) -> RecordingHandler:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.handlers) <= number:
                 self.changed.clear()
                 await self.changed.wait()
@@ -211,11 +214,11 @@ class RawClient:
         self.writer.write(data)
 
     async def until(self, end: bytes) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.reader.readuntil(end)
 
     async def exactly(self, count: int) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.reader.readexactly(count)
 
     async def answer(self) -> tuple[bytes, bytes]:
@@ -226,7 +229,7 @@ class RawClient:
 
     async def rest(self) -> bytes:
         """Everything up to the end of the connection, which has to come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.reader.read()
 
     def reset(self) -> None:
@@ -327,7 +330,7 @@ class RecordingReceiver:
         self.changed.set()
 
     async def until(self, *events: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not set(events) & set(self.events):
                 self.changed.clear()
                 await self.changed.wait()
