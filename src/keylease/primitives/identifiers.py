@@ -9,54 +9,64 @@ from typing import Final
 
 from keylease.primitives.clock import Clock
 
-_VERSION_7: Final = 0x7 << 76
+_VERSION: Final = 0x7 << 76
+_VERSION_BITS: Final = 0xF << 76
 _VARIANT: Final = 0x2 << 62
-_VARIANT_DIGIT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_DIGITS_EACH: Final = 19
-"""Hexadecimal digits of one identifier that are random; one of them gives two bits only."""
+_VARIANT_BITS: Final = 0x3 << 62
+_RANDOM_BYTES: Final = 10
+"""In one identifier; six of their bits give way to the version and the variant."""
+_DRAWN_TOGETHER: Final = 32
+_TWO_DIGITS: Final = tuple(f"{byte:02x}" for byte in range(256))
 
 
 def uuid7(clock: Clock, *, random_bytes: Callable[[int], bytes] = os.urandom) -> str:
     """Make an identifier that sorts by its millisecond of creation."""
     milliseconds = clock.now() // 1000
-    random = int.from_bytes(random_bytes(10))
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80
-    value |= _VERSION_7 | ((random >> 62) & 0xFFF) << 64
-    value |= _VARIANT | (random & 0x3FFF_FFFF_FFFF_FFFF)
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time = f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{time[:8]}-{time[8:]}-{_ending(random_bytes(_RANDOM_BYTES))}"
+
+
+def _ending(random_bytes: bytes) -> str:
+    """What follows the time: version, variant, and 74 random bits."""
+    value = int.from_bytes(random_bytes) & ~(_VERSION_BITS | _VARIANT_BITS) | _VERSION | _VARIANT
+    digits = f"{value:020x}"
+    return f"{digits[:4]}-{digits[4:8]}-{digits[8:]}"
 
 
 class Uuid7Maker:
     """Makes identifiers as ``uuid7`` does, for who needs one for each request.
 
-    Random digits are drawn many at a time, and the digits of a millisecond are written once.
+    Random parts are made many at a time, and the time's leading digits once in 65 seconds: what
+    formats numbers is much code, for which a request that comes after a pause would have to wait.
     """
 
     def __init__(self, clock: Clock, *, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._now = clock.now
         self._random_bytes = random_bytes
-        self._digits = ""
-        self._position = 0
-        self._millisecond = -1
+        self._endings: list[str] = []
+        """Not used yet; from the digit of the version on."""
+        self._period = -1
         self._beginning = ""
+        """The digits of the period: the time without its last 16 bits of milliseconds."""
 
     def __call__(self) -> str:
         """One identifier."""
         millisecond = self._now() // 1000
-        if millisecond != self._millisecond:
-            self._millisecond = millisecond
-            digits = f"{millisecond & 0xFFFF_FFFF_FFFF:012x}"
-            self._beginning = f"{digits[:8]}-{digits[8:]}-7"
-        start = self._position
-        if start >= len(self._digits):
-            self._digits = self._random_bytes(_DIGITS_EACH * 128).hex()
-            start = 0
-        end = self._position = start + _DIGITS_EACH
-        digits = self._digits[start:end]
-        return (
-            f"{self._beginning}{digits[:3]}-{_VARIANT_DIGIT[digits[3]]}{digits[4:7]}-{digits[7:]}"
-        )
+        period = millisecond >> 16
+        if period != self._period:
+            self._period = period
+            self._beginning = f"{period & 0xFFFF_FFFF:08x}-"
+        if not self._endings:
+            self._endings = self._make_endings()
+        late, last = _TWO_DIGITS[millisecond >> 8 & 0xFF], _TWO_DIGITS[millisecond & 0xFF]
+        return f"{self._beginning}{late}{last}-{self._endings.pop()}"
+
+    def _make_endings(self) -> list[str]:
+        drawn = self._random_bytes(_RANDOM_BYTES * _DRAWN_TOGETHER)
+        return [
+            _ending(drawn[start : start + _RANDOM_BYTES])
+            for start in range(0, len(drawn), _RANDOM_BYTES)
+        ]
 
 
 def derived_id(organization_id: str, kind: str, name: str) -> str:

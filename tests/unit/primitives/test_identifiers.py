@@ -38,6 +38,15 @@ def test_later_identifiers_sort_behind_earlier_ones(one: int, other: int) -> Non
     assert made[1][0][:13] == made[1][1][:13]
 
 
+@given(st.integers(0, 2**32 - 2), st.integers(0, 0xFFFF))
+def test_the_time_is_right_when_its_leading_digits_change(period: int, late: int) -> None:
+    clock = ManualClock()
+    make = Uuid7Maker(clock)
+    for milliseconds in (period << 16 | late, period << 16 | 0xFFFF, (period + 1) << 16):
+        clock.microseconds = milliseconds * 1000 + 999
+        assert uuid.UUID(make()).int >> 80 == milliseconds
+
+
 def test_all_random_digits_come_from_the_source() -> None:
     clock = ManualClock()
     ones = Uuid7Maker(clock, random_bytes=lambda size: b"\xff" * size)()
