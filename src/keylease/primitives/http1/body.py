@@ -24,6 +24,12 @@ _EXTENSIONS: Final = (
     rb"(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb'|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*+"))?)*'
 )
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?![0-9A-Fa-f])" + _EXTENSIONS + rb"\r\n")
+_DIGIT: Final = bytes(
+    b"0123456789abcdef".find(bytes((code,)).lower()) & 0xFF for code in range(256)
+)
+"""For each byte, its value as a hexadecimal digit, or ``_NO_DIGIT``."""
+_NO_DIGIT: Final = 0xFF
+_DIGITS_AT_MOST: Final = 8
 _CHUNK_LINE_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;[\t\x20-\x7e]*+)?\r?")
 
 
@@ -128,16 +134,31 @@ class ChunkedBody(BodyReader):
         return self._trailers(data, position)
 
     def _size_line(self, data: bytes, position: int) -> int:
+        # Nearly every line is a number and nothing else; what is not is left to the pattern.
+        size = 0
+        end = position
+        last = min(position + _DIGITS_AT_MOST, len(data))
+        while end < last:
+            digit = _DIGIT[data[end]]
+            if digit == _NO_DIGIT:
+                break
+            size = size << 4 | digit
+            end += 1
+        if end > position and data[end : end + 2] == b"\r\n":
+            return self._begin_chunk(size, end + 2)
         line = _CHUNK_LINE.match(data, position, position + MAXIMUM_CHUNK_LINE)
         if line is None:
             begun = _CHUNK_LINE_BEGUN.fullmatch(data, position)
             if begun is None or len(data) - position >= MAXIMUM_CHUNK_LINE:
                 raise FramingInvalid("A chunk does not begin with a valid size line.")
             return -1
+        return self._begin_chunk(int(line[1], 16), line.end())
+
+    def _begin_chunk(self, size: int, position: int) -> int:
         self.begun = True
-        self._left = int(line[1], 16)
-        self._step = _DATA if self._left else _TRAILERS
-        return line.end()
+        self._left = size
+        self._step = _DATA if size else _TRAILERS
+        return position
 
     def _data(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         end = position + self._left
@@ -161,6 +182,9 @@ class ChunkedBody(BodyReader):
 
     def _trailers(self, data: bytes, position: int) -> int:
         """Trailer fields are dropped: nothing may change its meaning after it was checked."""
+        if data[position : position + 2] == b"\r\n":  # there are none
+            self.done = True
+            return position + 2
         section = TRAILERS.match(data, position)
         if section is not None and section.end() - position <= MAXIMUM_TRAILERS:
             self.done = True

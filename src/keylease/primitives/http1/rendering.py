@@ -34,6 +34,8 @@ _OURS: Final = frozenset(
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 CLOSE: Final = b"connection: close\r\n"
+_SIZE_LINES: Final = tuple(b"%x\r\n" % size for size in range(1024))
+"""Those of the sizes that events of models have."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -64,7 +66,9 @@ def render_response_head(status: int, fields: bytes, framing: bytes, date: bytes
 
 def render_chunk(data: bytes) -> bytes:
     """One chunk (RFC 9112 section 7.1); ``data`` is not empty, that would be the last one."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    size = len(data)
+    line = _SIZE_LINES[size] if size < len(_SIZE_LINES) else b"%x\r\n" % size
+    return b"".join((line, data, b"\r\n"))
 
 
 def render_refusal(refusal: RequestRefused, date: bytes) -> bytes:

@@ -52,6 +52,15 @@ def test_one_chunk_is_one_piece() -> None:
     assert reader.done
 
 
+@pytest.mark.parametrize("line", [b"b", b"B", b"0b", b"0000000b", b"b;a=b", b"0000000B;a"])
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_a_size_has_up_to_eight_digits(line: bytes, size: int) -> None:
+    reader = ChunkedBody()
+    pieces = feed(reader, line + b"\r\nhello world\r\n0\r\n\r\n", size)
+    assert b"".join(pieces) == b"hello world"
+    assert reader.done
+
+
 def test_a_first_size_line_is_known_to_be_valid() -> None:
     reader = ChunkedBody()
     reader.feed(b"5")
@@ -66,6 +75,14 @@ def test_a_first_size_line_is_known_to_be_valid() -> None:
         b"5\r\nhello0\r\n\r\n",
         b"5\r\nhello\r\r\n",
         b"5\r\nhello\r\nzz\r\n",
+        b"00000000b\r\nhello world\r\n",
+        b"5 \r\nhello\r\n",
+        b"5\nhello\n",
+        b"\r\nhello\r\n",
+        b"-5\r\nhello\r\n",
+        b"0x5\r\nhello\r\n",
+        b"+5\r\nhello\r\n",
+        b"1_0\r\nhello hello hello\r\n",
         b'5;a="b\r\nhello\r\n',
         b"5;a=\r\nhello\r\n",
         b"5;a b\r\nhello\r\n",
