@@ -221,7 +221,7 @@ class _StreamMeter(UsageMeter):
         # Nearly every chunk is whole events without numbers: those are passed over unread.
         if (
             self._named
-            and chunk.endswith(b"\n\n")
+            and chunk[-2:] == b"\n\n"
             and self._splitter.idle
             and not _interesting(chunk)
         ):
@@ -281,18 +281,22 @@ class _StreamMeter(UsageMeter):
 
 
 def _interesting(data: bytes) -> bool:
-    """Whether an event may hold numbers or be the last one; cheap, and never wrong with a no."""
-    if b'"usage"' in data:
+    """Whether an event may hold numbers or be the last one; cheap, and never wrong with a no.
+
+    ``find`` and not ``in``, which for bytes first raises an error and forgets it again.
+    """
+    find = data.find
+    if find(b'"usage"') >= 0:
         nothing = data.count(b'"usage":null') + data.count(b'"usage": null')
         if data.count(b'"usage"') != nothing:
             return True
     return (
-        b"[DONE]" in data
-        or b'message_stop"' in data
-        or b'.completed"' in data
-        or (b'.done"' in data and (b"speech." in data or b"transcript." in data))
-        or b'"response.incomplete"' in data
-        or b'"response.failed"' in data
+        find(b"[DONE]") >= 0
+        or find(b'message_stop"') >= 0
+        or find(b'.completed"') >= 0
+        or (find(b'.done"') >= 0 and (find(b"speech.") >= 0 or find(b"transcript.") >= 0))
+        or find(b'"response.incomplete"') >= 0
+        or find(b'"response.failed"') >= 0
     )
 
 

@@ -7,13 +7,12 @@ is over the limit goes piece by piece to a sink, if there is one, and is dropped
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 MAXIMUM_EVENT: Final = 256 * 1024
 """Bytes of one event that are held."""
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_LINE_ENDS: Final = frozenset({b"\n", b"\r"})
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA: Final = b"data:"
 
@@ -28,14 +27,17 @@ class DataSink(Protocol):
         ...
 
 
-class SseEvent(NamedTuple):
+class SseEvent:
     """One event with data."""
 
-    name: bytes
-    """The ``event`` field; empty when it has none."""
-    data: bytes
-    sink: DataSink | None = None
-    """What took the data instead, when it was too long."""
+    __slots__ = ("data", "name", "sink")
+
+    def __init__(self, name: bytes, data: bytes, sink: DataSink | None = None) -> None:
+        self.name: Final = name
+        """The ``event`` field; empty when it has none."""
+        self.data: Final = data
+        self.sink: Final = sink
+        """What took the data instead, when it was too long."""
 
 
 class SseSplitter:
@@ -84,13 +86,14 @@ class SseSplitter:
             if chunk.startswith(b"\n"):
                 chunk = chunk[1:]
         events: list[SseEvent] = []
-        position = 0
-        for end in _LINE_END.finditer(chunk):
-            self._line_ended(chunk[position : end.start()], events)
-            position = end.end()
-        if position < len(chunk):
-            self._part_of_line(chunk[position:])
-        self._skip_lf = chunk.endswith(b"\r") or (self._skip_lf and not chunk)
+        lines = chunk.splitlines()  # of bytes: at CR, LF and CRLF, as the format has it
+        last = chunk[-1:]
+        rest = lines.pop() if lines and last not in _LINE_ENDS else b""
+        for line in lines:
+            self._line_ended(line, events)
+        if rest:
+            self._part_of_line(rest)
+        self._skip_lf = last == b"\r" or (self._skip_lf and not chunk)
         return events
 
     def _part_of_line(self, part: bytes) -> None:

@@ -24,6 +24,7 @@ _LONGEST_LOOK_BACK: Final = 3
 _EMPTY_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}\]')
 _FILLED_CHOICES: Final = re.compile(rb'"choices"\s{0,8}:\s{0,8}\[\s{0,8}[^\]\s]')
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_OPENAI: Final = WireFormat.OPENAI
 
 
 _decode: Final = msgspec.json.Decoder(StreamChunk).decode
@@ -34,7 +35,7 @@ class StreamFilter:
 
     def __init__(self, wire_format: WireFormat) -> None:
         """Anthropic's streams hold no such event and pass untouched."""
-        self._active = wire_format is WireFormat.OPENAI
+        self._active = wire_format is _OPENAI
         self._held = b""
         self._passing = False
         """Inside an event of which a part has passed, so that the rest has to."""
@@ -45,14 +46,10 @@ class StreamFilter:
         """Give the bytes to pass on now; may be empty."""
         if not self._active:
             return chunk
-        if (
-            not self._held
-            and not self._passing
-            and chunk.endswith(b"\n\n")
-            and b'"choices"' in chunk
-            and _EMPTY_CHOICES.search(chunk) is None
-        ):
-            return chunk
+        if not self._held and not self._passing and chunk[-2:] == b"\n\n":
+            choices = chunk.find(b'"choices"')
+            if choices >= 0 and _EMPTY_CHOICES.search(chunk, choices) is None:
+                return chunk
         passed: list[bytes] = []
         if self._passing:
             chunk = self._pass_rest_of_event(chunk, passed)
