@@ -55,6 +55,8 @@ class Channel(asyncio.Protocol, Generic[Incoming, Outgoing]):
         self._on_closed = on_closed
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self.busy = True
+        """The other side does not keep up, or is not there."""
         self._error: Exception | None = None
 
     async def open(self, pair: socket.socket) -> None:
@@ -67,6 +69,15 @@ class Channel(asyncio.Protocol, Generic[Incoming, Outgoing]):
         # uvloop's transports are none of asyncio's classes, and behave like them.
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=BUSY_BYTES)
+        self.busy = False
+
+    def pause_writing(self) -> None:
+        """Called by asyncio when more than ``BUSY_BYTES`` wait."""
+        self.busy = True
+
+    def resume_writing(self) -> None:
+        """Called by asyncio when a quarter of that is left."""
+        self.busy = False
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -97,13 +108,8 @@ class Channel(asyncio.Protocol, Generic[Incoming, Outgoing]):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
         self._transport = None
+        self.busy = True
         self._on_closed(self._error or exc)
-
-    @property
-    def busy(self) -> bool:
-        """Whether the other side does not keep up, or is gone."""
-        transport = self._transport
-        return transport is None or transport.get_write_buffer_size() > BUSY_BYTES
 
     @property
     def closed(self) -> bool:

@@ -6,10 +6,12 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.eventually import eventually
 
 from keylease import errors
 from keylease.strongroom.gateway import messages
 from keylease.strongroom.gateway.channel import (
+    BUSY_BYTES,
     CoordinatorEnd,
     WorkerEnd,
     coordinator_end,
@@ -72,6 +74,18 @@ async def test_the_other_side_s_end_is_noticed(pair: Pair) -> None:
     assert pair.coordinator.closed
     assert pair.worker.busy
     pair.coordinator.send(messages.Drain())
+
+
+async def test_busy_while_the_other_side_does_not_keep_up(pair: Pair) -> None:
+    assert not pair.worker.busy
+    block = b"x" * 1_000_000
+    sent = 0
+    while not pair.worker.busy:  # the other side reads nothing as long as this does not wait
+        pair.worker.send_block(block)
+        sent += 1
+    assert sent > BUSY_BYTES // len(block)
+    await eventually(lambda: len(pair.blocks) == sent)
+    assert not pair.worker.busy
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,6 @@ HELD_WHOLE: Final = 64 * 1024
 HELD_AT_MOST: Final = 64 * 1024 * 1024
 """Bytes of an answer that names a new object; a longer one is taken for broken."""
 _DISCARDED: Final = 64 * 1024
-_OK: Final = range(200, 300)
-_REDIRECTS: Final = range(300, 400)
 _DOUBT: Final = "Whether the provider carried it out, and billed it, is not known."
 
 
@@ -163,7 +161,7 @@ class Attempt(ResponseReceiver):
         if (unusable := _unusable(status, fields, has_body=head.has_body)) is not None:
             self._discard(head)
             # A redirect or a denial cost nothing; an answer that we cannot read may have.
-            self._owner.fail(unusable, in_doubt=status in _OK)
+            self._owner.fail(unusable, in_doubt=_successful(status))
             return
         self._begin(head, fields)
 
@@ -172,7 +170,8 @@ class Attempt(ResponseReceiver):
         account.status = head.status
         streamed = account.streamed = fields.event_stream
         length = head.content_length
-        if head.status in _OK:
+        successful = _successful(head.status)
+        if successful:
             if account.operation.reports_usage:
                 self._meter = meters.meter_for(
                     self.wire_format, account.operation.name, streamed=streamed
@@ -193,7 +192,7 @@ class Attempt(ResponseReceiver):
             bool(self.learns)
             or not head.has_body
             or (length is not None and length <= HELD_WHOLE)
-            or (account.operation.links and head.status in _OK)
+            or (account.operation.links and successful)
         )
         if not self._collect:
             self._owner.long_answer()
@@ -300,7 +299,7 @@ class Attempt(ResponseReceiver):
     @property
     def may_have_cost(self) -> bool:
         """The provider did not say that it refused."""
-        return self.status == 0 or self.status in _OK
+        return self.status == 0 or _successful(self.status)
 
     # --- the owner calls -------------------------------------------------------------------------
 
@@ -310,7 +309,7 @@ class Attempt(ResponseReceiver):
         if self._collect:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            if self._owner.account.operation.links and self.status in _OK:
+            if self._owner.account.operation.links and _successful(self.status):
                 body = with_own_links(body)
             responder.send(self.status, [], body, rendered=self._rendered())
         else:
@@ -359,6 +358,10 @@ class Attempt(ResponseReceiver):
         return named_in(b"".join(self._pieces), self.learns)
 
 
+def _successful(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 - RFC 9110
+
+
 def _unusable(status: int, fields: AnswerFields, *, has_body: bool) -> KeyleaseError | None:
     """Why an answer must not reach the client, if so."""
     if status == 403:  # noqa: PLR2004 - RFC 9110
@@ -368,7 +371,7 @@ def _unusable(status: int, fields: AnswerFields, *, has_body: bool) -> KeyleaseE
         )
     if status == 407:  # noqa: PLR2004 - RFC 9110
         return UpstreamBroken("A proxy stands between the gateway and the provider.")
-    if status in _REDIRECTS:
+    if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110
         return UpstreamBroken("The provider answered with a redirect, which is never followed.")
     if fields.encoded and has_body:
         return UpstreamBroken("The provider sent an encoded answer although none was asked for.")

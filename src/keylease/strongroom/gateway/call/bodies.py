@@ -27,7 +27,6 @@ _ENCODER: Final = msgspec.json.Encoder()
 _INCLUDE_USAGE: Final = "include_usage"
 _ASKING_FOR_USAGE: Final = b',"stream_options":{"include_usage":true}}'
 """The end of an object whose other members stand before it."""
-_CONTAINERS: Final = frozenset({dict, list})
 _BYTES_PER_SEARCH: Final = 512
 """From so many bytes for each colon on, one search costs less than counting."""
 _BEFORE_COLON: Final = frozenset({b'"', b" ", b"\n", b"\t", b"\r"})
@@ -184,7 +183,7 @@ class JsonBody:
             found += self._walk(frozenset({"prompt"}))
         if items:
             found += _items(self.members.get("input"))
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found)) if found else ()
 
     def _may_name(self, references: References) -> bool:
         """Whether it is worth to look closely."""
@@ -227,7 +226,7 @@ def _names_of(members: dict[str, object], data: bytes) -> set[str] | None:
     """
     names = set(members)
     count = len(members)
-    left = [value for value in members.values() if type(value) in _CONTAINERS]
+    left = [value for value in members.values() if _holds_values(value)]
     for value in left:
         items: Iterable[object]
         if type(value) is dict:
@@ -235,12 +234,17 @@ def _names_of(members: dict[str, object], data: bytes) -> set[str] | None:
             count += len(value)
             items = value.values()
         else:
-            items = value  # type: ignore[assignment]  # _CONTAINERS holds no third type
-        left += [item for item in items if type(item) in _CONTAINERS]
+            items = value  # type: ignore[assignment]  # a list: there is no third kind
+        left += [item for item in items if _holds_values(item)]
     if _has_colons(data, count):
         return names
     before = data.split(b":")[:-1]
     return names if len([p for p in before if p[-1:] in _BEFORE_COLON]) == count else None
+
+
+def _holds_values(value: object) -> bool:
+    kind = type(value)
+    return kind is dict or kind is list
 
 
 def _has_colons(data: bytes, count: int) -> bool:
@@ -274,7 +278,7 @@ def is_doubled(data: bytes) -> bool:
 def _refuse_lookalikes(members: dict[str, object]) -> None:
     """Refuse ``Model`` and the like: servers that ignore case would take it for ``model``."""
     for name in members:
-        if name.isascii() and name.islower():
+        if name in _DECIDING or (name.isascii() and name.islower()):
             continue
         folded = name.casefold()
         if folded != name and folded in _DECIDING:

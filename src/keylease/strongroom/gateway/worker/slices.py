@@ -75,8 +75,8 @@ class Slices:
 
     def _hold(self, demands: tuple[Demand, ...], parts: list[_Slice], now: float) -> SliceHold:
         hold = SliceHold(demands, parts, self._epoch)
-        for demand, part in zip(demands, parts, strict=True):
-            amount = demand.amount
+        for index, part in enumerate(parts):
+            amount = demands[index].amount
             part.last_drawn = now
             part.drawn += amount
             part.live += 1
@@ -124,16 +124,18 @@ class Slices:
         if not isinstance(hold, SliceHold) or hold.settled:
             return
         hold.settled = True
-        for demand, part, amount in zip(hold.demands, hold.parts, used, strict=True):
+        for index, part in enumerate(hold.parts):
+            amount = used[index]
+            unused = hold.demands[index].amount - amount
             part.live -= 1
             if not part.requests:
                 part.used += amount
-                part.remaining += demand.amount - amount  # negative when it used more
-            elif amount < demand.amount and hold.epoch == self._epoch:
+                part.remaining += unused  # negative when it used more
+            elif unused > 0 and hold.epoch == self._epoch:
                 # Not reported yet, so it can be taken back without moving it in time. Later, an
                 # attempt that was never sent stays counted.
-                part.used -= demand.amount - amount
-                part.remaining += demand.amount - amount
+                part.used -= unused
+                part.remaining += unused
 
     def report(
         self, now: float, *, keys: Collection[LimitKey] = (), everything: bool = False
