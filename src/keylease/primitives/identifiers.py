@@ -9,10 +9,7 @@ from typing import Final
 
 from keylease.primitives.clock import Clock
 
-_VERSION: Final = 0x7 << 76
-_VERSION_BITS: Final = 0xF << 76
-_VARIANT: Final = 0x2 << 62
-_VARIANT_BITS: Final = 0x3 << 62
+_VARIANT_DIGIT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _RANDOM_BYTES: Final = 10
 """In one identifier; six of their bits give way to the version and the variant."""
 _DRAWN_TOGETHER: Final = 32
@@ -28,9 +25,8 @@ def uuid7(clock: Clock, *, random_bytes: Callable[[int], bytes] = os.urandom) ->
 
 def _ending(random_bytes: bytes) -> str:
     """What follows the time: version, variant, and 74 random bits."""
-    value = int.from_bytes(random_bytes) & ~(_VERSION_BITS | _VARIANT_BITS) | _VERSION | _VARIANT
-    digits = f"{value:020x}"
-    return f"{digits[:4]}-{digits[4:8]}-{digits[8:]}"
+    digits = random_bytes.hex()
+    return f"7{digits[1:4]}-{_VARIANT_DIGIT[digits[4]]}{digits[5:8]}-{digits[8:]}"
 
 
 class Uuid7Maker:
