@@ -160,11 +160,14 @@ async def test_a_slow_reader_slows_the_upstream_down_and_memory_stays_bounded() 
 
 async def test_many_slow_streams_at_once() -> None:
     count, pieces = 400, 5
+    all_have_begun = asyncio.Event()
 
     async def serve(peer: RawClient, number: int) -> None:
-        del number
         await peer.until(b"\r\n\r\n")
         peer.send(CHUNKED)
+        if number == count - 1:
+            all_have_begun.set()
+        await all_have_begun.wait()  # or a slow machine would use a connection twice
         for _ in range(pieces):
             await asyncio.sleep(0.1)
             peer.send(b"5\r\nhello\r\n")
