@@ -13,6 +13,7 @@ _VARIANT_DIGIT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456
 _RANDOM_BYTES: Final = 10
 """In one identifier; six of their bits give way to the version and the variant."""
 _DRAWN_TOGETHER: Final = 32
+_NEVER: Final = -(1 << 48)
 _TWO_DIGITS: Final = tuple(f"{byte:02x}" for byte in range(256))
 
 
@@ -41,7 +42,7 @@ class Uuid7Maker:
         self._random_bytes = random_bytes
         self._endings: list[str] = []
         """Not used yet; from the digit of the version on."""
-        self._period = -1
+        self._period = _NEVER
         self._beginning = ""
         """The digits of the period: the time without its last 16 bits of milliseconds."""
 

@@ -53,3 +53,6 @@ def test_all_random_digits_come_from_the_source() -> None:
     zeros = Uuid7Maker(clock, random_bytes=bytes)()
     assert ones[14:] == "7fff-bfff-ffffffffffff"
     assert zeros[14:] == "7000-8000-000000000000"
+    drawn = bytes.fromhex("0123456789abcdef0123")
+    each = Uuid7Maker(clock, random_bytes=lambda size: drawn * (size // len(drawn)))()
+    assert each[14:] == "7123-8567-89abcdef0123"

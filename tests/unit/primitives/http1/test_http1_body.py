@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keylease.primitives.http1.body import ChunkedBody, FixedBody, FramingInvalid
+from keylease.primitives.http1.rendering import render_chunk
 
 
 def feed(reader: FixedBody | ChunkedBody, raw: bytes, size: int) -> list[bytes]:
@@ -56,9 +57,27 @@ def test_one_chunk_is_one_piece() -> None:
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_a_size_has_up_to_eight_digits(line: bytes, size: int) -> None:
     reader = ChunkedBody()
-    pieces = feed(reader, line + b"\r\nhello world\r\n0\r\n\r\n", size)
+    pieces = feed(reader, line + b"\r\nhello world\r\n0\r\n\r\nGET /", size)
     assert b"".join(pieces) == b"hello world"
     assert reader.done
+    assert reader.rest == b"GET /"
+
+
+@pytest.mark.parametrize("line", ["10", "1F", "0000012c", "abc", "9f;a", "ffff", "10000"])
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_a_size_is_hexadecimal(line: str, size: int) -> None:
+    reader = ChunkedBody()
+    body = b"x" * int(line.partition(";")[0], 16)
+    pieces = feed(reader, b"%b\r\n%b\r\n0\r\n\r\nGET /" % (line.encode(), body), size)
+    assert b"".join(pieces) == body
+    assert reader.rest == b"GET /"
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 16, 255, 1023, 1024, 1025, 100_000])
+def test_a_chunk_is_written_as_it_is_read(size: int) -> None:
+    data = b"x" * size
+    assert render_chunk(data) == b"%x\r\n%b\r\n" % (size, data)
+    assert ChunkedBody().feed(render_chunk(data)) == [data]
 
 
 def test_a_first_size_line_is_known_to_be_valid() -> None:
@@ -87,6 +106,7 @@ def test_a_first_size_line_is_known_to_be_valid() -> None:
         b"5;a=\r\nhello\r\n",
         b"5;a b\r\nhello\r\n",
         b"0\r\nno colon\r\n\r\n",
+        b"0\r\n\rX",
         b"0\r\n: a\r\n\r\n",
         b"0\r\nA: b\x00\r\n\r\n",
     ],

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from tests.support.eventually import eventually
 
 from keylease import errors
@@ -43,8 +45,8 @@ class Pair:
         await self.worker.open(right)
 
 
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
+@asynccontextmanager
+async def opened() -> AsyncIterator[Pair]:
     pair = Pair()
     await pair.open()
     yield pair
@@ -52,6 +54,16 @@ async def pair() -> AsyncIterator[Pair]:
     pair.worker.close()
     pair.raw.close()
     await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    async with opened() as pair:
+        yield pair
+
+
+def is_busy(pair: Pair) -> bool:
+    return pair.worker.busy
 
 
 async def test_messages_and_blocks_arrive_in_order(pair: Pair) -> None:
@@ -76,19 +88,28 @@ async def test_the_other_side_s_end_is_noticed(pair: Pair) -> None:
     pair.coordinator.send(messages.Drain())
 
 
-async def test_busy_while_the_other_side_does_not_keep_up(pair: Pair) -> None:
-    def busy() -> bool:
-        return pair.worker.busy
-
-    assert not busy()
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_busy_while_the_other_side_does_not_keep_up(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     block = b"x" * 1_000_000
-    sent = 0
-    while not busy():  # the other side reads nothing as long as this does not wait
-        pair.worker.send_block(block)
-        sent += 1
-    assert sent > BUSY_BYTES // len(block)
-    await eventually(lambda: len(pair.blocks) == sent)
-    assert not busy()
+    too_many = 64
+
+    async def fill() -> None:
+        async with opened() as pair:
+            assert not is_busy(pair)
+            sent = 0
+            while not is_busy(pair) and sent < too_many:  # nothing is read: this does not wait
+                pair.worker.send_block(block)
+                sent += 1
+            assert BUSY_BYTES // len(block) < sent < too_many
+            await eventually(lambda: len(pair.blocks) == sent)
+            assert not is_busy(pair)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(fill())
 
 
 @pytest.mark.parametrize(

@@ -386,7 +386,11 @@ class WorkerLink:
             channel.send_block(b"".join(block))
 
     def accepts_calls(self) -> bool:
-        """False while the spool is full and policy says to refuse then."""
+        """False while the spool is full and policy says to refuse then.
+
+        And while the coordinator takes records more slowly than they come: from ``BUSY_BYTES`` that
+        wait for it until a quarter is left.
+        """
         return self._accepts and self._channel is not None and not self._channel.busy
 
     def _report_counts(self) -> None:

@@ -120,9 +120,14 @@ class Slices:
         )
 
     def settle(self, hold: Hold, used: Sequence[int]) -> None:
-        """Charge a call and take back what it did not use. A second time does nothing."""
+        """Charge a call and take back what it did not use. A second time does nothing.
+
+        ``used``: one amount for each demand of the hold.
+        """
         if not isinstance(hold, SliceHold) or hold.settled:
             return
+        if len(used) != len(hold.parts):
+            raise ValueError("a hold is settled by one amount for each of its demands")
         hold.settled = True
         for index, part in enumerate(hold.parts):
             amount = used[index]

@@ -146,6 +146,19 @@ def test_a_request_that_was_not_sent_gives_its_place_back() -> None:
     assert slices.remaining(REQUESTS) == 4
 
 
+@pytest.mark.parametrize("used", [(), (0, 0)])
+def test_a_hold_is_settled_by_one_amount_for_each_demand(used: tuple[int, ...]) -> None:
+    slices = Slices()
+    demands = (Demand(REQUESTS, 10, 1),)
+    slices.credit(demands, (5,), 0.0)
+    hold = slices.try_reserve(demands, 0.0)
+    assert hold is not None
+    with pytest.raises(ValueError, match="one amount for each"):
+        slices.settle(hold, used)
+    slices.settle(hold, (0,))
+    assert slices.remaining(REQUESTS) == 5
+
+
 def test_idle_and_surplus_slices_go_back() -> None:
     slices = Slices()
     demands = (Demand(TOKENS, 1000, 1),)

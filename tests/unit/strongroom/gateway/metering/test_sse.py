@@ -77,6 +77,15 @@ def test_a_low_limit_moves_data_into_the_sink_and_changes_nothing_else(
     assert [d for _, d in split(data, cuts, limit=64)] == [d for _, d in split(data, [])]
 
 
+@pytest.mark.parametrize("nothing", [[], [b""], [b"", b""]])
+def test_empty_pieces_do_not_part_cr_from_lf(nothing: list[bytes]) -> None:
+    splitter = SseSplitter(limit=4096)
+    events: list[SseEvent] = []
+    for piece in (b"data: a\r", *nothing, b"\ndata: b\r", *nothing, b"\n\r", *nothing, b"\n"):
+        events += splitter.feed(piece)
+    assert [event.data for event in events] == [b"a\nb"]
+
+
 def test_memory_stays_bounded_without_a_sink() -> None:
     splitter = SseSplitter(limit=1000)
     assert splitter.feed(b"data: ") == []
