@@ -49,11 +49,13 @@ class Pair:
 async def opened() -> AsyncIterator[Pair]:
     pair = Pair()
     await pair.open()
-    yield pair
-    pair.coordinator.close()
-    pair.worker.close()
-    pair.raw.close()
-    await asyncio.sleep(0.01)
+    try:
+        yield pair
+    finally:
+        pair.coordinator.close()
+        pair.worker.close()
+        pair.raw.close()
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
