@@ -27,7 +27,7 @@ from keylease.primitives.http1.rendering import render_fields
 from keylease.primitives.http1.server import Http1Server
 from keylease.primitives.http1.server_protocol import ServerProtocol
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 5
 """For what takes milliseconds on a machine that has nothing else to do."""
 
 

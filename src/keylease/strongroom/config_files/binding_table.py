@@ -16,6 +16,7 @@ from keylease.contracts.purposes import Purpose
 from keylease.contracts.references import SCHEMES, Reference
 from keylease.errors import ReferenceInvalid
 from keylease.strongroom.config_files import kinds
+from keylease.strongroom.config_files.providers import read_provider
 from keylease.strongroom.config_files.reader import Table, did_you_mean, quoted
 from keylease.strongroom.config_files.values import parse_money, parse_origin, parse_pattern
 from keylease.strongroom.configuration import Binding, Origin
@@ -29,13 +30,7 @@ def read_binding(table: Table, number: int) -> Binding:
     reference = table.text("reference", required=True, expected='"sealed://openai-*"')
     if reference:
         _check_reference_pattern(table, reference)
-    provider = table.text("provider", required=True, expected='"openai"')
-    if provider and provider not in CATALOGUE:
-        table.report(
-            "provider",
-            f"There is no provider {quoted(provider)}.",
-            did_you_mean(provider, CATALOGUE),
-        )
+    provider = read_provider(table)
     listed = table.each("hosts", parse_origin, expected='"https://llm.internal:8443"')
     if table.take("hosts") == []:
         table.report(

@@ -39,6 +39,7 @@ from keylease.errors import Diagnostic, PolicyFileInvalid, ReferenceInvalid
 from keylease.primitives.identifiers import derived_id
 from keylease.strongroom.config_files.policy_checks import check_policy
 from keylease.strongroom.config_files.positions import Position
+from keylease.strongroom.config_files.providers import read_provider
 from keylease.strongroom.config_files.reader import Document, Table, did_you_mean, quoted
 from keylease.strongroom.config_files.values import parse_base_url, parse_duration, parse_money
 from keylease.strongroom.leases.rules import check_rule, is_github
@@ -149,13 +150,7 @@ class _Reader:
         return tuple(items)
 
     def credential(self, table: Table, identifier: str, name: str) -> Credential:
-        provider = table.text("provider", required=True, expected='"openai"')
-        if provider and provider not in CATALOGUE:
-            table.report(
-                "provider",
-                f"There is no provider {quoted(provider)}.",
-                did_you_mean(provider, CATALOGUE),
-            )
+        provider = read_provider(table)
         upstream = table.parsed(
             "upstream", str, _base_url, "", expected='"https://llm.internal:8443/v1"'
         )

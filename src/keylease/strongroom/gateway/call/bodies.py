@@ -226,25 +226,24 @@ def _names_of(members: dict[str, object], data: bytes) -> set[str] | None:
     """
     names = set(members)
     count = len(members)
-    left = [value for value in members.values() if _holds_values(value)]
+    left = _containers(members.values())
     for value in left:
         items: Iterable[object]
-        if type(value) is dict:
+        if isinstance(value, dict):
             names.update(value)
             count += len(value)
             items = value.values()
         else:
-            items = value  # type: ignore[assignment]  # a list: there is no third kind
-        left += [item for item in items if _holds_values(item)]
+            items = value
+        left += _containers(items)
     if _has_colons(data, count):
         return names
     before = data.split(b":")[:-1]
     return names if len([p for p in before if p[-1:] in _BEFORE_COLON]) == count else None
 
 
-def _holds_values(value: object) -> bool:
-    kind = type(value)
-    return kind is dict or kind is list
+def _containers(values: Iterable[object]) -> list[dict[str, object] | list[object]]:
+    return [value for value in values if isinstance(value, (dict, list))]
 
 
 def _has_colons(data: bytes, count: int) -> bool:
